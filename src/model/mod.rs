@@ -1,0 +1,16 @@
+//! The vocabulary: every word of the domain as a type that cannot hold nonsense.
+//!
+//! Promises: what comes from outside (a URL, a peer, a directory, a config file) is parsed here once, and is safe
+//! to use in a path, a log line or a metric label from then on.
+//! Never: reads the disk, the clock or the network.
+
+mod names;
+mod segment;
+mod time;
+
+pub use names::{BadName, Channel, FileName, Quality};
+pub use segment::{
+    BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,
+    parse_duration_text, tombstone_of,
+};
+pub use time::{BadTime, EmptySpan, Hour, Span, Timestamp};
