@@ -1,1 +1,4 @@
+pub mod blocking;
 pub mod model;
+pub mod select;
+pub mod store;

@@ -142,6 +142,10 @@ fn parse_iso(text: &[u8]) -> Option<Timestamp> {
         if (colon && rest.take(b':')) || (!colon && rest.at_digit()) {
             second = rest.digits(2)?;
             if rest.take(b'.') || rest.take(b',') {
+                // Nothing but the end may follow a point without digits.
+                if !rest.at_digit() && !rest.0.is_empty() {
+                    return None;
+                }
                 micros = fraction_micros(&mut rest);
             }
         }

@@ -1,0 +1,15 @@
+//! Pure answers about lists of names: what an hour shows, which segment is best at each instant, what is missing.
+//!
+//! Promises: the same names give the same answer on every node.
+//! Never: reads the disk or the clock. Where a tie needs a file's size, the caller's closure is asked.
+
+mod index;
+mod listing;
+mod range;
+
+pub use index::{HourIndex, Segment};
+pub use listing::Listing;
+pub use range::{ContainsHoles, Hole, Part, Selection};
+
+/// Times closer than this are taken for the same: recorders round differently (FORMATS §3).
+pub const TOLERANCE_MICROS: i64 = 10_000;

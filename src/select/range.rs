@@ -1,0 +1,150 @@
+//! Chooses the best segment for each instant of a span (FORMATS §3).
+//!
+//! Promises: the result is in order and never overlaps by more than the tolerance; a hole is always shown; nothing
+//! that starts at or after the span's end is taken.
+
+use std::sync::Arc;
+
+use super::{HourIndex, Segment, TOLERANCE_MICROS};
+use crate::model::{SegmentKind, Span, Timestamp};
+
+/// A stretch that cannot be shown. Its ends may be equal: then something is missing inside the segment before it,
+/// which is not `full`, and nobody knows how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hole {
+    pub start: Timestamp,
+    pub end: Timestamp,
+}
+
+/// One piece of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    Segment(Segment<'a>),
+    Hole(Hole),
+}
+
+/// The range has holes, and the caller does not allow them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{count} holes in the range, the first from {} to {}", first.start, first.end)]
+pub struct ContainsHoles {
+    pub first: Hole,
+    pub count: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Pick {
+    Segment { hour: u32, place: u32 },
+    Hole(Hole),
+}
+
+/// What to show for a span, in order. Keeps the hours' indexes alive instead of copying names.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    span: Span,
+    hours: Vec<Arc<HourIndex>>,
+    picks: Vec<Pick>,
+}
+
+impl Selection {
+    /// Chooses from `hours`, which are those of `span.hours()`, in order; an hour without a directory may be absent.
+    pub fn choose(span: Span, hours: Vec<Arc<HourIndex>>) -> Self {
+        debug_assert!(hours.windows(2).all(|pair| pair[0].hour() < pair[1].hour()));
+        let mut chooser = Chooser { span, picks: Vec::new(), last: None };
+        'hours: for (at, index) in hours.iter().enumerate() {
+            for place in 0..index.len() {
+                let segment = index.best_at(place);
+                if segment.start >= span.end() {
+                    break 'hours;
+                }
+                chooser.offer(segment, Pick::Segment { hour: at as u32, place: place as u32 });
+                if chooser.is_done() {
+                    break 'hours;
+                }
+            }
+        }
+        chooser.close();
+        Self { span, picks: chooser.picks, hours }
+    }
+
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        self.picks.iter().map(|pick| match *pick {
+            Pick::Segment { hour, place } => Part::Segment(self.hours[hour as usize].best_at(place as usize)),
+            Pick::Hole(hole) => Part::Hole(hole),
+        })
+    }
+
+    pub fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
+        self.parts().filter_map(|part| match part {
+            Part::Segment(segment) => Some(segment),
+            Part::Hole(_) => None,
+        })
+    }
+
+    pub fn holes(&self) -> impl Iterator<Item = Hole> {
+        self.parts().filter_map(|part| match part {
+            Part::Segment(_) => None,
+            Part::Hole(hole) => Some(hole),
+        })
+    }
+
+    pub fn has_content(&self) -> bool {
+        self.segments().next().is_some()
+    }
+
+    /// `Ok` when there is no hole.
+    pub fn complete(&self) -> Result<(), ContainsHoles> {
+        match self.holes().next() {
+            Some(first) => Err(ContainsHoles { first, count: self.holes().count() }),
+            None => Ok(()),
+        }
+    }
+}
+
+struct Chooser<'a> {
+    span: Span,
+    picks: Vec<Pick>,
+    last: Option<Segment<'a>>,
+}
+
+impl<'a> Chooser<'a> {
+    fn offer(&mut self, segment: Segment<'a>, pick: Pick) {
+        match self.last {
+            None if segment.end() <= self.span.start() => return,
+            None if segment.start > self.span.start() => self.hole(self.span.start(), segment.start),
+            None => {}
+            Some(last) => {
+                let gap = segment.start.micros_since(last.end());
+                if gap < -TOLERANCE_MICROS {
+                    return;
+                }
+                if gap > TOLERANCE_MICROS || last.kind != SegmentKind::Full {
+                    self.hole(last.end().min(segment.start), segment.start);
+                }
+            }
+        }
+        self.picks.push(pick);
+        self.last = Some(segment);
+    }
+
+    fn is_done(&self) -> bool {
+        self.last.is_some_and(|last| last.end() >= self.span.end())
+    }
+
+    fn close(&mut self) {
+        match self.last {
+            None => self.hole(self.span.start(), self.span.end()),
+            Some(last) if last.kind != SegmentKind::Full || last.end() < self.span.end() => {
+                self.hole(last.end().min(self.span.end()), self.span.end());
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn hole(&mut self, start: Timestamp, end: Timestamp) {
+        self.picks.push(Pick::Hole(Hole { start, end }));
+    }
+}

@@ -1,0 +1,52 @@
+//! The only writer of segment files, and the one that knows where they lie.
+//!
+//! Promises: a final name exists only with all of its bytes, flushed, matching its hash (DESIGN §3.1). What a killed
+//! process left behind is recovered, never deleted.
+//! Never: uses the network, or decides what is worth keeping.
+
+mod anchor;
+mod layout;
+mod list;
+mod pending;
+mod recover;
+mod tombstone;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use anchor::{Anchor, read_anchor, write_anchor};
+pub use layout::Layout;
+pub use list::{HourStamp, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
+pub use pending::{PendingSegment, Saved};
+pub use recover::{Recovery, recover};
+pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
+
+/// What can go wrong with the disk.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {act} {}", path.display())]
+pub struct StoreError {
+    act: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl StoreError {
+    pub(crate) fn new(act: &'static str, path: &Path, source: io::Error) -> Self {
+        Self { act, path: path.to_owned(), source }
+    }
+
+    /// No space is left, or a quota is used up: what is needed is space, not another try.
+    pub fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// Makes a directory's entries as durable as its files: without it a power cut can undo a rename.
+pub(crate) fn flush_dir(dir: &Path) -> Result<(), StoreError> {
+    let flush = || std::fs::File::open(dir)?.sync_all();
+    flush().map_err(|source| StoreError::new("flush the directory", dir, source))
+}
