@@ -1,6 +1,18 @@
-pub mod blocking;
-pub mod hls;
-pub mod ingest;
+//! The map of the house, in the order in which data flows. See ARCHITECTURE.md.
+
 pub mod model;
+
+pub mod hls;
 pub mod select;
+
+pub mod ingest;
 pub mod store;
+
+pub mod actors;
+
+// Cross-cutting; passed in, never static.
+pub mod blocking;
+pub mod causes;
+pub mod clock;
+pub mod health;
+pub mod metrics;

@@ -4,6 +4,7 @@
 //! streamed, and one that is read whole has a bound.
 //! One per arbiter: it is not `Send`.
 
+use std::cell::OnceCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -71,8 +72,17 @@ pub struct HttpClient {
     client: Rc<awc::Client>,
 }
 
+thread_local! {
+    static OF_THIS_ARBITER: OnceCell<HttpClient> = const { OnceCell::new() };
+}
+
 impl HttpClient {
-    pub fn new() -> Self {
+    /// The client of the current arbiter: its actors share connections and the list of root certificates.
+    pub fn of_this_arbiter() -> Self {
+        OF_THIS_ARBITER.with(|client| client.get_or_init(Self::new).clone())
+    }
+
+    fn new() -> Self {
         let tcp = TcpConnector::default().service();
         let ends_are_errors = fn_service(move |request: ConnectInfo<Uri>| {
             let connecting = tcp.call(request);
@@ -143,12 +153,6 @@ impl HttpClient {
             whole.extend_from_slice(&piece);
         }
         Ok(whole.freeze())
-    }
-}
-
-impl Default for HttpClient {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

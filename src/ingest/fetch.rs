@@ -14,6 +14,7 @@ use super::client::{ByteBudget, FetchError, HttpClient};
 use super::shape::{Shape, ShapeCheck};
 use super::tracker::Wanted;
 use crate::blocking::{Blocking, Panicked};
+use crate::metrics::{FetchReason, LossCause};
 use crate::model::{Channel, Quality, SegmentKind};
 use crate::store::{Layout, PendingSegment, Saved, StoreError};
 
@@ -47,6 +48,35 @@ pub enum TryError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Panicked(#[from] Panicked),
+}
+
+impl TryError {
+    /// The label under which a failed try is counted.
+    pub fn reason(&self) -> FetchReason {
+        match self {
+            Self::Fetch(error) | Self::Map(error) => match error {
+                FetchError::Unreachable(_) => FetchReason::Unreachable,
+                FetchError::NoAnswer(_) | FetchError::Stalled(_) | FetchError::TooSlow(_) => FetchReason::Timeout,
+                FetchError::Status(404 | 410) => FetchReason::Gone,
+                FetchError::Status(_) | FetchError::WrongRange => FetchReason::Status,
+                FetchError::CutOff { .. } => FetchReason::CutOff,
+                FetchError::TooLong(_) => FetchReason::Content,
+            },
+            Self::Text => FetchReason::Content,
+            Self::Store(_) | Self::Panicked(_) => FetchReason::Disk,
+        }
+    }
+
+    /// The cause of the loss, if this was the last try.
+    pub fn loss_cause(&self) -> LossCause {
+        match self.reason() {
+            FetchReason::Gone => LossCause::Expired,
+            FetchReason::Unreachable | FetchReason::Timeout | FetchReason::Status => LossCause::SourceDown,
+            FetchReason::CutOff => LossCause::CutShort,
+            FetchReason::Disk => LossCause::Disk,
+            FetchReason::Content => LossCause::Unknown,
+        }
+    }
 }
 
 /// How the fetching of a segment ended.

@@ -199,7 +199,7 @@ impl Tracker {
     fn give_times(&self, new: &[&Placed<'_>], reset: bool, now: Timestamp) -> Vec<Wanted> {
         let total: i64 = new.iter().map(|one| one.segment.duration_micros).sum();
         let from_clock = now.plus_micros(-total);
-        let mut next = self.first_time(new[0], from_clock, reset);
+        let mut next = self.first_time(new, from_clock, reset);
         new.iter()
             .map(|one| {
                 let start = one.dated.unwrap_or(next);
@@ -221,18 +221,26 @@ impl Tracker {
 
     /// The time of the first new segment, should it have no date: on from the last one; else where the clock says that
     /// its playlist began; never before what we already have.
-    fn first_time(&self, first: &Placed<'_>, from_clock: Timestamp, reset: bool) -> Timestamp {
-        if let Some((sequence, path, start)) = &self.resumed
-            && self.seen.is_empty()
-            && *sequence == first.segment.media_sequence
-            && file_name(path) == file_name(first.url.path())
+    fn first_time(&self, new: &[&Placed<'_>], from_clock: Timestamp, reset: bool) -> Timestamp {
+        if self.seen.is_empty()
+            && let Some(time) = self.resumed_time(new)
         {
-            return *start;
+            return time;
         }
         let Some(last) = self.seen.back() else { return from_clock };
-        let follows = first.segment.media_sequence == last.media_sequence.saturating_add(1) && !reset;
+        let follows = new[0].segment.media_sequence == last.media_sequence.saturating_add(1) && !reset;
         let behind = from_clock.saturating_since(last.end());
         if follows && behind < PAUSED_AFTER { last.end() } else { from_clock.max(last.end()) }
+    }
+
+    /// Counts back from the segment that an earlier process had timed, if the list still shows it.
+    fn resumed_time(&self, new: &[&Placed<'_>]) -> Option<Timestamp> {
+        let (sequence, path, start) = self.resumed.as_ref()?;
+        let known = new
+            .iter()
+            .position(|one| one.segment.media_sequence == *sequence && file_name(path) == file_name(one.url.path()))?;
+        let before: i64 = new[..known].iter().map(|one| one.segment.duration_micros).sum();
+        Some(start.plus_micros(-before))
     }
 
     fn remember(&mut self, wanted: &Wanted, forget_others: bool) {

@@ -121,8 +121,13 @@ fn without_dates_a_pause_of_the_source_moves_time_on() {
 #[test]
 fn a_restarted_recorder_goes_on_with_the_old_times() {
     let resumed = Some((4, "/old/path/s4.ts".to_owned(), at(50)));
-    let step = Tracker::new(resumed).step(&playlist(4, 6, "s", false), &base(), at(70));
-    assert_eq!(starts(&step), [at(50), at(52)]);
+    let step = Tracker::new(resumed.clone()).step(&playlist(3, 6, "s", false), &base(), at(70));
+    assert_eq!(starts(&step), [at(48), at(50), at(52)]);
+    // Too late, or another session: the clock it is.
+    for (from, name) in [(5, "s"), (3, "other")] {
+        let step = Tracker::new(resumed.clone()).step(&playlist(from, from + 1, name, false), &base(), at(70));
+        assert_eq!(starts(&step), [at(68)]);
+    }
 }
 
 #[test]
