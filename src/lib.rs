@@ -1,1 +1,5 @@
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod log;
 pub mod model;
