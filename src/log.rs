@@ -35,6 +35,10 @@ impl DropCount {
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    pub(crate) fn add(&self, lines: u64) {
+        self.0.fetch_add(lines, Ordering::Relaxed);
+    }
 }
 
 /// The running log. Dropping it flushes what is queued, within two seconds; keep it until the process exits.
@@ -132,7 +136,7 @@ impl Drain for Gate {
         if self.send(record, values) {
             self.say_what_was_dropped();
         } else {
-            self.dropped.0.fetch_add(1, Ordering::Relaxed);
+            self.dropped.add(1);
             self.unsaid.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
