@@ -10,9 +10,15 @@ pub mod store;
 
 pub mod actors;
 
+pub mod cli;
+
 // Cross-cutting; passed in, never static.
 pub mod blocking;
 pub mod causes;
 pub mod clock;
+pub mod config;
 pub mod health;
+pub mod log;
 pub mod metrics;
+
+pub mod rehearsal;
