@@ -14,7 +14,7 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
-pub use labels::{FetchError, LossCause, PollOutcome};
+pub use labels::{FetchReason, LossCause, PollOutcome};
 
 use crate::clock::Clock;
 use crate::log::DropCount;
@@ -57,7 +57,7 @@ impl Metrics {
             for kind in [SegmentKind::Full, SegmentKind::Suspect, SegmentKind::Partial] {
                 families.record_segments.with_label_values(&[channel, quality, kind.as_str()]);
             }
-            for reason in FetchError::ALL {
+            for reason in FetchReason::ALL {
                 families.record_fetch_errors.with_label_values(&[channel, quality, reason.as_str()]);
             }
             for cause in LossCause::ALL {
@@ -84,7 +84,7 @@ impl Metrics {
         self.0.families.record_fetch_duration.with_label_values(&labels).observe(took.as_secs_f64());
     }
 
-    pub fn fetch_failed(&self, channel: &Channel, quality: &Quality, reason: FetchError) {
+    pub fn fetch_failed(&self, channel: &Channel, quality: &Quality, reason: FetchReason) {
         let labels = [channel.as_str(), quality.as_str(), reason.as_str()];
         self.0.families.record_fetch_errors.with_label_values(&labels).inc();
     }
@@ -208,7 +208,7 @@ mod tests {
         let (channel, quality) = stream();
         metrics.segment_saved(&channel, &quality, SegmentKind::Full, 1500, "2026-01-02T03:04:08".parse().unwrap());
         metrics.segment_fetched(&channel, &quality, Duration::from_millis(300));
-        metrics.fetch_failed(&channel, &quality, FetchError::Timeout);
+        metrics.fetch_failed(&channel, &quality, FetchReason::Timeout);
         metrics.lost(&channel, &quality, LossCause::Expired, Duration::from_millis(2500));
         metrics.playlist_polled(&channel, &quality, PollOutcome::Fresh);
         metrics.actor_restarted("downloader");
@@ -285,7 +285,7 @@ mod tests {
         for (family, others) in [
             ("segvault_record_segments_total", 3),
             ("segvault_record_bytes_total", 1),
-            ("segvault_record_fetch_errors_total", FetchError::ALL.len()),
+            ("segvault_record_fetch_errors_total", FetchReason::ALL.len()),
             ("segvault_record_lost_seconds_total", LossCause::ALL.len()),
             ("segvault_record_playlist_polls_total", PollOutcome::ALL.len()),
             ("segvault_record_lag_seconds", 0),
@@ -322,7 +322,7 @@ mod tests {
         let (metrics, _, _) = start();
         let (_, quality) = stream();
         let channel = "a\"} 1 b{".parse().unwrap();
-        metrics.fetch_failed(&channel, &quality, FetchError::Other);
+        metrics.fetch_failed(&channel, &quality, FetchReason::Other);
         assert!(samples(&metrics).keys().any(|sample| sample.contains("channel=\"a\\\"} 1 b{\"")));
     }
 }

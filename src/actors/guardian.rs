@@ -226,6 +226,8 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::clock::Clock;
+    use crate::log::DropCount;
 
     #[derive(Message)]
     #[rtype(result = "u64")]
@@ -291,7 +293,9 @@ mod tests {
         let (mortal, bystander) = (Current::default(), Current::default());
         let children = vec![child(&mortal, "mortal"), child(&bystander, "bystander")];
         let log = Logger::root(slog::Discard, slog::o!());
-        let guardian = Guardian::new(log, Metrics::new(), Health::default(), children).start();
+        let guardian =
+            Guardian::new(log, Metrics::new(Clock::system(), DropCount::default()), Health::default(), children)
+                .start();
         for life in 1..=3 {
             let address = newest(&mortal, life).await;
             assert_eq!(address.send(Which).await.unwrap(), life as u64 - 1);

@@ -99,10 +99,11 @@ impl HourCache {
 
     fn account(&mut self, channel: &Channel, quality: &Quality, answers: &[Answer]) {
         for answer in answers {
-            self.metrics.hour_cache_asked(!answer.loaded);
             if !answer.loaded {
+                self.metrics.hour_cache_hit();
                 continue;
             }
+            self.metrics.hour_cache_miss();
             let key = (channel.clone(), quality.clone(), answer.index.hour());
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             self.size_bytes = self.size_bytes - entry.size_bytes + answer.index.size_bytes();

@@ -22,7 +22,7 @@ use crate::ingest::{
     FetchError, Fetched, HttpClient, PLAYLIST_BUDGET, SegmentFetch, Step, Tracker, TryError, Wanted, fetch_segment,
 };
 use crate::metrics::{LossCause, Metrics, PollOutcome};
-use crate::model::{Channel, Quality, SegmentKind, Timestamp};
+use crate::model::{Channel, Quality, SegmentKind, Span, Timestamp};
 use crate::store::{self, Anchor, Layout, Saved};
 
 /// Between questions where the channel is not live, or its playlist has ended.
@@ -57,6 +57,13 @@ enum PollError {
 }
 
 impl PollError {
+    fn outcome(&self) -> PollOutcome {
+        match self {
+            Self::Fetch(_) => PollOutcome::Failed,
+            Self::Playlist(_) | Self::Master => PollOutcome::Malformed,
+        }
+    }
+
     /// Whether only a fresh address can help.
     fn condemns_address(&self) -> bool {
         matches!(self, Self::Fetch(FetchError::Status(401 | 403 | 404 | 410)) | Self::Master)
@@ -170,7 +177,7 @@ impl StreamWorker {
 
     fn take_failure(&mut self, error: &PollError, ctx: &mut Context<Self>) {
         self.failed_polls += 1;
-        self.count_poll(PollOutcome::Failed);
+        self.count_poll(error.outcome());
         if self.phase != Phase::Failing && !matches!(error, PollError::Fetch(error) if error.is_gone()) {
             warn!(self.log, "playlist cannot be read, will try again"; "error" => chain(error));
         }
@@ -216,8 +223,9 @@ impl StreamWorker {
         let outcome = match step {
             Step { reset: true, .. } => PollOutcome::Reset,
             Step { stale: true, .. } => PollOutcome::Stale,
+            Step { ended: true, .. } => PollOutcome::Ended,
             Step { wanted, .. } if wanted.is_empty() => PollOutcome::Unchanged,
-            _ => PollOutcome::New,
+            Step { .. } => PollOutcome::Fresh,
         };
         self.count_poll(outcome);
         if step.reset {
@@ -229,8 +237,7 @@ impl StreamWorker {
         if let Some(lost) = &step.lost {
             let span = lost.span.map_or_else(|| "unknown".to_owned(), |span| span.to_string());
             warn!(self.log, "segments were gone before we saw them"; "count" => lost.count, "span" => span);
-            let lost_seconds = lost.span.map_or(0.0, |span| span.duration().as_secs_f64());
-            self.count_loss(LossCause::Expired, lost_seconds);
+            self.count_loss(LossCause::Expired, lost.span.map(Span::duration).unwrap_or_default());
         }
         if step.ended {
             self.enter(Phase::Ended);
@@ -285,7 +292,7 @@ impl StreamWorker {
         if !std::mem::replace(&mut self.encrypted_told, true) {
             slog::error!(self.log, "segments are encrypted, which this version cannot record");
         }
-        self.count_loss(LossCause::Unknown, wanted.duration_micros as f64 / 1e6);
+        self.count_loss(LossCause::Unknown, wanted.duration());
     }
 
     fn fetch(&mut self, wanted: Wanted, ctx: &mut Context<Self>) {
@@ -318,12 +325,10 @@ impl StreamWorker {
         match fetched {
             Fetched::Saved { saved, len_bytes, took } => {
                 let name = saved.name();
-                let lag = self.recording.clock.now().saturating_since(name.end());
                 let (channel, quality) = (&self.channel, &self.quality);
-                self.recording.metrics.fetch_took(channel, quality, took);
+                self.recording.metrics.segment_fetched(channel, quality, took);
                 if let Saved::New(name) = &saved {
-                    self.recording.metrics.segment_saved(channel, quality, name.kind(), len_bytes);
-                    self.recording.metrics.newest_segment(channel, quality, name.end(), lag);
+                    self.recording.metrics.segment_saved(channel, quality, name.kind(), len_bytes, name.end());
                 }
                 if name.kind() == SegmentKind::Full {
                     info!(self.log, "segment saved"; "segment" => name.path_text(), "bytes" => len_bytes,
@@ -337,7 +342,7 @@ impl StreamWorker {
                 let span_end = wanted.start.plus_micros(wanted.duration_micros);
                 slog::error!(self.log, "segment lost"; "start" => %wanted.start, "end" => %span_end,
                     "media_sequence" => wanted.media_sequence, "error" => chain(&error));
-                self.count_loss(error.loss_cause(), wanted.duration_micros as f64 / 1e6);
+                self.count_loss(error.loss_cause(), wanted.duration());
             }
         }
     }
@@ -370,8 +375,8 @@ impl StreamWorker {
         self.recording.metrics.playlist_polled(&self.channel, &self.quality, outcome);
     }
 
-    fn count_loss(&self, cause: LossCause, seconds: f64) {
-        self.recording.metrics.lost(&self.channel, &self.quality, cause, seconds);
+    fn count_loss(&self, cause: LossCause, length: Duration) {
+        self.recording.metrics.lost(&self.channel, &self.quality, cause, length);
     }
 }
 

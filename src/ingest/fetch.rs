@@ -55,15 +55,16 @@ impl TryError {
     pub fn reason(&self) -> FetchReason {
         match self {
             Self::Fetch(error) | Self::Map(error) => match error {
-                FetchError::Unreachable(_) => FetchReason::Unreachable,
+                FetchError::Unreachable(_) => FetchReason::Connect,
                 FetchError::NoAnswer(_) | FetchError::Stalled(_) | FetchError::TooSlow(_) => FetchReason::Timeout,
-                FetchError::Status(404 | 410) => FetchReason::Gone,
+                FetchError::Status(403 | 404 | 410) => FetchReason::Gone,
                 FetchError::Status(_) | FetchError::WrongRange => FetchReason::Status,
-                FetchError::CutOff { .. } => FetchReason::CutOff,
+                FetchError::CutOff { .. } => FetchReason::CutShort,
                 FetchError::TooLong(_) => FetchReason::Content,
             },
             Self::Text => FetchReason::Content,
-            Self::Store(_) | Self::Panicked(_) => FetchReason::Disk,
+            Self::Store(_) => FetchReason::Disk,
+            Self::Panicked(_) => FetchReason::Other,
         }
     }
 
@@ -71,10 +72,10 @@ impl TryError {
     pub fn loss_cause(&self) -> LossCause {
         match self.reason() {
             FetchReason::Gone => LossCause::Expired,
-            FetchReason::Unreachable | FetchReason::Timeout | FetchReason::Status => LossCause::SourceDown,
-            FetchReason::CutOff => LossCause::CutShort,
+            FetchReason::Connect | FetchReason::Timeout | FetchReason::Status => LossCause::SourceDown,
+            FetchReason::CutShort => LossCause::CutShort,
             FetchReason::Disk => LossCause::Disk,
-            FetchReason::Content => LossCause::Unknown,
+            FetchReason::Content | FetchReason::Other => LossCause::Unknown,
         }
     }
 }

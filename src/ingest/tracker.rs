@@ -40,6 +40,12 @@ pub struct Wanted {
     pub encrypted: bool,
 }
 
+impl Wanted {
+    pub fn duration(&self) -> Duration {
+        Duration::from_micros(self.duration_micros.unsigned_abs())
+    }
+}
+
 /// Segments that the source had and took away before we saw them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {

@@ -24,7 +24,7 @@ macro_rules! label {
 
 label!(
     /// Why a segment could not be fetched, this time.
-    FetchError {
+    FetchReason {
         /// The server could not be reached.
         Connect = "connect",
         /// It did not answer, or stopped in the middle, for too long.
@@ -62,6 +62,10 @@ label!(
         /// It lists something new.
         Fresh = "fresh",
         Unchanged = "unchanged",
+        /// It is older than one seen before.
+        Stale = "stale",
+        /// The source began anew.
+        Reset = "reset",
         /// It says that the stream has ended.
         Ended = "ended",
         /// The answer is no playlist.
