@@ -1,4 +1,5 @@
 pub mod blocking;
+pub mod cut;
 pub mod model;
 pub mod select;
 pub mod store;
