@@ -5,10 +5,12 @@ pub mod model;
 pub mod hls;
 pub mod select;
 
+pub mod cut;
 pub mod ingest;
 pub mod store;
 
 pub mod actors;
+pub mod http;
 
 pub mod cli;
 

@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(recovery.empty, 1);
         assert_eq!(
             list_hour(&layout, &channel, &quality, start.hour()).unwrap().segments().collect::<Vec<_>>(),
-            [expected]
+            [expected, "58:30.000000-2.0-temp-9b08923d-10c6-4fd9-94b2-b8fda02f34a6.ts"]
         );
         assert_eq!(recover(&layout, |error| panic!("{error}")).unwrap(), Recovery::default());
     }

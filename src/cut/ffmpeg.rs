@@ -1,0 +1,411 @@
+//! ffmpeg as a child process.
+//!
+//! Promises: at most so many at once, the rest wait in order; a child gets its input and gives its output only as fast as
+//! the other side takes it; it dies with its whole process group when its handle is dropped or when it stalls; if it fails,
+//! its last words are in the error.
+//! Never: takes an argument that was not built from types (the callers build them).
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, StreamExt};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::CutError;
+use super::files::ByteStream;
+
+/// How much of what ffmpeg said last is kept for the error.
+const LAST_WORDS_BYTES: usize = 4096;
+/// What is read from a child at once: the size of a Linux pipe.
+const READ_BYTES: usize = 64 * 1024;
+/// A child that has closed its output needs no longer to say its last words.
+const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
+/// `ffmpeg -version` is done in 0.1 s.
+const PROBE_WAIT: Duration = Duration::from_secs(10);
+
+/// What the use of ffmpeg may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Pieces of work at once. One may be a chain of two processes.
+    pub at_once: usize,
+    /// How long a piece of work waits for its turn.
+    pub queue_wait: Duration,
+    /// How long a child may go without giving output to someone who asks for it.
+    pub stall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { at_once: 4, queue_wait: Duration::from_secs(60), stall: Duration::from_secs(60) }
+    }
+}
+
+/// The one way to run ffmpeg. Cheap to clone; clones share the limits.
+#[derive(Debug, Clone)]
+pub struct Ffmpeg {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    program: PathBuf,
+    limits: Limits,
+    seats: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+impl Ffmpeg {
+    /// `program` is a path, or a name to look for in PATH.
+    pub fn new(program: impl Into<PathBuf>, limits: Limits) -> Self {
+        let seats = Arc::new(Semaphore::new(limits.at_once));
+        Self { shared: Arc::new(Shared { program: program.into(), limits, seats, waiting: AtomicUsize::new(0) }) }
+    }
+
+    /// Pieces of work that run now.
+    pub fn in_use(&self) -> usize {
+        self.shared.limits.at_once - self.shared.seats.available_permits()
+    }
+
+    /// Pieces of work that wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a place, in order of asking.
+    pub(super) async fn seat(&self) -> Result<Seat, CutError> {
+        let _waiting = Waiting::new(&self.shared.waiting);
+        let waited = self.shared.limits.queue_wait;
+        let permit = timeout(waited, Arc::clone(&self.shared.seats).acquire_owned())
+            .await
+            .map_err(|_| CutError::Busy { waited })?
+            .expect("the semaphore is never closed");
+        Ok(Seat { shared: Arc::clone(&self.shared), _permit: Arc::new(permit) })
+    }
+
+    /// Asks ffmpeg for its version and whether it has the encoders that cuts need. Outside of the places, as it is quick.
+    pub async fn probe(&self) -> Result<Probe, CutError> {
+        let version = self.ask("-version").await?;
+        let encoders = self.ask("-encoders").await?;
+        let has = |name: &str| encoders.lines().any(|line| line.split_whitespace().nth(1) == Some(name));
+        let version = version.strip_prefix("ffmpeg version ").unwrap_or(&version);
+        Ok(Probe {
+            version: version.split_whitespace().next().unwrap_or("unknown").to_owned(),
+            has_libx264: has("libx264"),
+            has_libx265: has("libx265"),
+        })
+    }
+
+    async fn ask(&self, question: &str) -> Result<String, CutError> {
+        let mut command = Command::new(&self.shared.program);
+        command.args(["-hide_banner", question]).stdin(Stdio::null()).kill_on_drop(true);
+        let output = timeout(PROBE_WAIT, command.output())
+            .await
+            .map_err(|_| CutError::FfmpegStalled { waited: PROBE_WAIT })?
+            .map_err(|source| CutError::FfmpegMissing { program: self.shared.program.clone(), source })?;
+        if !output.status.success() {
+            let last_words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(CutError::FfmpegFailed { status: output.status, last_words });
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// What the installed ffmpeg can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    pub version: String,
+    pub has_libx264: bool,
+    pub has_libx265: bool,
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A place among those that run. Clones are the same place: the processes of one chain share it, so that a chain never
+/// waits for itself.
+#[derive(Debug, Clone)]
+pub(super) struct Seat {
+    shared: Arc<Shared>,
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl Seat {
+    /// Starts a child that reads `input` as its standard input.
+    pub fn run(&self, args: Vec<OsString>, input: ByteStream) -> Result<Running, CutError> {
+        let mut child = Command::new(&self.shared.program)
+            .args(["-nostdin", "-hide_banner", "-loglevel", "error"])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own: what it starts dies with it, and ^C at a terminal does not reach it past us.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| CutError::FfmpegMissing { program: self.shared.program.clone(), source })?;
+        let stdin = child.stdin.take().expect("standard input was asked for");
+        let stdout = child.stdout.take().expect("standard output was asked for");
+        let stderr = child.stderr.take().expect("standard error was asked for");
+        let fault = Arc::new(Mutex::new(None));
+        Ok(Running {
+            _feeder: Task::spawn(feed(input, stdin, Arc::clone(&fault))),
+            last_words: Task::spawn(listen(stderr)),
+            child: Group(child),
+            stdout: Some(stdout),
+            fault,
+            stall: self.shared.limits.stall,
+            _seat: self.clone(),
+        })
+    }
+}
+
+/// A child at work. Dropping it kills its process group.
+#[derive(Debug)]
+pub(super) struct Running {
+    // Dropped first, so that nothing is fed to a dead child.
+    _feeder: Task<()>,
+    last_words: Task<String>,
+    child: Group,
+    stdout: Option<ChildStdout>,
+    /// Why the input ended early.
+    fault: Arc<Mutex<Option<CutError>>>,
+    stall: Duration,
+    _seat: Seat,
+}
+
+impl Running {
+    /// The next piece of output. `None` once the child has ended well and has had all of its input, or did not want it.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, CutError> {
+        let Some(stdout) = &mut self.stdout else { return Ok(None) };
+        let mut bytes = BytesMut::with_capacity(READ_BYTES);
+        let count = timeout(self.stall, stdout.read_buf(&mut bytes))
+            .await
+            .map_err(|_| CutError::FfmpegStalled { waited: self.stall })?
+            .map_err(|source| CutError::FfmpegPipe { source })?;
+        if count > 0 {
+            return Ok(Some(bytes.freeze()));
+        }
+        self.stdout = None;
+        self.end().await.map(|()| None)
+    }
+
+    async fn end(&mut self) -> Result<(), CutError> {
+        let status = timeout(self.stall, self.child.0.wait())
+            .await
+            .map_err(|_| CutError::FfmpegStalled { waited: self.stall })?
+            .map_err(|source| CutError::FfmpegPipe { source })?;
+        // Before the status: to ffmpeg, input that broke off is an ordinary end.
+        if let Some(fault) = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(fault);
+        }
+        if !status.success() {
+            return Err(CutError::FfmpegFailed { status, last_words: self.last_words.finished().await });
+        }
+        Ok(())
+    }
+
+    /// All of the output as a stream, for the next in a chain.
+    pub fn into_stream(self) -> ByteStream {
+        stream::try_unfold(self, |mut running| async move { Ok(running.next().await?.map(|bytes| (bytes, running))) })
+            .boxed()
+    }
+
+    #[cfg(test)]
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.0.id()
+    }
+}
+
+/// A child that leads its process group.
+#[derive(Debug)]
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // An id is there only until the child has been waited for, so it cannot be someone else's by now.
+        let leader = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(leader) = leader {
+            // It may have ended by itself; there is nothing left to do then.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+/// A task that ends with its handle.
+#[derive(Debug)]
+struct Task<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> Task<T> {
+    fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl Task<String> {
+    async fn finished(&mut self) -> String {
+        match timeout(LAST_WORDS_WAIT, &mut self.0).await {
+            Ok(Ok(words)) if !words.is_empty() => words,
+            _ => "it said nothing".to_owned(),
+        }
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn feed(mut input: ByteStream, mut stdin: ChildStdin, fault: Arc<Mutex<Option<CutError>>>) {
+    while let Some(next) = input.next().await {
+        let failure = match next {
+            Ok(bytes) => match stdin.write_all(&bytes).await {
+                Ok(()) => continue,
+                // The child wants no more; whether it ended well is told by its status.
+                Err(source) if source.kind() == std::io::ErrorKind::BrokenPipe => return,
+                Err(source) => CutError::FfmpegPipe { source },
+            },
+            Err(failure) => failure,
+        };
+        // Must precede the closing of standard input, after which the child may end at any time.
+        *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        return;
+    }
+}
+
+async fn listen(mut stderr: ChildStderr) -> String {
+    let mut last = VecDeque::with_capacity(LAST_WORDS_BYTES);
+    let mut bytes = [0; 1024];
+    while let Ok(count @ 1..) = stderr.read(&mut bytes).await {
+        last.extend(&bytes[..count]);
+        let surplus = last.len().saturating_sub(LAST_WORDS_BYTES);
+        last.drain(..surplus);
+    }
+    String::from_utf8_lossy(last.make_contiguous()).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ffmpeg(program: &str, at_once: usize) -> Ffmpeg {
+        let short = Duration::from_millis(300);
+        Ffmpeg::new(program, Limits { at_once, queue_wait: short, stall: short })
+    }
+
+    fn nothing() -> ByteStream {
+        stream::empty().boxed()
+    }
+
+    fn args(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    async fn all(mut running: Running) -> Result<Vec<u8>, CutError> {
+        let mut out = Vec::new();
+        while let Some(bytes) = running.next().await? {
+            out.extend(bytes);
+        }
+        Ok(out)
+    }
+
+    #[actix_rt::test]
+    async fn a_missing_program_is_named() {
+        let ffmpeg = ffmpeg("/nowhere/ffmpeg", 1);
+        assert!(matches!(ffmpeg.probe().await, Err(CutError::FfmpegMissing { .. })));
+        let failed = ffmpeg.seat().await.unwrap().run(vec![], nothing());
+        let text = failed.unwrap_err().to_string();
+        assert_eq!(text, "cannot run /nowhere/ffmpeg; is ffmpeg installed?");
+    }
+
+    #[actix_rt::test]
+    async fn the_installed_one_says_what_it_has() {
+        let probe = ffmpeg("ffmpeg", 1).probe().await.unwrap();
+        assert!(probe.version.starts_with(|c: char| c.is_ascii_digit() || c == 'n' || c == 'N'), "{probe:?}");
+        assert!(probe.has_libx264);
+    }
+
+    #[actix_rt::test]
+    async fn its_last_words_are_in_the_error() {
+        let seat = ffmpeg("ffmpeg", 1).seat().await.unwrap();
+        let failed = all(seat.run(args(&["-f", "no-such-format", "-i", "-"]), nothing()).unwrap()).await;
+        let Err(CutError::FfmpegFailed { last_words, .. }) = failed else { panic!("{failed:?}") };
+        assert!(last_words.contains("no-such-format"), "{last_words}");
+    }
+
+    #[actix_rt::test]
+    async fn input_that_fails_is_the_error_though_the_child_ends_well() {
+        let seat = ffmpeg("ffmpeg", 1).seat().await.unwrap();
+        let input = stream::iter([Ok(Bytes::from_static(&[0; 400])), Err(CutError::Vanished { segment: "it".into() })]);
+        let copy = args(&["-f", "u8", "-ar", "8000", "-ac", "1", "-i", "-", "-f", "u8", "-"]);
+        let failed = all(seat.run(copy, input.boxed()).unwrap()).await;
+        assert!(matches!(failed, Err(CutError::Vanished { .. })), "{failed:?}");
+    }
+
+    #[actix_rt::test]
+    async fn places_are_counted_and_given_back() {
+        let ffmpeg = ffmpeg("ffmpeg", 1);
+        let seat = ffmpeg.seat().await.unwrap();
+        let chained = seat.clone();
+        drop(seat);
+        assert_eq!(ffmpeg.in_use(), 1);
+        assert!(matches!(ffmpeg.seat().await, Err(CutError::Busy { .. })));
+        assert_eq!(ffmpeg.waiting(), 0);
+        drop(chained);
+        assert_eq!(ffmpeg.in_use(), 0);
+        ffmpeg.seat().await.unwrap();
+    }
+
+    /// Waits until no such process runs; a zombie does not run.
+    async fn gone(process_id: u32) {
+        for _ in 0..500 {
+            let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).unwrap_or_default();
+            if status.is_empty() || status.contains("State:\tZ") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("process {process_id} is still there");
+    }
+
+    #[actix_rt::test]
+    async fn a_child_dies_with_its_handle_and_when_it_stalls() {
+        let seat = ffmpeg("ffmpeg", 1).seat().await.unwrap();
+        let endless = args(&["-re", "-f", "lavfi", "-i", "anullsrc", "-f", "s16le", "-"]);
+        let mut running = seat.run(endless, nothing()).unwrap();
+        let process_id = running.process_id().unwrap();
+        assert!(running.next().await.unwrap().is_some());
+        drop(running);
+        gone(process_id).await;
+
+        let waits_for_input = args(&["-f", "u8", "-ar", "8000", "-i", "-", "-f", "u8", "-"]);
+        let mut running = seat.run(waits_for_input, stream::pending().boxed()).unwrap();
+        let process_id = running.process_id().unwrap();
+        assert!(matches!(running.next().await, Err(CutError::FfmpegStalled { .. })));
+        drop(running);
+        gone(process_id).await;
+    }
+}

@@ -1,0 +1,220 @@
+//! The files that a cut reads.
+//!
+//! Promises: a tombstone is looked for before each opening; a file that is shorter or longer than it was is an error,
+//! never a shorter cut. One chunk is in memory at a time.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use super::CutError;
+use super::fmp4;
+use crate::blocking::Blocking;
+use crate::model::{Channel, Quality, SegmentName};
+use crate::store::{Layout, is_tombstoned};
+
+/// What one read asks of the disk: large enough that the hop to a blocking thread (about 20 µs) does not show.
+const CHUNK_BYTES: u64 = 256 * 1024;
+/// How many files one piece of blocking work looks at.
+const SURVEY_AT_ONCE: usize = 256;
+
+/// `ftyp` and `moov` of a stream with two tracks, several times over.
+const USUAL_INIT_BYTES: usize = 16 * 1024;
+
+/// Bytes on their way, in order; ends after an error.
+pub(super) type ByteStream = BoxStream<'static, Result<Bytes, CutError>>;
+
+/// One quality of a channel, and how to read it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub layout: Layout,
+    pub channel: Channel,
+    pub quality: Quality,
+    /// The door for reads: not the one that recording uses.
+    pub blocking: Blocking,
+}
+
+impl Record {
+    fn path(&self, segment: &SegmentName) -> PathBuf {
+        self.layout.segment_path(&self.channel, &self.quality, segment)
+    }
+}
+
+/// How the segments of a cut are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Container {
+    MpegTs,
+    FragmentedMp4,
+}
+
+/// A segment as it was found before the cut began.
+#[derive(Debug, Clone)]
+pub(super) struct SourceFile {
+    pub segment: SegmentName,
+    pub len_bytes: u64,
+    /// Length of the initialisation section; zero for MPEG-TS.
+    pub init_bytes: u64,
+    /// The initialisation section is that of the file before this one.
+    pub repeats_init: bool,
+}
+
+/// Looks at every file of a cut, in order: each can be opened now, and all are of one container.
+pub(super) async fn survey(
+    record: &Record,
+    segments: Vec<SegmentName>,
+) -> Result<(Container, Vec<SourceFile>), CutError> {
+    let mut surveyor = Surveyor::default();
+    let mut segments = segments.into_iter();
+    loop {
+        let some: Vec<SegmentName> = segments.by_ref().take(SURVEY_AT_ONCE).collect();
+        if some.is_empty() {
+            return Ok((surveyor.container.unwrap_or(Container::MpegTs), surveyor.files));
+        }
+        let record_there = record.clone();
+        surveyor = record
+            .blocking
+            .run(move || {
+                some.into_iter().try_for_each(|segment| surveyor.look_at(&record_there, segment))?;
+                Ok::<_, CutError>(surveyor)
+            })
+            .await??;
+    }
+}
+
+#[derive(Debug, Default)]
+struct Surveyor {
+    container: Option<Container>,
+    last_init: Vec<u8>,
+    files: Vec<SourceFile>,
+}
+
+impl Surveyor {
+    fn look_at(&mut self, record: &Record, segment: SegmentName) -> Result<(), CutError> {
+        let (mut file, len_bytes) = open(&record.path(&segment), &segment)?;
+        let head = read_up_to(&mut file, 8).map_err(|source| read_error(&segment, source))?;
+        let mut found = SourceFile { segment, len_bytes, init_bytes: 0, repeats_init: false };
+        let container = if fmp4::is_mp4(&head) { Container::FragmentedMp4 } else { Container::MpegTs };
+        if len_bytes > 0 && *self.container.get_or_insert(container) != container {
+            return Err(CutError::MixedContainers { segment: found.segment.path_text() });
+        }
+        if container == Container::FragmentedMp4 {
+            let init = read_init(&mut file, head, &found.segment)?;
+            found.init_bytes = init.len() as u64;
+            found.repeats_init = !self.files.is_empty() && init == self.last_init;
+            self.last_init = init;
+        }
+        self.files.push(found);
+        Ok(())
+    }
+}
+
+/// The initialisation section of a file of which `head` has been read.
+fn read_init(file: &mut File, mut head: Vec<u8>, segment: &SegmentName) -> Result<Vec<u8>, CutError> {
+    // Nearly always the first step is enough, and an hour has thousands of files.
+    let steps = [USUAL_INIT_BYTES, fmp4::MAX_INIT_BYTES];
+    let mut found = Err(fmp4::NoFragment);
+    for step in steps {
+        let more = read_up_to(file, (step - head.len()) as u64).map_err(|source| read_error(segment, source))?;
+        head.extend(more);
+        found = fmp4::init_len(&head);
+        if found.is_ok() {
+            break;
+        }
+    }
+    let init_len = found.map_err(|source| CutError::NotFragmented { segment: segment.path_text(), source })?;
+    head.truncate(init_len);
+    Ok(head)
+}
+
+/// Opens a segment unless a tombstone marks it; gives its length too. Blocks.
+fn open(path: &Path, segment: &SegmentName) -> Result<(File, u64), CutError> {
+    if is_tombstoned(path) {
+        return Err(CutError::Tombstoned { segment: segment.path_text() });
+    }
+    let open = || {
+        let file = File::open(path)?;
+        let len_bytes = file.metadata()?.len();
+        Ok((file, len_bytes))
+    };
+    open().map_err(|source: io::Error| read_error(segment, source))
+}
+
+fn read_error(segment: &SegmentName, source: io::Error) -> CutError {
+    let segment = segment.path_text();
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => CutError::Vanished { segment },
+        _ => CutError::Read { segment, source },
+    }
+}
+
+fn read_up_to(file: &mut File, count: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(count as usize);
+    file.take(count).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// One file, read in chunks.
+#[derive(Debug)]
+pub(super) struct FileReader {
+    blocking: Blocking,
+    segment: SegmentName,
+    /// Away while a chunk is being read.
+    file: Option<File>,
+    left_bytes: u64,
+}
+
+impl FileReader {
+    /// Opens a file to read it from `skip_bytes` on.
+    pub async fn open(record: &Record, source: &SourceFile, skip_bytes: u64) -> Result<Self, CutError> {
+        let (path, segment) = (record.path(&source.segment), source.segment.clone());
+        let opened = record.blocking.run(move || {
+            let (mut file, len_bytes) = open(&path, &segment)?;
+            file.seek(SeekFrom::Start(skip_bytes)).map_err(|source| read_error(&segment, source))?;
+            Ok::<_, CutError>((file, len_bytes))
+        });
+        let (file, len_bytes) = opened.await??;
+        if len_bytes != source.len_bytes {
+            return Err(CutError::Changed { segment: source.segment.path_text() });
+        }
+        Ok(Self {
+            blocking: record.blocking.clone(),
+            segment: source.segment.clone(),
+            file: Some(file),
+            left_bytes: len_bytes.saturating_sub(skip_bytes),
+        })
+    }
+
+    /// The next chunk, or `None` once all the bytes that the file had when it was opened have been read.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, CutError> {
+        let wanted = self.left_bytes.min(CHUNK_BYTES);
+        let Some(mut file) = self.file.take().filter(|_| wanted > 0) else { return Ok(None) };
+        let read = self.blocking.run(move || read_up_to(&mut file, wanted).map(|bytes| (file, bytes)));
+        let (file, bytes) = read.await?.map_err(|source| read_error(&self.segment, source))?;
+        if bytes.len() as u64 != wanted {
+            return Err(CutError::Changed { segment: self.segment.path_text() });
+        }
+        self.left_bytes -= wanted;
+        self.file = Some(file);
+        Ok(Some(bytes.into()))
+    }
+}
+
+/// Files one after the other, each with how many bytes of it to pass over.
+pub(super) fn concatenated(record: &Record, files: Vec<(SourceFile, u64)>) -> ByteStream {
+    let state = (record.clone(), files.into_iter(), None::<FileReader>);
+    let chunks = stream::try_unfold(state, |(record, mut files, mut reader)| async move {
+        loop {
+            if let Some(open) = &mut reader
+                && let Some(bytes) = open.next().await?
+            {
+                return Ok(Some((bytes, (record, files, reader))));
+            }
+            let Some((file, skip_bytes)) = files.next() else { return Ok(None) };
+            reader = Some(FileReader::open(&record, &file, skip_bytes).await?);
+        }
+    });
+    chunks.boxed()
+}

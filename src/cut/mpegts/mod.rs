@@ -1,0 +1,36 @@
+//! A small reader and rewriter of MPEG transport streams (ISO/IEC 13818-1): time stamps and continuity, nothing else.
+//!
+//! Promises: any bytes are read without a panic and in bounded memory; what is not a packet is skipped.
+//! Never: reads the disk, or looks into the elementary streams.
+
+mod packet;
+mod psi;
+mod restamp;
+mod scan;
+
+pub use packet::Pid;
+pub use psi::{Codec, Program};
+pub use restamp::Restamp;
+pub use scan::{Scan, Summary, Track, TsError};
+
+/// Time stamps count modulo this (PTS and DTS have 33 bits).
+pub const WRAP_90K: i64 = 1 << 33;
+
+/// The value congruent to `raw` that lies nearest to `reference`, which need not be within 33 bits.
+pub fn unwrap_near(raw: u64, reference: i64) -> i64 {
+    let ahead = (raw as i64).wrapping_sub(reference).rem_euclid(WRAP_90K);
+    reference + if ahead >= WRAP_90K / 2 { ahead - WRAP_90K } else { ahead }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_past_the_wrap_goes_on() {
+        assert_eq!(unwrap_near(5, WRAP_90K - 10), WRAP_90K + 5);
+        assert_eq!(unwrap_near(WRAP_90K as u64 - 10, WRAP_90K + 5), WRAP_90K - 10);
+        assert_eq!(unwrap_near(WRAP_90K as u64 - 10, 5), -10);
+        assert_eq!(unwrap_near(7, 7), 7);
+    }
+}

@@ -1,0 +1,194 @@
+//! Rewrites what must fit together where files are joined: continuity counters, and time stamps where asked.
+//!
+//! Promises: payloads are untouched; a counter that jumps inside a file still jumps, one that jumps only because two files
+//! meet does not.
+
+use bytes::{Bytes, BytesMut};
+
+use super::packet::{PACKET_BYTES, Packet, PacketFinder, Pid, set_continuity, shift_stamps};
+use super::unwrap_near;
+
+/// PES stream ids of video and audio (ISO/IEC 13818-1, table 2-22).
+const VIDEO_IDS: std::ops::RangeInclusive<u8> = 0xe0..=0xef;
+
+/// The two highest PTS of a kind of stream that have gone by.
+#[derive(Debug, Clone, Copy, Default)]
+struct Highest {
+    first: Option<i64>,
+    second: Option<i64>,
+}
+
+impl Highest {
+    fn see(&mut self, raw: u64) {
+        let Some(first) = self.first else {
+            self.first = Some(raw as i64);
+            return;
+        };
+        let pts = unwrap_near(raw, first);
+        if pts > first {
+            (self.first, self.second) = (Some(pts), Some(first));
+        } else if pts < first && self.second.is_none_or(|second| pts > second) {
+            self.second = Some(pts);
+        }
+    }
+
+    fn next(self) -> Option<i64> {
+        let first = self.first?;
+        Some(first + self.second.map_or(SOLE_FRAME_90K, |second| first - second))
+    }
+}
+
+/// How long the only frame of a whole output is taken to last: nothing tells, so 1/30 s.
+const SOLE_FRAME_90K: i64 = 3000;
+
+/// How far an output has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reached {
+    video: Highest,
+    other: Highest,
+}
+
+impl Reached {
+    /// The PTS at which the next frame would follow without a gap: the last one's, and as long again as it lies after
+    /// the one before it. Of the video if there is any, else of the audio. `None` before the first frame.
+    pub fn next_pts(&self) -> Option<i64> {
+        self.video.next().or(self.other.next())
+    }
+}
+
+/// One output stream made of several inputs.
+#[derive(Debug)]
+pub struct Restamp {
+    finder: PacketFinder,
+    counters: Counters,
+    shift_90k: i64,
+    reached: Reached,
+}
+
+impl Default for Restamp {
+    fn default() -> Self {
+        Self { finder: PacketFinder::default(), counters: Counters::new(), shift_90k: 0, reached: Reached::default() }
+    }
+}
+
+impl Restamp {
+    /// One that only shifts.
+    pub fn shifting(shift_90k: i64) -> Self {
+        Self { shift_90k, ..Self::default() }
+    }
+
+    /// The next bytes are another file's; their stamps are to be moved by `shift_90k` ticks.
+    pub fn begin(&mut self, shift_90k: i64) {
+        self.finder.start_over();
+        self.counters.begin();
+        self.shift_90k = shift_90k;
+    }
+
+    /// Takes bytes in pieces of any length; gives the packets that are whole by now.
+    pub fn push(&mut self, bytes: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(bytes.len() + PACKET_BYTES);
+        let Self { finder, counters, shift_90k, reached } = self;
+        finder.push(bytes, |packet| {
+            let at = out.len();
+            out.extend_from_slice(packet);
+            let packet = out[at..].first_chunk_mut().expect("a whole packet was appended");
+            restamp(packet, counters, *shift_90k, reached);
+        });
+        out.freeze()
+    }
+
+    pub fn reached(&self) -> &Reached {
+        &self.reached
+    }
+}
+
+fn restamp(bytes: &mut [u8; PACKET_BYTES], counters: &mut Counters, shift_90k: i64, reached: &mut Reached) {
+    if shift_90k != 0 {
+        shift_stamps(bytes, shift_90k);
+    }
+    let Some(packet) = Packet::new(bytes) else { return };
+    if let Some(header) = packet.pes_header()
+        && let Some(pts) = header.pts
+    {
+        let highest = if VIDEO_IDS.contains(&header.stream_id) { &mut reached.video } else { &mut reached.other };
+        highest.see(pts);
+    }
+    if let Some(counter) = counters.next(packet) {
+        set_continuity(bytes, counter);
+    }
+}
+
+/// Continuity counters per PID: the last one that went out, and what is added to this file's.
+#[derive(Debug)]
+struct Counters {
+    last: Box<[u8]>,
+    offset: Box<[u8]>,
+}
+
+/// No counter: they have four bits.
+const UNSET: u8 = 0xff;
+
+impl Counters {
+    fn new() -> Self {
+        Self { last: vec![UNSET; Pid::COUNT].into(), offset: vec![UNSET; Pid::COUNT].into() }
+    }
+
+    fn begin(&mut self) {
+        self.offset.fill(UNSET);
+    }
+
+    fn next(&mut self, packet: Packet<'_>) -> Option<u8> {
+        let pid = packet.pid();
+        if pid == Pid::NULL {
+            return None;
+        }
+        let (last, offset) = (&mut self.last[pid.index()], &mut self.offset[pid.index()]);
+        if *offset == UNSET {
+            // A packet without payload repeats the counter of the one before it.
+            let follows = if *last == UNSET { packet.continuity() } else { *last + u8::from(packet.has_payload()) };
+            *offset = follows.wrapping_sub(packet.continuity()) & 0x0f;
+        }
+        *last = (packet.continuity() + *offset) & 0x0f;
+        Some(*last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(pid: u8, continuity: u8, has_payload: bool) -> [u8; PACKET_BYTES] {
+        let mut bytes = [0xff; PACKET_BYTES];
+        bytes[..5].copy_from_slice(&[0x47, 0, pid, if has_payload { 0x10 } else { 0x20 } | continuity, 183]);
+        bytes
+    }
+
+    fn counters(restamp: &mut Restamp, packets: &[[u8; PACKET_BYTES]]) -> Vec<u8> {
+        restamp.push(packets.as_flattened()).chunks(PACKET_BYTES).map(|packet| packet[3] & 0x0f).collect()
+    }
+
+    #[test]
+    fn counters_go_on_over_a_join_and_still_jump_inside_a_file() {
+        let mut restamp = Restamp::default();
+        restamp.begin(0);
+        let first = [packet(5, 14, true), packet(5, 15, true), packet(6, 3, true), packet(5, 0, true)];
+        assert_eq!(counters(&mut restamp, &first), [14, 15, 3, 0]);
+        restamp.begin(0);
+        let second = [packet(5, 9, true), packet(5, 9, false), packet(5, 12, true), packet(6, 4, true)];
+        assert_eq!(counters(&mut restamp, &second), [1, 1, 4, 4]);
+        restamp.begin(0);
+        assert_eq!(counters(&mut restamp, &[packet(5, 7, false), packet(5, 8, true)]), [4, 5]);
+    }
+
+    #[test]
+    fn the_next_frame_follows_as_far_as_the_last_one_did() {
+        let mut highest = Highest::default();
+        assert_eq!(highest.next(), None);
+        highest.see(100);
+        assert_eq!(highest.next(), Some(100 + SOLE_FRAME_90K));
+        for raw in [400, 200, 300, 300] {
+            highest.see(raw);
+        }
+        assert_eq!(highest.next(), Some(500));
+    }
+}

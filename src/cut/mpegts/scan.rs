@@ -1,0 +1,255 @@
+//! Reads a file's tables and every time stamp in it.
+
+use super::packet::{PACKET_BYTES, Packet, PacketFinder, Pid};
+use super::psi::{Codec, Program, SectionBuffer, parse_pat, parse_pmt};
+use super::unwrap_near;
+
+/// Nine hours at 30 frames a second, in 16 MiB. A segment is seconds long: what has more is no segment.
+const MAX_STAMPS: usize = 1 << 20;
+/// A decoder buffers at most a second of H.264 (T-STD); a clock that runs further ahead of its stream is broken.
+const MAX_PCR_LEAD_90K: i64 = 10 * 90_000;
+
+/// Why a file cannot be cut to the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TsError {
+    #[error("no program map is in the file")]
+    NoProgram,
+    #[error("no time stamp of video or audio is in the file")]
+    NoStamps,
+    #[error("there are more than {MAX_STAMPS} time stamps in the file")]
+    TooManyStamps,
+}
+
+/// When a frame (or for audio, a group of them) is shown and when decoded, in 90 kHz ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    pub pts: i64,
+    pub dts: i64,
+}
+
+/// One elementary stream's stamps in decoding order, never empty. Unwrapped: they may lie beyond 33 bits, or below zero,
+/// but those of all tracks of a file lie on one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Track {
+    pub pid: Pid,
+    pub codec: Codec,
+    stamps: Vec<Stamp>,
+}
+
+impl Track {
+    pub fn lowest_pts(&self) -> i64 {
+        self.all_pts().min().expect("a track is never empty")
+    }
+
+    pub fn highest_pts(&self) -> i64 {
+        self.all_pts().max().expect("a track is never empty")
+    }
+
+    pub fn lowest_dts(&self) -> i64 {
+        self.stamps.iter().map(|stamp| stamp.dts).min().expect("a track is never empty")
+    }
+
+    pub fn highest_dts(&self) -> i64 {
+        self.stamps.iter().map(|stamp| stamp.dts).max().expect("a track is never empty")
+    }
+
+    /// In decoding order.
+    pub fn all_pts(&self) -> impl Iterator<Item = i64> {
+        self.stamps.iter().map(|stamp| stamp.pts)
+    }
+
+    /// Whether pictures are shown before the first one that is decoded: they belong to an open GOP, and take the file
+    /// before this one to decode.
+    pub fn has_leading_pictures(&self) -> bool {
+        self.stamps[0].pts > self.lowest_pts()
+    }
+}
+
+/// What a scan found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    pub program: Program,
+    /// The first video stream that has stamps.
+    pub video: Option<Track>,
+    /// All audio streams that have stamps.
+    pub audio: Vec<Track>,
+    /// How far the program clock runs before the decoding of the main track; 0 where it is unknown or absurd.
+    pub pcr_lead_90k: i64,
+}
+
+impl Summary {
+    /// The stream that gives the file its time: the video, or without any, the first audio.
+    pub fn main(&self) -> &Track {
+        self.video.as_ref().or(self.audio.first()).expect("a summary has a track")
+    }
+}
+
+/// A scan in progress: push the file's bytes in pieces of any size, then finish.
+#[derive(Debug, Default)]
+pub struct Scan {
+    finder: PacketFinder,
+    state: ScanState,
+}
+
+#[derive(Debug, Default)]
+struct ScanState {
+    pat: SectionBuffer,
+    pmt: SectionBuffer,
+    announced: Option<(u16, Pid)>,
+    program: Option<Program>,
+    /// Kept per PID from the first packet on, as stamps can come before the tables.
+    stamps: Vec<(Pid, Vec<Stamp>)>,
+    stamp_count: usize,
+    /// Stamps are unwrapped to lie around the first one.
+    reference: Option<i64>,
+    first_pcr: Option<i64>,
+}
+
+impl Scan {
+    pub fn push(&mut self, bytes: &[u8]) {
+        let state = &mut self.state;
+        self.finder.push(bytes, |packet| state.packet(packet));
+    }
+
+    pub fn finish(self) -> Result<Summary, TsError> {
+        self.state.finish()
+    }
+}
+
+impl ScanState {
+    fn packet(&mut self, bytes: &[u8; PACKET_BYTES]) {
+        let Some(packet) = Packet::new(bytes) else { return };
+        if let Some(raw) = packet.pcr() {
+            let pcr = self.unwrap(raw);
+            self.first_pcr.get_or_insert(pcr);
+        }
+        if let Some(header) = packet.pes_header() {
+            if let Some(pts) = header.pts {
+                let pts = self.unwrap(pts);
+                let dts = header.dts.map_or(pts, |dts| self.unwrap(dts));
+                self.stamp(packet.pid(), Stamp { pts, dts });
+            }
+        } else if self.program.is_none() {
+            self.table(packet);
+        }
+    }
+
+    fn unwrap(&mut self, raw: u64) -> i64 {
+        unwrap_near(raw, *self.reference.get_or_insert(raw as i64))
+    }
+
+    fn stamp(&mut self, pid: Pid, stamp: Stamp) {
+        self.stamp_count += 1;
+        if self.stamp_count > MAX_STAMPS {
+            return;
+        }
+        match self.stamps.iter_mut().find(|(known, _)| *known == pid) {
+            Some((_, stamps)) => stamps.push(stamp),
+            None => self.stamps.push((pid, vec![stamp])),
+        }
+    }
+
+    fn table(&mut self, packet: Packet<'_>) {
+        let Some(payload) = packet.payload() else { return };
+        if packet.pid() == Pid::PAT {
+            if let Some(announced) = self.pat.push(packet.starts_unit(), payload).and_then(parse_pat) {
+                self.announced = Some(announced);
+            }
+        } else if let Some((number, pmt_pid)) = self.announced
+            && packet.pid() == pmt_pid
+            && let Some(section) = self.pmt.push(packet.starts_unit(), payload)
+        {
+            self.program = parse_pmt(section, number, pmt_pid);
+        }
+    }
+
+    fn finish(mut self) -> Result<Summary, TsError> {
+        if self.stamp_count > MAX_STAMPS {
+            return Err(TsError::TooManyStamps);
+        }
+        let program = self.program.take().ok_or(TsError::NoProgram)?;
+        let mut tracks: Vec<Track> = program
+            .streams
+            .iter()
+            .filter_map(|stream| {
+                let at = self.stamps.iter().position(|(pid, _)| *pid == stream.pid)?;
+                let (pid, stamps) = self.stamps.swap_remove(at);
+                Some(Track { pid, codec: stream.codec, stamps })
+            })
+            .collect();
+        let video = tracks.iter().position(|track| track.codec.is_video()).map(|at| tracks.remove(at));
+        tracks.retain(|track| track.codec == Codec::Audio);
+        let main = video.as_ref().or(tracks.first()).ok_or(TsError::NoStamps)?;
+        let lead = self.first_pcr.map_or(0, |pcr| main.stamps[0].dts - pcr);
+        let pcr_lead_90k = if (0..=MAX_PCR_LEAD_90K).contains(&lead) { lead } else { 0 };
+        Ok(Summary { program, video, audio: tracks, pcr_lead_90k })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scan(bytes: &[u8], piece: usize) -> Result<Summary, TsError> {
+        let mut scan = Scan::default();
+        bytes.chunks(piece).for_each(|part| scan.push(part));
+        scan.finish()
+    }
+
+    fn vector(name: &str) -> Vec<u8> {
+        let path = format!("{}/tests/vectors/ts/{name}.ts", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(path).unwrap()
+    }
+
+    /// (frames, lowest PTS, highest PTS, lowest DTS, audio streams), as ffprobe reads them.
+    fn video(name: &str) -> (usize, i64, i64, i64, usize) {
+        let summary = scan(&vector(name), 1000).unwrap();
+        let video = summary.video.unwrap();
+        (video.stamps.len(), video.lowest_pts(), video.highest_pts(), video.lowest_dts(), summary.audio.len())
+    }
+
+    #[test]
+    fn stamps_are_those_that_ffprobe_reads() {
+        assert_eq!(video("av_bf2"), (60, 132_000, 309_000, 126_000, 1));
+        assert_eq!(video("av_wrap"), (90, 8_589_906_000, 8_590_173_000, 8_589_906_000, 1));
+    }
+
+    #[test]
+    fn audio_gives_the_time_where_there_is_no_video() {
+        let summary = scan(&vector("a_only"), 188).unwrap();
+        assert_eq!(summary.video, None);
+        assert_eq!(summary.main().pid, summary.audio[0].pid);
+    }
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        for name in ["empty", "one_packet", "short_100"] {
+            assert_eq!(scan(&vector(name), 4096), Err(TsError::NoProgram), "{name}");
+        }
+    }
+
+    #[test]
+    fn broken_files_are_read_the_same_in_any_pieces() {
+        for entry in std::fs::read_dir(format!("{}/tests/vectors/ts", env!("CARGO_MANIFEST_DIR"))).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            let whole = scan(&bytes, bytes.len().max(1));
+            if bytes.first() == Some(&0x47) {
+                assert_eq!(scan(&bytes, 188), whole);
+            }
+            let _ = scan(&bytes, 61);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn mutated_files_never_panic(flips in prop::collection::vec((0usize..48_504, any::<u8>()), 0..40), cut in 0usize..48_504) {
+            let mut bytes = vector("av_bf2");
+            for (at, value) in flips {
+                bytes[at] = value;
+            }
+            let _ = scan(&bytes[cut..], 5000);
+        }
+    }
+}

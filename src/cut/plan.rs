@@ -1,0 +1,347 @@
+//! What a cut consists of: which files to copy whole, and which to trim where.
+//!
+//! Promises: parts are in order; every segment of the selections that holds a moment of its range is there once; a hole
+//! is either refused or listed.
+//! Never: reads the disk or the clock, or looks into a segment.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::model::{SegmentName, Span, Timestamp};
+use crate::select::{self, ContainsHoles, Hole, Selection};
+
+/// How a cut is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CutType {
+    /// Whole segments, byte for byte: begins up to a segment early and ends up to a segment late.
+    Rough,
+    /// Exact: the segments at the edges are re-encoded to the frames asked for, the rest is copied.
+    Fast,
+}
+
+impl CutType {
+    pub const ALL: [CutType; 2] = [Self::Rough, Self::Fast];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rough => "rough",
+            Self::Fast => "fast",
+        }
+    }
+}
+
+impl fmt::Display for CutType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// No type of cut has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the type of a cut is rough or fast")]
+pub struct UnknownCutType;
+
+impl FromStr for CutType {
+    type Err = UnknownCutType;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCutType> {
+        Self::ALL.into_iter().find(|cut_type| cut_type.as_str() == text).ok_or(UnknownCutType)
+    }
+}
+
+/// Why there is no cut.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error("a cut needs at least one range")]
+    NoRanges,
+    #[error(transparent)]
+    Holes(#[from] ContainsHoles),
+    #[error("there is no content in the range {0}")]
+    NoContent(Span),
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// These files, whole, one after the other.
+    Copy { segments: Vec<SegmentName> },
+    /// The frames of one file whose time is ≥ `from` and < `until`.
+    Trim { segment: SegmentName, from: Option<Timestamp>, until: Option<Timestamp> },
+}
+
+impl Part {
+    pub fn segments(&self) -> &[SegmentName] {
+        match self {
+            Self::Copy { segments } => segments,
+            Self::Trim { segment, .. } => std::slice::from_ref(segment),
+        }
+    }
+}
+
+/// The parts of one range. Between two ranges lies a hard cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedRange {
+    pub span: Span,
+    /// Never empty.
+    pub parts: Vec<Part>,
+    /// What is missing in the range, and is passed over in silence.
+    pub holes: Vec<Hole>,
+}
+
+/// A cut that only has to be executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    cut_type: CutType,
+    ranges: Vec<PlannedRange>,
+}
+
+impl Plan {
+    /// Plans a cut of `ranges`, in the order given, each with what was selected for it.
+    pub fn new(cut_type: CutType, ranges: &[Selection], allow_holes: bool) -> Result<Self, PlanError> {
+        if ranges.is_empty() {
+            return Err(PlanError::NoRanges);
+        }
+        let planned = ranges.iter().map(|selection| {
+            if !allow_holes {
+                selection.complete()?;
+            }
+            plan_range(cut_type, selection)
+        });
+        Ok(Self { cut_type, ranges: planned.collect::<Result<_, PlanError>>()? })
+    }
+
+    pub fn cut_type(&self) -> CutType {
+        self.cut_type
+    }
+
+    pub fn ranges(&self) -> &[PlannedRange] {
+        &self.ranges
+    }
+
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.ranges.iter().flat_map(|range| &range.parts)
+    }
+
+    /// Every file that is read, in order; one that two ranges share comes twice.
+    pub fn segments(&self) -> impl Iterator<Item = &SegmentName> {
+        self.parts().flat_map(Part::segments)
+    }
+
+    pub fn holes(&self) -> impl Iterator<Item = Hole> {
+        self.ranges.iter().flat_map(|range| range.holes.iter().copied())
+    }
+
+    /// Whether a part has to be trimmed, which takes ffmpeg.
+    pub fn trims(&self) -> bool {
+        self.parts().any(|part| matches!(part, Part::Trim { .. }))
+    }
+}
+
+fn plan_range(cut_type: CutType, selection: &Selection) -> Result<PlannedRange, PlanError> {
+    let span = selection.span();
+    let mut parts = Vec::new();
+    for segment in selection.segments() {
+        match cut_type {
+            CutType::Rough => push_copy(&mut parts, segment.to_name()),
+            CutType::Fast => push_exact(&mut parts, span, segment),
+        }
+    }
+    if parts.is_empty() {
+        return Err(PlanError::NoContent(span));
+    }
+    Ok(PlannedRange { span, parts, holes: selection.holes().collect() })
+}
+
+fn push_copy(parts: &mut Vec<Part>, segment: SegmentName) {
+    match parts.last_mut() {
+        Some(Part::Copy { segments }) => segments.push(segment),
+        Some(Part::Trim { .. }) | None => parts.push(Part::Copy { segments: vec![segment] }),
+    }
+}
+
+/// Any segment may have to be trimmed, not only the first and the last: neighbours overlap by up to the tolerance.
+fn push_exact(parts: &mut Vec<Part>, span: Span, segment: select::Segment<'_>) {
+    let ticks_after = |moment: Timestamp, bound: Timestamp| ticks_of_micros(moment.micros_since(bound));
+    let lies_before = ticks_after(span.start(), segment.end()) >= 0 && segment.duration_micros > 0;
+    let lies_after = ticks_after(span.end(), segment.start) <= 0;
+    if lies_before || lies_after {
+        return;
+    }
+    let from = (ticks_after(span.start(), segment.start) > 0).then_some(span.start());
+    let until = (ticks_after(span.end(), segment.end()) < 0).then_some(span.end());
+    if from.is_none() && until.is_none() {
+        push_copy(parts, segment.to_name());
+    } else {
+        parts.push(Part::Trim { segment: segment.to_name(), from, until });
+    }
+}
+
+/// Microseconds as ticks of the 90 kHz clock of MPEG-TS, rounded to the nearest: the time of a frame that was itself
+/// rounded to whole microseconds comes back to that frame's own tick.
+pub(super) fn ticks_of_micros(micros: i64) -> i64 {
+    let ticks = (i128::from(micros) * 9 + 50).div_euclid(100);
+    i64::try_from(ticks).expect("nine hundredths of an i64 is one")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{SegmentHash, SegmentKind};
+    use crate::select::HourIndex;
+
+    fn at(micros: i64) -> Timestamp {
+        "2026-01-02T03:00:00".parse::<Timestamp>().unwrap().plus_micros(micros)
+    }
+
+    fn name(start: i64, duration: i64, kind: SegmentKind) -> SegmentName {
+        SegmentName::finished(at(start), duration, kind, SegmentHash::from_bytes([7; 32]))
+    }
+
+    fn selection(segments: &[SegmentName], start: i64, end: i64) -> Selection {
+        let span = Span::new(at(start), at(end)).unwrap();
+        let hours = span.hours().map(|hour| {
+            let names = segments.iter().filter(|name| name.hour() == hour).map(SegmentName::as_str);
+            Arc::new(HourIndex::build(hour, names, |_| 0))
+        });
+        Selection::choose(span, hours.collect())
+    }
+
+    /// Six segments of two seconds from 10 s on.
+    fn six() -> Vec<SegmentName> {
+        (5..11).map(|at| name(at * 2_000_000, 2_000_000, SegmentKind::Full)).collect()
+    }
+
+    fn parts(segments: &[SegmentName], start: i64, end: i64) -> Vec<Part> {
+        let plan = Plan::new(CutType::Fast, &[selection(segments, start, end)], true).unwrap();
+        plan.parts().cloned().collect()
+    }
+
+    #[test]
+    fn edges_are_trimmed_and_the_middle_is_copied() {
+        let all = six();
+        let trim = |at: usize, from, until| Part::Trim { segment: all[at].clone(), from, until };
+        let copy = |range: std::ops::Range<usize>| Part::Copy { segments: all[range].to_vec() };
+        let (start, end) = (11_000_000, 19_500_000);
+        for (start, end, expected) in [
+            (start, end, vec![trim(0, Some(at(start)), None), copy(1..4), trim(4, None, Some(at(end)))]),
+            (10_000_000, 22_000_000, vec![copy(0..6)]),
+            (12_000_000, 14_000_000, vec![copy(1..2)]),
+            // Half a tick of 90 kHz is 5.56 µs: less is no frame.
+            (12_000_005, 13_999_995, vec![copy(1..2)]),
+            (12_000_006, 14_000_000, vec![trim(1, Some(at(12_000_006)), None)]),
+            (12_000_000, 13_999_994, vec![trim(1, None, Some(at(13_999_994)))]),
+            (12_500_000, 13_500_000, vec![trim(1, Some(at(12_500_000)), Some(at(13_500_000)))]),
+            // The first one ends within half a tick of the start: it has nothing to show.
+            (11_999_996, 14_000_000, vec![copy(1..2)]),
+            (12_000_000, 14_000_004, vec![copy(1..2)]),
+        ] {
+            assert_eq!(parts(&all, start, end), expected, "{start}..{end}");
+        }
+    }
+
+    #[test]
+    fn a_second_segment_that_starts_before_the_range_is_trimmed_too() {
+        let all = [name(0, 2_005_000, SegmentKind::Full), name(2_000_000, 2_000_000, SegmentKind::Full)];
+        let from = Some(at(2_003_000));
+        assert_eq!(
+            parts(&all, 2_003_000, 4_000_000),
+            [
+                Part::Trim { segment: all[0].clone(), from, until: None },
+                Part::Trim { segment: all[1].clone(), from, until: None }
+            ]
+        );
+    }
+
+    #[test]
+    fn rough_takes_whole_segments() {
+        let plan = Plan::new(CutType::Rough, &[selection(&six(), 11_000_000, 19_500_000)], false).unwrap();
+        assert_eq!(plan.parts().collect::<Vec<_>>(), [&Part::Copy { segments: six()[..5].to_vec() }]);
+        assert!(!plan.trims());
+    }
+
+    #[test]
+    fn holes_are_refused_or_listed() {
+        let mut all = six();
+        all.remove(2);
+        let ranges = [selection(&all, 10_000_000, 22_000_000)];
+        let hole = Hole { start: at(14_000_000), end: at(16_000_000) };
+        for cut_type in CutType::ALL {
+            assert_eq!(
+                Plan::new(cut_type, &ranges, false),
+                Err(PlanError::Holes(ContainsHoles { first: hole, count: 1 }))
+            );
+            let plan = Plan::new(cut_type, &ranges, true).unwrap();
+            assert_eq!(plan.holes().collect::<Vec<_>>(), [hole]);
+            assert_eq!(plan.segments().count(), 5);
+        }
+        let nothing = selection(&all, 14_000_000, 16_000_000);
+        assert_eq!(
+            Plan::new(CutType::Fast, std::slice::from_ref(&nothing), true),
+            Err(PlanError::NoContent(nothing.span()))
+        );
+        assert_eq!(Plan::new(CutType::Fast, &[], true), Err(PlanError::NoRanges));
+    }
+
+    #[test]
+    fn a_partial_segment_is_used_and_followed_by_a_hole() {
+        let all = [name(0, 2_000_000, SegmentKind::Partial), name(2_000_000, 2_000_000, SegmentKind::Full)];
+        let ranges = [selection(&all, 0, 4_000_000)];
+        assert!(matches!(Plan::new(CutType::Fast, &ranges, false), Err(PlanError::Holes(_))));
+        assert_eq!(Plan::new(CutType::Fast, &ranges, true).unwrap().segments().count(), 2);
+    }
+
+    #[test]
+    fn only_known_types_have_a_name() {
+        assert_eq!("fast".parse(), Ok(CutType::Fast));
+        assert_eq!("rough".parse(), Ok(CutType::Rough));
+        for bad in ["", "Fast", "smart", "webm"] {
+            assert_eq!(bad.parse::<CutType>(), Err(UnknownCutType), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_time_rounded_to_microseconds_finds_its_tick(ticks in 0i64..10_000_000_000) {
+            prop_assert_eq!(ticks_of_micros((ticks * 100 + 4) / 9), ticks);
+            prop_assert_eq!(ticks_of_micros(ticks * 100 / 9), ticks);
+        }
+
+        /// Every moment of the range that a segment covers is in exactly one part, and no other moment is in any.
+        #[test]
+        fn parts_cover_the_range_and_no_more(
+            durations in prop::collection::vec(1_000_000i64..3_000_000, 1..12),
+            start in 0i64..20_000_000,
+            length in 1_000i64..20_000_000,
+            probe in 0i64..40_000_000,
+        ) {
+            let mut segments = Vec::new();
+            let mut next = 0;
+            for duration in durations {
+                segments.push(name(next, duration, SegmentKind::Full));
+                next += duration;
+            }
+            let selection = selection(&segments, start, start + length);
+            let Ok(plan) = Plan::new(CutType::Fast, std::slice::from_ref(&selection), true) else {
+                prop_assert!(start >= next - 6);
+                return Ok(());
+            };
+            // Bounds within half a tick count as equal, so keep that far from them.
+            let near = |bound: i64| (probe - bound).abs() < 12;
+            prop_assume!(!near(start) && !near(start + length));
+            prop_assume!(segments.iter().all(|name| !near(name.start().micros_since(at(0)))));
+            let moment = at(probe);
+            let shown = plan.parts().map(|part| match part {
+                Part::Copy { segments } => segments.iter().filter(|s| s.start() <= moment && moment < s.end()).count(),
+                Part::Trim { segment, from, until } => usize::from(
+                    from.unwrap_or(segment.start()) <= moment && moment < until.unwrap_or(segment.end())
+                ),
+            });
+            let wanted = probe >= start && probe < start + length && probe < next;
+            prop_assert_eq!(shown.sum::<usize>(), usize::from(wanted));
+        }
+    }
+}

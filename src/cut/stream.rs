@@ -1,0 +1,360 @@
+//! Executes a plan as a stream of bytes.
+//!
+//! Promises: everything that can be checked is checked before the first byte; after it, a fault ends the stream with an
+//! error, so that it is never silently shorter. Nothing is read before it is asked for; dropping the stream ends its ffmpeg.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+
+use super::CutError;
+use super::ffmpeg::{Ffmpeg, Running, Seat};
+use super::files::{ByteStream, Container, FileReader, Record, SourceFile, concatenated, survey};
+use super::mpegts::{Restamp, Scan, Summary};
+use super::plan::{CutType, Part, Plan};
+use super::trim::{Edge, TrimJob, edge, remux_args};
+use crate::model::Timestamp;
+
+/// What a cut's bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentType {
+    MpegTs,
+    Mp4,
+}
+
+impl ContentType {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MpegTs => "video/mp2t",
+            Self::Mp4 => "video/mp4",
+        }
+    }
+}
+
+/// A cut on its way. Ends after the first error.
+pub struct CutStream {
+    content_type: ContentType,
+    size_bytes: Option<u64>,
+    bytes: BoxStream<'static, Result<Bytes, CutError>>,
+}
+
+impl CutStream {
+    pub fn content_type(&self) -> ContentType {
+        self.content_type
+    }
+
+    /// How many bytes there will be in all, where that is known.
+    pub fn size_bytes(&self) -> Option<u64> {
+        self.size_bytes
+    }
+}
+
+impl Stream for CutStream {
+    type Item = Result<Bytes, CutError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.bytes.poll_next_unpin(context)
+    }
+}
+
+/// Begins to execute `plan` over the files of `record`. The first bytes are there when it returns, so that whatever
+/// prevents them can still be answered as an error.
+pub async fn start(record: Record, ffmpeg: Ffmpeg, plan: Plan) -> Result<CutStream, CutError> {
+    let (container, files) = survey(&record, plan.segments().cloned().collect()).await?;
+    let (content_type, size_bytes) = match plan.cut_type() {
+        CutType::Rough => (container.content_type(), Some(files.iter().map(rough_len).sum())),
+        CutType::Fast => (ContentType::MpegTs, None),
+    };
+    let mut executor = Executor {
+        steps: steps(plan, container, files),
+        source: Source { record, ffmpeg, container },
+        current: None,
+        before: None,
+        output: Output::default(),
+    };
+    let first = executor.next().await?.ok_or(CutError::NoFrames)?;
+    let rest = stream::try_unfold(executor, |mut executor| async move {
+        Ok(executor.next().await?.map(|bytes| (bytes, executor)))
+    });
+    let bytes = stream::iter([Ok(first)]).chain(rest).boxed();
+    Ok(CutStream { content_type, size_bytes, bytes })
+}
+
+impl Container {
+    fn content_type(self) -> ContentType {
+        match self {
+            Self::MpegTs => ContentType::MpegTs,
+            Self::FragmentedMp4 => ContentType::Mp4,
+        }
+    }
+}
+
+fn rough_len(file: &SourceFile) -> u64 {
+    file.len_bytes - rough_skip(file)
+}
+
+/// An initialisation section is written once, and again only where it changes.
+fn rough_skip(file: &SourceFile) -> u64 {
+    if file.repeats_init { file.init_bytes } else { 0 }
+}
+
+/// One thing to do, small enough to be opened as one.
+#[derive(Debug)]
+enum Step {
+    /// A file's bytes as they are.
+    Raw(SourceFile),
+    /// The packets of a transport stream, joined to what went before.
+    Copy(SourceFile),
+    /// Files of fragmented MP4 with one initialisation section, repacked.
+    Remux(Vec<SourceFile>),
+    Trim {
+        file: SourceFile,
+        from: Option<Timestamp>,
+        until: Option<Timestamp>,
+    },
+}
+
+/// The steps of a plan, each with the number of its range.
+fn steps(plan: Plan, container: Container, files: Vec<SourceFile>) -> VecDeque<(usize, Step)> {
+    let cut_type = plan.cut_type();
+    let mut files = files.into_iter();
+    let mut steps = VecDeque::new();
+    for (range, planned) in plan.ranges().iter().enumerate() {
+        for part in &planned.parts {
+            let files = files.by_ref().take(part.segments().len());
+            match (part, cut_type, container) {
+                (Part::Trim { from, until, .. }, _, _) => {
+                    steps.extend(files.map(|file| (range, Step::Trim { file, from: *from, until: *until })));
+                }
+                (Part::Copy { .. }, CutType::Rough, _) => steps.extend(files.map(|file| (range, Step::Raw(file)))),
+                (Part::Copy { .. }, CutType::Fast, Container::MpegTs) => {
+                    steps.extend(files.map(|file| (range, Step::Copy(file))));
+                }
+                (Part::Copy { .. }, CutType::Fast, Container::FragmentedMp4) => {
+                    steps.extend(runs_of_one_init(files).into_iter().map(|run| (range, Step::Remux(run))));
+                }
+            }
+        }
+    }
+    steps
+}
+
+fn runs_of_one_init(files: impl Iterator<Item = SourceFile>) -> Vec<Vec<SourceFile>> {
+    let mut runs: Vec<Vec<SourceFile>> = Vec::new();
+    for file in files {
+        match runs.last_mut() {
+            Some(run) if file.repeats_init => run.push(file),
+            _ => runs.push(vec![file]),
+        }
+    }
+    runs
+}
+
+/// Where bytes come from.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub record: Record,
+    pub ffmpeg: Ffmpeg,
+    pub container: Container,
+}
+
+impl Source {
+    /// A file as a transport stream. One that has to be repacked takes the caller's seat, or else one of its own.
+    pub async fn transport_stream(&self, seat: Option<&Seat>, file: SourceFile) -> Result<ByteStream, CutError> {
+        match (self.container, seat) {
+            (Container::MpegTs, _) => Ok(concatenated(&self.record, vec![(file, 0)])),
+            (Container::FragmentedMp4, Some(seat)) => Ok(self.remux(seat, vec![file])?.into_stream()),
+            (Container::FragmentedMp4, None) => Ok(self.remux(&self.ffmpeg.seat().await?, vec![file])?.into_stream()),
+        }
+    }
+
+    /// Files of one initialisation section, repacked as one transport stream.
+    fn remux(&self, seat: &Seat, files: Vec<SourceFile>) -> Result<Running, CutError> {
+        let mut files: Vec<(SourceFile, u64)> = files.into_iter().map(|file| (file.clone(), file.init_bytes)).collect();
+        files[0].1 = 0;
+        seat.run(remux_args(), concatenated(&self.record, files))
+    }
+
+    /// Reads all of a file for its time stamps.
+    pub async fn measure(&self, seat: Option<&Seat>, file: &SourceFile) -> Result<Summary, CutError> {
+        let mut scan = Scan::default();
+        let mut bytes = self.transport_stream(seat, file.clone()).await?;
+        while let Some(bytes) = bytes.next().await {
+            scan.push(&bytes?);
+        }
+        scan.finish().map_err(|source| CutError::NoStamps { segment: file.segment.path_text(), source })
+    }
+}
+
+/// The part that is being given out.
+enum Current {
+    Raw(FileReader),
+    Copy(FileReader),
+    Remux(Running),
+    /// `seen` is what has come out so far; it is checked at the end.
+    Trim {
+        running: Running,
+        job: Box<TrimJob>,
+        seen: Scan,
+    },
+}
+
+struct Executor {
+    source: Source,
+    steps: VecDeque<(usize, Step)>,
+    current: Option<Current>,
+    /// The file that came last, and its range.
+    before: Option<(usize, SourceFile)>,
+    output: Output,
+}
+
+/// What has been given out, and how the next part has to fit it.
+#[derive(Default)]
+struct Output {
+    restamp: Restamp,
+    /// The range whose parts are being given out.
+    range: Option<usize>,
+    /// What is added to the stamps of that range: 0 for the first, which keeps its own.
+    shift_90k: i64,
+}
+
+impl Output {
+    /// Makes ready for a part of `range` that starts at `first_pts`. A new range starts where the last one ended.
+    fn begin(&mut self, range: usize, first_pts: i64, shift_back_90k: i64) {
+        if self.range != Some(range) {
+            self.range = Some(range);
+            self.shift_90k = self.restamp.reached().next_pts().map_or(0, |next| next - first_pts);
+        }
+        self.restamp.begin(self.shift_90k - shift_back_90k);
+    }
+
+    /// Whether a part of `range` needs to be measured, to know where it starts.
+    fn needs_first_pts(&self, range: usize) -> bool {
+        self.range != Some(range) && self.restamp.reached().next_pts().is_some()
+    }
+}
+
+impl Executor {
+    /// The next bytes, never empty; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, CutError> {
+        loop {
+            if let Some(current) = &mut self.current {
+                match current.next(&mut self.output.restamp).await? {
+                    Some(bytes) if bytes.is_empty() => continue,
+                    Some(bytes) => return Ok(Some(bytes)),
+                    None => self.current = None,
+                }
+            }
+            let Some((range, step)) = self.steps.pop_front() else { return Ok(None) };
+            self.current = self.open(range, step).await?;
+        }
+    }
+
+    async fn open(&mut self, range: usize, step: Step) -> Result<Option<Current>, CutError> {
+        match step {
+            Step::Raw(file) => {
+                let skip_bytes = rough_skip(&file);
+                Ok(Some(Current::Raw(FileReader::open(&self.source.record, &file, skip_bytes).await?)))
+            }
+            Step::Copy(file) => self.copy(range, file).await.map(Some),
+            Step::Remux(files) => self.remux(range, files).await.map(Some),
+            Step::Trim { file, from, until } => self.trim(range, file, from, until).await,
+        }
+    }
+
+    async fn copy(&mut self, range: usize, file: SourceFile) -> Result<Current, CutError> {
+        let mut first_pts = 0;
+        if self.output.needs_first_pts(range) {
+            first_pts = self.source.measure(None, &file).await?.main().lowest_pts();
+        }
+        self.output.begin(range, first_pts, 0);
+        let reader = FileReader::open(&self.source.record, &file, 0).await?;
+        self.before = Some((range, file));
+        Ok(Current::Copy(reader))
+    }
+
+    async fn remux(&mut self, range: usize, files: Vec<SourceFile>) -> Result<Current, CutError> {
+        let seat = self.source.ffmpeg.seat().await?;
+        let mut first_pts = 0;
+        if self.output.needs_first_pts(range) {
+            first_pts = self.source.measure(Some(&seat), &files[0]).await?.main().lowest_pts();
+        }
+        self.output.begin(range, first_pts, 0);
+        self.before = files.last().map(|file| (range, file.clone()));
+        Ok(Current::Remux(self.source.remux(&seat, files)?))
+    }
+
+    async fn trim(
+        &mut self,
+        range: usize,
+        file: SourceFile,
+        from: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<Option<Current>, CutError> {
+        let seat = self.source.ffmpeg.seat().await?;
+        let summary = self.source.measure(Some(&seat), &file).await?;
+        let job = match edge(&file.segment, summary, from, until)? {
+            Edge::Nothing => return Ok(None),
+            Edge::Whole => {
+                return match self.source.container {
+                    Container::MpegTs => self.copy(range, file).await.map(Some),
+                    Container::FragmentedMp4 => {
+                        drop(seat);
+                        self.remux(range, vec![file]).await.map(Some)
+                    }
+                };
+            }
+            Edge::Some(job) => job,
+        };
+        self.output.begin(range, job.first_pts(), job.shift_90k());
+        let before = self.before.replace((range, file.clone()));
+        // The end of another range is no help in decoding this one.
+        let before = before.filter(|(its_range, _)| *its_range == range && job.needs_file_before());
+        let input = self.trim_input(&seat, before.map(|(_, file)| file), file, job.shift_90k()).await?;
+        let running = seat.run(job.args(), input)?;
+        Ok(Some(Current::Trim { running, job, seen: Scan::default() }))
+    }
+
+    async fn trim_input(
+        &self,
+        seat: &Seat,
+        before: Option<SourceFile>,
+        file: SourceFile,
+        shift_90k: i64,
+    ) -> Result<ByteStream, CutError> {
+        let mut input = stream::empty().boxed();
+        for file in before.into_iter().chain([file]) {
+            let bytes = self.source.transport_stream(Some(seat), file).await?;
+            input = input.chain(shifted(bytes, shift_90k)).boxed();
+        }
+        Ok(input)
+    }
+}
+
+/// One file's bytes with its stamps moved.
+pub(super) fn shifted(bytes: ByteStream, shift_90k: i64) -> ByteStream {
+    let mut restamp = Restamp::shifting(shift_90k);
+    bytes.map(move |bytes| bytes.map(|bytes| restamp.push(&bytes))).boxed()
+}
+
+impl Current {
+    /// The next bytes, which may be empty; `None` once the part has ended well.
+    async fn next(&mut self, restamp: &mut Restamp) -> Result<Option<Bytes>, CutError> {
+        match self {
+            Self::Raw(reader) => reader.next().await,
+            Self::Copy(reader) => Ok(reader.next().await?.map(|bytes| restamp.push(&bytes))),
+            Self::Remux(running) => Ok(running.next().await?.map(|bytes| restamp.push(&bytes))),
+            Self::Trim { running, job, seen } => {
+                let Some(bytes) = running.next().await? else {
+                    job.check(std::mem::take(seen))?;
+                    return Ok(None);
+                };
+                seen.push(&bytes);
+                Ok(Some(restamp.push(&bytes)))
+            }
+        }
+    }
+}

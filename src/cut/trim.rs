@@ -1,0 +1,292 @@
+//! Trims one segment to the frames asked for, by re-encoding its video with the time stamps that it has.
+//!
+//! Promises: frame times come out as they went in, to the tick, and are checked when they come out; decoding times rise
+//! from the trimmed segment to its untouched neighbours; streams keep their PIDs.
+//! Never: reads the disk.
+//!
+//! ffmpeg sees stamps that start at `BASE_90K`, whatever they are in the file: so it never meets the wrap at 33 bits, nor
+//! a stamp below zero. Its output is shifted back.
+
+use std::ffi::OsString;
+
+use super::CutError;
+use super::mpegts::{Codec, Pid, Program, Scan, Summary, Track};
+use super::plan::ticks_of_micros;
+use crate::model::{SegmentKind, SegmentName, Timestamp};
+
+/// Where the stamps that ffmpeg sees start: past the 60 s before the first one that its reader takes for a wrap.
+const BASE_90K: i64 = 100 * 90_000;
+/// PIDs below are refused by ffmpeg's muxer, for streams and for program maps.
+const LOWEST_STREAM_PID: u16 = 0x10;
+const LOWEST_MAP_PID: u16 = 0x20;
+
+/// Which time stamps of a file are wanted, in its own 90 kHz ticks: ≥ `from` and < `until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bounds {
+    from: Option<i64>,
+    until: Option<i64>,
+}
+
+impl Bounds {
+    fn contain(self, pts: i64) -> bool {
+        self.from.is_none_or(|from| pts >= from) && self.until.is_none_or(|until| pts < until)
+    }
+
+    fn shifted(self, shift: i64) -> Self {
+        Self { from: self.from.map(|pts| pts + shift), until: self.until.map(|pts| pts + shift) }
+    }
+}
+
+/// What a trim comes to, once the stamps are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Edge {
+    /// No frame of the file is wanted.
+    Nothing,
+    /// All are.
+    Whole,
+    Some(Box<TrimJob>),
+}
+
+/// How one file is trimmed. All stamps are those that ffmpeg sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TrimJob {
+    segment: SegmentName,
+    /// What is added to the file's stamps to make those that ffmpeg sees.
+    shift_90k: i64,
+    bounds: Bounds,
+    video: Option<VideoJob>,
+    audio: Vec<Pid>,
+    program: Program,
+    pcr_lead_90k: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct VideoJob {
+    pid: Pid,
+    encoder: Encoder,
+    /// How long before it is shown each frame is decoded.
+    delay_90k: i64,
+    /// The PTS of the frames that must come out, sorted.
+    wanted: Vec<i64>,
+    needs_file_before: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoder {
+    X264,
+    X265,
+}
+
+/// Decides how to show of `segment` what lies at ≥ `from` and < `until`.
+pub(super) fn edge(
+    segment: &SegmentName,
+    summary: Summary,
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> Result<Edge, CutError> {
+    // The time of a segment is that of its first frame in presentation order (FORMATS §1).
+    let pts_of =
+        |moment: Timestamp| summary.main().lowest_pts() + ticks_of_micros(moment.micros_since(segment.start()));
+    let bounds = Bounds { from: from.map(pts_of), until: until.map(pts_of) };
+    let shift_90k = BASE_90K - summary.main().lowest_pts();
+    let video = match &summary.video {
+        None => None,
+        Some(track) => {
+            let wanted = track.all_pts().filter(|pts| bounds.contain(*pts)).count();
+            if wanted == 0 {
+                return Ok(Edge::Nothing);
+            }
+            if wanted == track.all_pts().count() {
+                return Ok(Edge::Whole);
+            }
+            Some(VideoJob::new(segment, track, bounds, shift_90k)?)
+        }
+    };
+    Ok(Edge::Some(Box::new(TrimJob {
+        segment: segment.clone(),
+        shift_90k,
+        bounds: bounds.shifted(shift_90k),
+        video,
+        audio: summary.audio.iter().map(|track| track.pid).collect(),
+        program: summary.program,
+        pcr_lead_90k: summary.pcr_lead_90k,
+    })))
+}
+
+impl VideoJob {
+    fn new(segment: &SegmentName, track: &Track, bounds: Bounds, shift_90k: i64) -> Result<Self, CutError> {
+        let encoder = match track.codec {
+            Codec::H264 => Encoder::X264,
+            Codec::Hevc => Encoder::X265,
+            Codec::OtherVideo(stream_type) => {
+                return Err(CutError::Codec { segment: segment.path_text(), stream_type });
+            }
+            Codec::Audio | Codec::Other => unreachable!("a video track has a video codec"),
+        };
+        let first_decoded = track.all_pts().next().expect("a track is never empty");
+        let mut wanted: Vec<i64> = track.all_pts().filter(|pts| bounds.contain(*pts)).collect();
+        wanted.sort_unstable();
+        let needs_file_before = wanted[0] < first_decoded;
+        wanted.iter_mut().for_each(|pts| *pts += shift_90k);
+        Ok(Self { pid: track.pid, encoder, delay_90k: delay_to_neighbours(track, bounds), wanted, needs_file_before })
+    }
+}
+
+/// The trimmed frames are encoded without B-frames, so a constant delay makes a decoding time of each. It is chosen so
+/// that the last one is decoded when the file's last one was (if the next file follows), or else the first one when the
+/// file's first one was: then decoding times rise over the join whenever they did in the source.
+fn delay_to_neighbours(track: &Track, bounds: Bounds) -> i64 {
+    let delay = match bounds.until {
+        None => track.highest_pts() - track.highest_dts(),
+        Some(_) => track.lowest_pts() - track.lowest_dts(),
+    };
+    delay.max(0)
+}
+
+impl TrimJob {
+    pub fn shift_90k(&self) -> i64 {
+        self.shift_90k
+    }
+
+    /// The first PTS that comes out, as the file has it.
+    pub fn first_pts(&self) -> i64 {
+        let first = self.video.as_ref().map(|video| video.wanted[0]).or(self.bounds.from);
+        first.unwrap_or(BASE_90K) - self.shift_90k
+    }
+
+    /// Whether frames are wanted that can only be decoded after the file before this one.
+    pub fn needs_file_before(&self) -> bool {
+        self.video.as_ref().is_some_and(|video| video.needs_file_before)
+    }
+
+    /// ffmpeg's arguments: MPEG-TS in on standard input, out on standard output.
+    pub fn args(&self) -> Vec<OsString> {
+        let mut args = Args::default();
+        args.words("-copyts -f mpegts -i -");
+        for pid in self.video.iter().map(|video| video.pid).chain(self.audio.iter().copied()) {
+            args.option("-map", format!("0:i:{pid}"));
+        }
+        if let Some(video) = &self.video {
+            self.video_args(video, &mut args);
+        }
+        if !self.audio.is_empty() {
+            args.words("-c:a copy").option("-bsf:a", format!("noise=drop={}", self.audio_to_drop()));
+        }
+        self.mux_args(&mut args);
+        args.0
+    }
+
+    fn video_args(&self, video: &VideoJob, args: &mut Args) {
+        args.option("-filter:v", trim_filter(self.bounds)).words("-fps_mode passthrough -enc_time_base 1:90000");
+        match video.encoder {
+            // force-cfr tells the stream the frame rate instead of the time base, and leaves the stamps alone.
+            Encoder::X264 => args.words("-c:v libx264 -bf 0 -x264-params force-cfr=1"),
+            Encoder::X265 => args.words("-c:v libx265 -x265-params bframes=0:log-level=error"),
+        };
+        // Visually lossless, and several times real time on one core.
+        args.words("-preset veryfast -crf 18");
+        args.option("-bsf:v", format!("setts=dts=PTS-{}", video.delay_90k));
+    }
+
+    /// Audio goes in whole packets; one that starts before the first frame is left out.
+    fn audio_to_drop(&self) -> String {
+        let early = self.bounds.from.map(|from| format!("lt(pts\\,{from})"));
+        let late = self.bounds.until.map(|until| format!("gte(pts\\,{until})"));
+        early.into_iter().chain(late).collect::<Vec<_>>().join("+")
+    }
+
+    /// Keeps stamps, PIDs and the distance of the program clock as they were.
+    fn mux_args(&self, args: &mut Args) {
+        mux_args(args);
+        args.option("-muxdelay", format!("{}", self.pcr_lead_90k as f64 / 90_000.0));
+        if self.program.number != 0 {
+            args.option("-mpegts_service_id", self.program.number.to_string());
+        }
+        if self.program.pmt_pid.number() >= LOWEST_MAP_PID {
+            args.option("-mpegts_pmt_start_pid", self.program.pmt_pid.number().to_string());
+        }
+        let pids = self.video.iter().map(|video| video.pid).chain(self.audio.iter().copied());
+        for (at, pid) in pids.enumerate().filter(|(_, pid)| pid.number() >= LOWEST_STREAM_PID) {
+            args.option("-streamid", format!("{at}:{}", pid.number()));
+        }
+        args.words("-f mpegts -");
+    }
+
+    /// Checks an output, as ffmpeg gave it. From a segment that is known to be damaged, frames may be missing; a frame that
+    /// was not asked for may never be there.
+    pub fn check(&self, output: Scan) -> Result<(), CutError> {
+        let output = output.finish().ok();
+        match &self.video {
+            Some(video) => {
+                let mut came: Vec<i64> =
+                    output.and_then(|output| output.video).map_or(Vec::new(), |track| track.all_pts().collect());
+                came.sort_unstable();
+                let right = came.iter().filter(|pts| video.wanted.binary_search(pts).is_ok()).count();
+                let may_miss = self.segment.kind() != SegmentKind::Full;
+                if came == video.wanted || (may_miss && right == came.len()) {
+                    return Ok(());
+                }
+                Err(self.inexact(video.wanted.len(), right))
+            }
+            None => {
+                let came: Vec<i64> = output.map_or(Vec::new(), |output| output.main().all_pts().collect());
+                let right = came.iter().filter(|pts| self.bounds.contain(**pts)).count();
+                if right == came.len() { Ok(()) } else { Err(self.inexact(came.len(), right)) }
+            }
+        }
+    }
+
+    fn inexact(&self, expected: usize, came: usize) -> CutError {
+        CutError::Inexact { segment: self.segment.path_text(), expected, came }
+    }
+}
+
+fn trim_filter(bounds: Bounds) -> String {
+    let from = bounds.from.map(|from| format!("start_pts={from}"));
+    let until = bounds.until.map(|until| format!("end_pts={until}"));
+    format!("trim={}", from.into_iter().chain(until).collect::<Vec<_>>().join(":"))
+}
+
+/// ffmpeg's arguments to repack fragmented MP4 as MPEG-TS, stamps kept.
+pub(super) fn remux_args() -> Vec<OsString> {
+    let mut args = Args::default();
+    args.words("-copyts -f mp4 -i - -map 0:v:0? -map 0:a? -c copy");
+    mux_args(&mut args);
+    args.words("-muxdelay 0 -f mpegts -");
+    args.0
+}
+
+/// ffmpeg's arguments for a PNG of the frame with the stamp `pts_90k` (as ffmpeg sees it) of the video stream `pid`.
+pub(super) fn picture_args(pid: Pid, pts_90k: i64) -> Vec<OsString> {
+    let only_it = Bounds { from: Some(pts_90k), until: Some(pts_90k + 1) };
+    let mut args = Args::default();
+    args.words("-copyts -f mpegts -i -").option("-map", format!("0:i:{pid}"));
+    args.option("-filter:v", trim_filter(only_it)).words("-fps_mode passthrough -frames:v 1 -c:v png -f image2pipe -");
+    args.0
+}
+
+/// What is added to the stamps of a file before ffmpeg sees them.
+pub(super) fn shift_for(summary: &Summary) -> i64 {
+    BASE_90K - summary.main().lowest_pts()
+}
+
+/// Without these the muxer moves all stamps by 1.4 s.
+fn mux_args(args: &mut Args) {
+    args.words("-mpegts_copyts 1 -muxpreload 0 -avoid_negative_ts disabled");
+}
+
+#[derive(Debug, Default)]
+struct Args(Vec<OsString>);
+
+impl Args {
+    /// Fixed words of ours, split at blanks.
+    fn words(&mut self, words: &'static str) -> &mut Self {
+        self.0.extend(words.split(' ').map(OsString::from));
+        self
+    }
+
+    fn option(&mut self, name: &'static str, value: String) -> &mut Self {
+        self.0.extend([name.into(), value.into()]);
+        self
+    }
+}
