@@ -133,10 +133,17 @@ impl Metrics {
         families.cut_duration.with_label_values(&[cut_type]).observe(took.as_secs_f64());
     }
 
-    /// Counts an ffmpeg process as running for as long as the returned value lives.
-    pub fn ffmpeg_started(&self) -> FfmpegInUse {
-        self.0.families.cut_ffmpeg_in_use.inc();
-        FfmpegInUse(self.clone())
+    pub fn ffmpeg_in_use(&self, count: usize) {
+        self.0.families.cut_ffmpeg_in_use.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// So many segments of a killed process were kept as partial.
+    pub fn segments_recovered(&self, count: usize) {
+        self.0.families.store_recovered.inc_by(count as u64);
+    }
+
+    pub fn store_writable(&self, writable: bool) {
+        self.0.families.store_writable.set(i64::from(writable));
     }
 
     /// The content type, and everything in Prometheus' text format.
@@ -162,16 +169,6 @@ impl Metrics {
     fn newest(&self) -> MutexGuard<'_, BTreeMap<(Channel, Quality), Timestamp>> {
         // A panic elsewhere leaves the map whole: each change to it is one assignment.
         self.0.newest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An ffmpeg process that is running.
-#[must_use = "the process counts as ended once this is dropped"]
-pub struct FfmpegInUse(Metrics);
-
-impl Drop for FfmpegInUse {
-    fn drop(&mut self) {
-        self.0.0.families.cut_ffmpeg_in_use.dec();
     }
 }
 
@@ -223,7 +220,7 @@ mod tests {
     fn every_event_is_counted_under_its_labels() {
         let (metrics, _, dropped) = start();
         touch_everything(&metrics);
-        let running = metrics.ffmpeg_started();
+        metrics.ffmpeg_in_use(1);
         dropped.add(7);
         let found = samples(&metrics);
         for (sample, value) in [
@@ -252,12 +249,6 @@ mod tests {
             assert_eq!(found.get(sample), Some(&value), "{sample}\n{found:#?}");
         }
         assert!(found["process_resident_memory_bytes"] > 0.0);
-        drop(running);
-        let later = samples(&metrics);
-        assert_eq!(
-            (later["segvault_cut_ffmpeg_in_use_processes"], later["segvault_log_dropped_lines_total"]),
-            (0.0, 7.0)
-        );
     }
 
     #[test]

@@ -47,7 +47,7 @@ const LATER_CHANNEL_KEYS: &[&str] = &["twitch", "youtube", "command", "important
 const GRACE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 /// Zero seals a hole at once; more than an hour would hold a live playlist beyond any player's patience.
 const HOLD: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
-const CUT_DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600);
+const CUT_STALL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600);
 /// Below this not even one busy hour fits; the cache would only thrash.
 const HOURS_SIZE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1 << 20)..=ByteSize::from_bytes(1 << 40);
 const PERMITS: RangeInclusive<u32> = 1..=64;
@@ -115,8 +115,8 @@ pub struct CacheConfig {
 pub struct CutConfig {
     /// How many ffmpeg processes may run at once.
     pub max_ffmpeg: u32,
-    /// How long one of them may run.
-    pub deadline: Duration,
+    /// How long one of them may give nothing to somebody who asks.
+    pub stall: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,9 +262,9 @@ fn read_cache(mut section: Section<'_, '_>) -> Option<CacheConfig> {
 fn read_cut(mut section: Section<'_, '_>, machine: &Machine) -> Option<CutConfig> {
     let cores = machine.cores.clamp(*PERMITS.start(), *PERMITS.end());
     let max_ffmpeg = section.integer("max_ffmpeg", cores, PERMITS);
-    let deadline = section.duration("deadline", "30m", CUT_DEADLINE);
+    let stall = section.duration("stall", "60s", CUT_STALL);
     section.close(&[]);
-    Some(CutConfig { max_ffmpeg: max_ffmpeg?, deadline: deadline? })
+    Some(CutConfig { max_ffmpeg: max_ffmpeg?, stall: stall? })
 }
 
 /// `dir` is `None` where it has a fault of its own.

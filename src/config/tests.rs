@@ -53,7 +53,7 @@ fn nothing_given_is_a_whole_configuration() {
     assert_eq!(config.record.segment_permits, 8);
     assert_eq!(config.playlist.hold, Duration::from_secs(15));
     assert_eq!(config.cache.hours_size.bytes(), 64 << 20);
-    assert_eq!(config.cut, CutConfig { max_ffmpeg: 2, deadline: Duration::from_secs(1800) });
+    assert_eq!(config.cut, CutConfig { max_ffmpeg: 2, stall: Duration::from_secs(60) });
     assert_eq!(config.database.database, Database::Sqlite("/var/lib/segvault/.segvault/segvault.db".into()));
 }
 
@@ -61,7 +61,7 @@ fn nothing_given_is_a_whole_configuration() {
 fn a_file_is_read_in_full() {
     let dir = TempDir::new().unwrap();
     let text = r#"
-        cut = { max_ffmpeg = 3, deadline = "90s" }
+        cut = { max_ffmpeg = 3, stall = "90s" }
         [node]
         name = "beta"
         dir = "data"
@@ -95,7 +95,7 @@ fn a_file_is_read_in_full() {
     assert_eq!(config.channels[1].qualities.iter().map(Quality::as_str).collect::<Vec<_>>(), ["source", "480p"]);
     assert_eq!(config.record.segment_permits, 16);
     assert_eq!(config.playlist.hold, Duration::ZERO);
-    assert_eq!(config.cut, CutConfig { max_ffmpeg: 3, deadline: Duration::from_secs(90) });
+    assert_eq!(config.cut, CutConfig { max_ffmpeg: 3, stall: Duration::from_secs(90) });
     assert_eq!(config.database.database, Database::Sqlite("/srv/jobs.db".into()));
 }
 
@@ -208,7 +208,7 @@ fn each_fault_of_a_channel_names_its_element() {
 #[test]
 fn every_fault_is_reported_at_once_in_order() {
     let text = "[log]\nlevel = \"loud\"\n[node]\nnmae = 1\ngrace = \"1\"\nname = \nlisten = 3\n[[channel]]\n";
-    let faults = faults_of(load_with(text, &["cut.deadline=0s", "x"], &[("SEGVAULT_LOG__FORMAT", "xml")]));
+    let faults = faults_of(load_with(text, &["cut.stall=0s", "x"], &[("SEGVAULT_LOG__FORMAT", "xml")]));
     let starts: Vec<&str> = faults.iter().map(|fault| &fault[..5]).collect();
     // The missing keys of the channel are not reported: the syntax fault may have swallowed them.
     assert_eq!(starts, ["2:9: ", "4:1: ", "5:9: ", "6:8: ", "7:10:", "SEGVA", "--set", "--set"], "{faults:#?}");

@@ -105,7 +105,11 @@ families! {
     cut_cuts: IntCounterVec = "segvault_cut_cuts_total", ["type", "outcome"];
     /// Time that a cut took.
     cut_duration: HistogramVec = "segvault_cut_duration_seconds", ["type"], CUT_SECONDS;
-    /// Child processes of ffmpeg that are running.
+    /// Segments of a killed process that were kept as partial at the start.
+    store_recovered: IntCounter = "segvault_store_recovered_segments_total", [];
+    /// 1 if the store took the last probe write, else 0.
+    store_writable: IntGauge = "segvault_store_writable", [];
+    /// Pieces of work that run ffmpeg now.
     cut_ffmpeg_in_use: IntGauge = "segvault_cut_ffmpeg_in_use_processes", [];
     /// Log lines dropped because standard error was too slow.
     log_dropped: IntCounter = "segvault_log_dropped_lines_total", [];
