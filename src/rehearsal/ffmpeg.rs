@@ -203,10 +203,13 @@ fn picture_graph(spec: &ReelSpec, pace: Pace, with_text: bool) -> String {
 fn x264_parameters(spec: &ReelSpec, frame_step: u32) -> String {
     let gop = spec.gop() / u64::from(frame_step);
     let pyramid = if spec.b_frames >= 2 { "normal" } else { "none" };
+    // Key frames of open GOPs are no IDR frames, and the MPEG-TS muxer puts parameter sets before IDR frames only.
+    let repeat_headers = spec.open_gop && spec.container == Container::MpegTs;
     format!(
-        "keyint={gop}:min-keyint={gop}:scenecut=0:bframes={}:b-adapt=0:b-pyramid={pyramid}:open-gop={}",
+        "keyint={gop}:min-keyint={gop}:scenecut=0:bframes={}:b-adapt=0:b-pyramid={pyramid}:open-gop={}:repeat-headers={}",
         spec.b_frames,
         u8::from(spec.open_gop),
+        u8::from(repeat_headers),
     )
 }
 

@@ -14,12 +14,16 @@ use crate::model::Timestamp;
 
 /// ffmpeg running, and how much of its output has been seen.
 pub struct LiveReel {
-    // Must precede `directory`: ffmpeg ends before its files are removed.
-    encoder: Endless,
-    directory: tempfile::TempDir,
+    running: Option<Running>,
     spec: ReelSpec,
     origin: Timestamp,
     seen: Vec<Seen>,
+}
+
+struct Running {
+    // Must precede `directory`: ffmpeg ends before its files are removed.
+    encoder: Endless,
+    directory: tempfile::TempDir,
 }
 
 /// How far one rendition has been read.
@@ -40,7 +44,7 @@ impl Seen {
 }
 
 /// What a rendition has got since the last poll.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Fresh {
     pub segments: Vec<ReelSegment>,
     /// Segments were made and deleted between two polls (this process was stopped for a minute).
@@ -58,7 +62,12 @@ impl LiveReel {
         let arguments = ffmpeg::reel_arguments(spec, Pace::RealTime(now), ffmpeg::can_draw_text());
         let encoder = Endless::start(&arguments, directory.path())?;
         let seen = vec![Seen::default(); spec.renditions.len()];
-        Ok(Self { encoder, directory, spec: spec.clone(), origin: now, seen })
+        Ok(Self { running: Some(Running { encoder, directory }), spec: spec.clone(), origin: now, seen })
+    }
+
+    /// Ends ffmpeg and removes its files; nothing comes from this reel any more.
+    pub(super) fn stop(&mut self) {
+        self.running = None;
     }
 
     pub fn spec(&self) -> &ReelSpec {
@@ -72,16 +81,18 @@ impl LiveReel {
 
     /// Bandwidth and codecs of the renditions, once the first segments are there.
     pub(super) fn variants(&self) -> Result<Option<Vec<Variant>>, RehearsalError> {
-        lists::read_master(&self.directory.path().join("master.m3u8"))
+        let Some(running) = &self.running else { return Ok(None) };
+        lists::read_master(&running.directory.path().join("master.m3u8"))
     }
 
     /// The segments of rendition `at` that have been finished since the last call. Must be called at least once for
     /// each window of segments, or some are missed.
     pub(super) fn poll(&mut self, at: usize) -> Result<Fresh, RehearsalError> {
-        if let Some(said) = self.encoder.ended() {
+        let Some(running) = &mut self.running else { return Ok(Fresh::default()) };
+        if let Some(said) = running.encoder.ended() {
             return Err(RehearsalError::Ffmpeg { what: "go on encoding", said });
         }
-        let directory = track_directory(self.directory.path(), at);
+        let directory = track_directory(running.directory.path(), at);
         let list = lists::read_media(&directory.join("index.m3u8"))?.unwrap_or_default();
         let mut fresh =
             Fresh { segments: Vec::new(), missed_some: false, map: list.map.map(|file| directory.join(file)) };

@@ -5,6 +5,7 @@
 //! byte; a fault that was asked for is the fault that happens.
 //! Never: touches a store, a database or another host; leaves a child process behind.
 
+mod aired;
 pub mod barcode;
 mod body;
 mod ffmpeg;
@@ -24,11 +25,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use aired::Published;
 pub use lists::Variant;
 pub use live::LiveReel;
 pub use reel::{Reel, ReelSegment, Track};
 pub use script::{Fault, Framing, Lasts, PathKind, Rule, RuleId, Script};
-pub use show::{AtEnd, Published};
+pub use show::AtEnd;
 pub use source::{Access, Program, Source, SourceHandle, SourceSpec, WallClock};
 pub use spec::{Container, FrameRate, ReelSpec, Rendition};
 

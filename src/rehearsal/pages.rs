@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::aired::Published;
 use super::lists::Variant;
-use super::show::Published;
 use super::spec::{FrameRate, ReelSpec};
 
 /// The name under which the map is served, beside the segments.

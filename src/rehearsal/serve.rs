@@ -18,10 +18,11 @@ use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
 use actix_web::{App, HttpResponse, HttpResponseBuilder, HttpServer, web};
 use bytes::Bytes;
 
+use super::aired::Published;
 use super::body;
 use super::pages::{self, MAP_NAME, MEDIA_NAME, MediaPage};
 use super::script::{Cut, Framing, Instead, PathKind, Plan, Script, Target};
-use super::show::{Published, Show};
+use super::show::Show;
 use super::source::{Access, WallClock};
 use super::spec::Container;
 use crate::model::Quality;
@@ -184,7 +185,7 @@ async fn answer(air: Arc<Air>, wanted: Wanted) -> HttpResponse {
         Some(instead) => answer_instead(instead),
         None => match content(&air, wanted, &plan).await {
             Ok(content) => send(content, plan.cut, air, path),
-            Err(refusal) => refusal,
+            Err(refusal) => plain(refusal.status, refusal.text),
         },
     }
 }
@@ -213,8 +214,20 @@ impl Content {
     }
 }
 
+/// Why there is no content.
+struct Refusal {
+    status: StatusCode,
+    text: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, text: impl ToString) -> Self {
+        Self { status, text: text.to_string() }
+    }
+}
+
 /// The true content, or the refusal where there is none yet.
-async fn content(air: &Arc<Air>, wanted: Wanted, plan: &Plan) -> Result<Content, HttpResponse> {
+async fn content(air: &Arc<Air>, wanted: Wanted, plan: &Plan) -> Result<Content, Refusal> {
     match wanted {
         Wanted::Master => master(air),
         Wanted::Media(quality) => media(air, &quality, plan),
@@ -229,16 +242,16 @@ async fn content(air: &Arc<Air>, wanted: Wanted, plan: &Plan) -> Result<Content,
     }
 }
 
-fn master(air: &Air) -> Result<Content, HttpResponse> {
+fn master(air: &Air) -> Result<Content, Refusal> {
     let show = air.show_now();
     match show.variants() {
         Ok(Some(variants)) => Ok(Content::playlist(pages::master(show.spec(), &variants))),
         Ok(None) => Err(not_yet(&show)),
-        Err(error) => Err(plain(StatusCode::INTERNAL_SERVER_ERROR, error.chain())),
+        Err(error) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.chain())),
     }
 }
 
-fn media(air: &Air, quality: &Quality, plan: &Plan) -> Result<Content, HttpResponse> {
+fn media(air: &Air, quality: &Quality, plan: &Plan) -> Result<Content, Refusal> {
     let show = air.show_now();
     let page = MediaPage {
         target_seconds: show.target_seconds(),
@@ -250,22 +263,22 @@ fn media(air: &Air, quality: &Quality, plan: &Plan) -> Result<Content, HttpRespo
     page.text(segments).map(Content::playlist).ok_or_else(|| not_yet(&show))
 }
 
-fn not_yet(show: &Show) -> HttpResponse {
+fn not_yet(show: &Show) -> Refusal {
     match show.broken() {
-        Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, why.to_owned()),
-        None => plain(StatusCode::NOT_FOUND, "not on air yet".into()),
+        Some(why) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why),
+        None => Refusal::new(StatusCode::NOT_FOUND, "not on air yet"),
     }
 }
 
-async fn file(content_type: &'static str, path: PathBuf) -> Result<Content, HttpResponse> {
+async fn file(content_type: &'static str, path: PathBuf) -> Result<Content, Refusal> {
     let read = web::block(move || std::fs::read(path)).await;
     match read {
         Ok(Ok(bytes)) => Ok(Content { content_type, bytes: bytes.into() }),
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            Err(plain(StatusCode::NOT_FOUND, "no longer on disk".into()))
+            Err(Refusal::new(StatusCode::NOT_FOUND, "no longer on disk"))
         }
-        Ok(Err(error)) => Err(plain(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
-        Err(error) => Err(plain(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+        Ok(Err(error)) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error)),
+        Err(error) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error)),
     }
 }
 

@@ -1,17 +1,17 @@
-//! The programme: which segments have been on air, under which numbers.
+//! The programme: which segments are on air at a given time.
 //!
-//! Promises: a segment that has been published keeps its name, number and time; in one numbering, numbers go up by one.
+//! Promises: a segment goes on air when its last frame is over, once; while the stream has ended, none does.
 //! Never: asks the time; the caller says what time it is.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-use std::{fs, io};
 
+use super::RehearsalError;
+use super::aired::{AirTrack, Published};
 use super::lists::Variant;
 use super::live::LiveReel;
 use super::reel::{Reel, ReelSegment};
 use super::spec::ReelSpec;
-use super::{RehearsalError, disk};
 use crate::model::{Quality, Timestamp};
 
 /// What a prepared reel does at its end.
@@ -23,54 +23,11 @@ pub enum AtEnd {
     Loop,
 }
 
-/// A segment that has been on air.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Published {
-    pub quality: Quality,
-    pub media_sequence: u64,
-    /// How often the numbering had started over before.
-    pub epoch: u32,
-    /// The last part of its path, unique within its quality.
-    pub name: String,
-    /// Of its first frame.
-    pub start: Timestamp,
-    pub duration_micros: i64,
-    /// The digits of EXTINF.
-    pub duration_text: String,
-    /// Whether a DISCONTINUITY stands before it.
-    pub discontinuity: bool,
-    /// The file that is served.
-    pub path: PathBuf,
-    /// The file of the initialisation section that it needs.
-    pub map: Option<PathBuf>,
-    /// Discontinuities of this numbering up to it, its own included.
-    discontinuities: u64,
-}
-
-impl Published {
-    /// The bytes that are served. Fails with NotFound once a live reel has deleted the file.
-    pub fn bytes(&self) -> Result<Vec<u8>, RehearsalError> {
-        fs::read(&self.path).map_err(disk("read", &self.path))
-    }
-
-    /// The initialisation section, where there is one, and then the segment: what a recorder stores (FORMATS §1).
-    pub fn stored_bytes(&self) -> Result<Vec<u8>, RehearsalError> {
-        let Some(map) = &self.map else { return self.bytes() };
-        let mut bytes = fs::read(map).map_err(disk("read", map))?;
-        bytes.extend(self.bytes()?);
-        Ok(bytes)
-    }
-
-    /// The EXT-X-DISCONTINUITY-SEQUENCE of a playlist that begins with this segment.
-    pub(super) fn discontinuity_sequence(&self) -> u64 {
-        self.discontinuities - u64::from(self.discontinuity)
-    }
-}
-
 /// Where segments come from.
 pub(super) enum Tape {
     Prepared { reel: Reel, origin: Timestamp, speed: u32, at_end: AtEnd },
-    Live(LiveReel),
+    // Boxed because it is ten times as large.
+    Live(Box<LiveReel>),
 }
 
 /// The state of the programme.
@@ -85,35 +42,12 @@ pub(super) struct Show {
     broken: Option<String>,
 }
 
-/// What one rendition has had on air.
-struct AirTrack {
-    quality: Quality,
-    aired: Vec<Published>,
-    map: Option<PathBuf>,
-    /// How many segments of the tape are over, whether they were on air or not.
-    taken: u64,
-    next_sequence: u64,
-    epoch: u32,
-    discontinuities: u64,
-    /// The next segment does not continue the one before.
-    broken_off: bool,
-    extension: &'static str,
-}
-
 impl Show {
     pub(super) fn new(tape: Tape) -> Self {
-        let tracks = tape.spec().renditions.iter().map(|rendition| AirTrack {
-            quality: rendition.quality.clone(),
-            aired: Vec::new(),
-            map: None,
-            taken: 0,
-            next_sequence: 0,
-            epoch: 0,
-            discontinuities: 0,
-            broken_off: false,
-            extension: tape.spec().container.extension(),
-        });
-        Self { tracks: tracks.collect(), tape, epoch: 0, ended: false, broken: None }
+        let extension = tape.spec().container.extension();
+        let renditions = tape.spec().renditions.iter();
+        let tracks = renditions.map(|rendition| AirTrack::new(rendition.quality.clone(), extension)).collect();
+        Self { tracks, tape, epoch: 0, ended: false, broken: None }
     }
 
     pub(super) fn spec(&self) -> &ReelSpec {
@@ -173,6 +107,14 @@ impl Show {
     /// The stream returns, behind a DISCONTINUITY where something was not on air. Call `advance` before.
     pub(super) fn resume(&mut self) {
         self.ended = false;
+    }
+
+    /// Ends whatever encodes for the programme, and removes its files.
+    pub(super) fn close(&mut self) {
+        match &mut self.tape {
+            Tape::Prepared { .. } => {}
+            Tape::Live(reel) => reel.stop(),
+        }
     }
 
     /// From the next segment on, numbers start at 0, names are new, and playlists hold nothing older.
@@ -263,59 +205,6 @@ fn due(reel: &Reel, at: usize, taken: u64, at_end: AtEnd) -> Option<(ReelSegment
     let mut segment = segments[within as usize].clone();
     segment.offset_micros += pass as i64 * reel.length_micros();
     Some((segment, pass > 0 && within == 0))
-}
-
-impl AirTrack {
-    /// Takes the next segment off the tape.
-    fn put_on_air(&mut self, segment: ReelSegment, origin: Timestamp, epoch: u32, ended: bool) {
-        self.taken += 1;
-        if ended {
-            self.broken_off = true;
-            return;
-        }
-        if self.epoch != epoch {
-            (self.epoch, self.next_sequence, self.discontinuities) = (epoch, 0, 0);
-        }
-        // The first segment of a numbering has nothing before it to be discontinuous with.
-        let discontinuity = self.broken_off && self.next_sequence > 0;
-        self.broken_off = false;
-        self.discontinuities += u64::from(discontinuity);
-        self.aired.push(Published {
-            quality: self.quality.clone(),
-            media_sequence: self.next_sequence,
-            epoch,
-            name: self.name(),
-            start: origin.plus_micros(segment.offset_micros),
-            duration_micros: segment.duration_micros,
-            duration_text: segment.duration_text,
-            discontinuity,
-            path: segment.path,
-            map: self.map.clone(),
-            discontinuities: self.discontinuities,
-        });
-        self.next_sequence += 1;
-    }
-
-    fn name(&self) -> String {
-        match self.epoch {
-            0 => format!("{:04}.{}", self.next_sequence, self.extension),
-            epoch => format!("r{epoch}-{:04}.{}", self.next_sequence, self.extension),
-        }
-    }
-
-    /// Drops the oldest segments, whose files a live reel has deleted.
-    fn forget_deleted(&mut self) -> Result<(), RehearsalError> {
-        let mut deleted = 0;
-        for published in &self.aired {
-            match fs::metadata(&published.path) {
-                Ok(_) => break,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => deleted += 1,
-                Err(error) => return Err(disk("look at", &published.path)(error)),
-            }
-        }
-        self.aired.drain(..deleted);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -13,11 +13,12 @@ use std::thread::JoinHandle;
 
 use actix_web::dev::ServerHandle;
 
+use super::aired::Published;
 use super::live::LiveReel;
 use super::reel::Reel;
 use super::script::Script;
 use super::serve::{self, Air};
-use super::show::{AtEnd, Published, Show, Tape};
+use super::show::{AtEnd, Show, Tape};
 use super::spec::ReelSpec;
 use super::{RehearsalError, ffmpeg};
 use crate::model::{Quality, Timestamp};
@@ -104,7 +105,7 @@ impl Source {
             Program::Prepared { reel, origin, speed, at_end } => {
                 Tape::Prepared { reel, origin: origin.unwrap_or(now), speed, at_end }
             }
-            Program::Live { spec, directory } => Tape::Live(LiveReel::start(&spec, &directory, now)?),
+            Program::Live { spec, directory } => Tape::Live(Box::new(LiveReel::start(&spec, &directory, now)?)),
         };
         let air = Arc::new(Air::new(Show::new(tape), spec.window_segments, spec.date_times, spec.clock));
         let (server, thread) = serve::start(listener, air.clone()).map_err(refused)?;
@@ -212,5 +213,7 @@ impl Drop for SourceHandle {
             // A server that panicked has said so on standard error, and has stopped all the same.
             let _ = thread.join();
         }
+        // Not left to the drop of `air`: the server's worker threads may hold it a little longer.
+        self.air.show().close();
     }
 }

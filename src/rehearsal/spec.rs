@@ -101,6 +101,7 @@ pub struct ReelSpec {
     /// Frames of the full rate from one key frame to the next; `None` for one GOP in each segment.
     pub gop_frames: Option<u32>,
     /// Lets the B-frames before a key frame refer to the GOP before it, so that a segment cannot be decoded alone.
+    /// A segment's time stays that of its key frame; two such frames come before it in presentation order.
     pub open_gop: bool,
     /// Successive B-frames, 0 to 3; from 2 on they form a pyramid and pictures are reordered by 2 frames.
     pub b_frames: u32,
