@@ -12,6 +12,8 @@ pub mod store;
 pub mod actors;
 pub mod http;
 
+pub mod node;
+
 pub mod cli;
 
 // Cross-cutting; passed in, never static.
@@ -24,3 +26,4 @@ pub mod log;
 pub mod metrics;
 
 pub mod rehearsal;
+pub mod shutdown;

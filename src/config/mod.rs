@@ -28,7 +28,7 @@ pub use database::{Database, Postgres, PostgresAddress};
 pub use fault::{Fault, Faults, Origin};
 pub use reader::Effective;
 pub use sources::environment;
-pub use values::{ByteSize, Secret, SourceUrl};
+pub use values::{ByteSize, Secret, SourceUrl, parse_duration};
 
 use crate::log;
 use crate::model::{Channel, NodeName, Quality};

@@ -131,6 +131,11 @@ fn amount_text(amount: u64, units: &Units) -> String {
     format!("{}{name}", amount / factor)
 }
 
+/// A duration as the configuration has it, such as `15s`, `2m` or `14d`, for arguments of the command line.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    Duration::read(text)
+}
+
 impl Setting for Duration {
     const ALLOWED: &'static str = "write a whole number and a unit, as 250ms, 15s, 2m, 12h or 14d";
 

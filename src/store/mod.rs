@@ -31,6 +31,11 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// A file that should be read cannot be.
+    pub fn of_read(path: &Path, source: io::Error) -> Self {
+        Self::new("read", path, source)
+    }
+
     pub(crate) fn new(act: &'static str, path: &Path, source: io::Error) -> Self {
         Self { act, path: path.to_owned(), source }
     }
