@@ -296,3 +296,50 @@ async fn cuts_are_exact_at_29_97_fps() {
 async fn cuts_without_b_frames_are_exact() {
     random_cuts("60 fps", Recipe { fps: (60, 1), gop: 120, b_frames: 0, ..PLAIN }, 6).await;
 }
+
+#[actix_rt::test]
+async fn cuts_over_the_wrap_of_stamps_are_exact() {
+    // 2^33 ticks are 95,443.7 s; the stamps wrap 6 s into the source.
+    random_cuts("wrap", Recipe { offset: 95_436.3, ..PLAIN }, 8).await;
+}
+
+#[actix_rt::test]
+async fn hevc_is_cut_exactly() {
+    let quiet = &["-x265-params", "log-level=error:open-gop=0"];
+    random_cuts("HEVC", Recipe { codec: "libx265", seconds: 6, extra: quiet, ..PLAIN }, 3).await;
+}
+
+#[actix_rt::test]
+async fn fragmented_mp4_is_cut_exactly() {
+    random_cuts("fMP4", Recipe { mp4: true, ..PLAIN }, 8).await;
+    random_cuts("fMP4 29.97", Recipe { mp4: true, fps: (30_000, 1001), ..PLAIN }, 4).await;
+    random_cuts("fMP4 without B-frames", Recipe { mp4: true, b_frames: 0, ..PLAIN }, 4).await;
+}
+
+#[actix_rt::test]
+async fn open_gops() {
+    random_cuts("open GOP", Recipe { extra: &["-x264-params", "open-gop=1", "-bsf:v", "dump_extra"], ..PLAIN }, 8)
+        .await;
+}
+
+#[actix_rt::test]
+async fn deep_pyramids() {
+    let deep = &["-preset", "slow", "-x264-params", "b-pyramid=normal:b-adapt=2"];
+    random_cuts("5 B-frames", Recipe { b_frames: 5, extra: deep, ..PLAIN }, 8).await;
+}
+
+#[actix_rt::test]
+async fn ranges() {
+    let source = record(PLAIN);
+    let range = |from: usize, until: usize| (source.frame(from), source.frame(until));
+    for ranges in [
+        vec![range(10, 50), range(200, 300)],
+        vec![range(200, 300), range(10, 50)],
+        vec![range(60, 120), range(60, 120), range(60, 180)],
+        vec![range(5, 6), range(7, 8), range(180, 240)],
+    ] {
+        let video = source.cut(CutType::Fast, &ranges).await.unwrap();
+        let expected: Vec<usize> = ranges.iter().flat_map(|(start, end)| source.expected(*start, *end)).collect();
+        assert_shows(&format!("{ranges:?}"), &video, &expected);
+    }
+}
