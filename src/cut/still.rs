@@ -36,7 +36,7 @@ pub async fn still(record: Record, ffmpeg: Ffmpeg, selection: &Selection) -> Res
     let seat = source.ffmpeg.seat().await?;
     let mut found = None;
     for file in files {
-        let summary = source.measure(Some(&seat), &file).await?;
+        let summary = source.measure(&seat, &file).await?;
         let Some(video) = &summary.video else { continue };
         let at_or_after = frame_at_or_after(&file, video, moment);
         let pts = at_or_after.unwrap_or(video.highest_pts());
@@ -51,7 +51,7 @@ pub async fn still(record: Record, ffmpeg: Ffmpeg, selection: &Selection) -> Res
     let (file, summary, pts) = found.ok_or(CutError::NoFrames)?;
     let shift_90k = shift_for(&summary);
     let video = summary.video.as_ref().expect("only files with video are found");
-    let input = shifted(source.transport_stream(Some(&seat), file.clone()).await?, shift_90k);
+    let input = shifted(source.transport_stream(&seat, file.clone())?, shift_90k);
     let mut running = seat.run(picture_args(video.pid, pts + shift_90k), input)?;
     let mut picture = BytesMut::new();
     while let Some(bytes) = running.next().await? {

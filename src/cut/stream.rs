@@ -15,8 +15,8 @@ use super::ffmpeg::{Ffmpeg, Running, Seat};
 use super::files::{ByteStream, Container, FileReader, Record, SourceFile, concatenated, survey};
 use super::mpegts::{Restamp, Scan, Summary};
 use super::plan::{CutType, Part, Plan};
-use super::trim::{Edge, TrimJob, edge, remux_args};
-use crate::model::Timestamp;
+use super::trim::{Edge, TrimJob, edge, remux_args, seam};
+use crate::model::{SegmentKind, Timestamp};
 
 /// What a cut's bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,12 +162,11 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// A file as a transport stream. One that has to be repacked takes the caller's seat, or else one of its own.
-    pub async fn transport_stream(&self, seat: Option<&Seat>, file: SourceFile) -> Result<ByteStream, CutError> {
-        match (self.container, seat) {
-            (Container::MpegTs, _) => Ok(concatenated(&self.record, vec![(file, 0)])),
-            (Container::FragmentedMp4, Some(seat)) => Ok(self.remux(seat, vec![file])?.into_stream()),
-            (Container::FragmentedMp4, None) => Ok(self.remux(&self.ffmpeg.seat().await?, vec![file])?.into_stream()),
+    /// A file as a transport stream.
+    pub fn transport_stream(&self, seat: &Seat, file: SourceFile) -> Result<ByteStream, CutError> {
+        match self.container {
+            Container::MpegTs => Ok(concatenated(&self.record, vec![(file, 0)])),
+            Container::FragmentedMp4 => Ok(self.remux(seat, vec![file])?.into_stream()),
         }
     }
 
@@ -179,9 +178,9 @@ impl Source {
     }
 
     /// Reads all of a file for its time stamps.
-    pub async fn measure(&self, seat: Option<&Seat>, file: &SourceFile) -> Result<Summary, CutError> {
+    pub async fn measure(&self, seat: &Seat, file: &SourceFile) -> Result<Summary, CutError> {
         let mut scan = Scan::default();
-        let mut bytes = self.transport_stream(seat, file.clone()).await?;
+        let mut bytes = self.transport_stream(seat, file.clone())?;
         while let Some(bytes) = bytes.next().await {
             scan.push(&bytes?);
         }
@@ -219,20 +218,34 @@ struct Output {
     range: Option<usize>,
     /// What is added to the stamps of that range: 0 for the first, which keeps its own.
     shift_90k: i64,
+    /// The last file of that range went out as it is, so that the next one can follow it as it did in the source.
+    untouched: bool,
 }
 
 impl Output {
     /// Makes ready for a part of `range` that starts at `first_pts`. A new range starts where the last one ended.
-    fn begin(&mut self, range: usize, first_pts: i64, shift_back_90k: i64) {
+    /// `shift_back_90k` is what has been added to its stamps already.
+    fn begin(&mut self, range: usize, first_pts: i64, shift_back_90k: i64, untouched: bool) {
         if self.range != Some(range) {
             self.range = Some(range);
             self.shift_90k = self.restamp.reached().next_pts().map_or(0, |next| next - first_pts);
         }
+        self.untouched = untouched;
         self.restamp.begin(self.shift_90k - shift_back_90k);
     }
 
-    /// Whether a part of `range` needs to be measured, to know where it starts.
-    fn needs_first_pts(&self, range: usize) -> bool {
+    /// Makes ready for a file that is copied in the course of `range`.
+    fn follow(&mut self, range: usize) {
+        let shift_90k = if self.range == Some(range) { self.shift_90k } else { 0 };
+        self.restamp.begin(shift_90k);
+    }
+
+    fn follows_untouched(&self, range: usize) -> bool {
+        self.range == Some(range) && self.untouched
+    }
+
+    /// Whether a part of `range` is the first after a hard cut.
+    fn starts_after_cut(&self, range: usize) -> bool {
         self.range != Some(range) && self.restamp.reached().next_pts().is_some()
     }
 }
@@ -266,25 +279,48 @@ impl Executor {
     }
 
     async fn copy(&mut self, range: usize, file: SourceFile) -> Result<Current, CutError> {
-        let mut first_pts = 0;
-        if self.output.needs_first_pts(range) {
-            first_pts = self.source.measure(None, &file).await?.main().lowest_pts();
+        if !self.output.follows_untouched(range)
+            && let Some(current) = self.begin_after_seam(range, &file).await?
+        {
+            return Ok(current);
         }
-        self.output.begin(range, first_pts, 0);
+        self.output.follow(range);
         let reader = FileReader::open(&self.source.record, &file, 0).await?;
         self.before = Some((range, file));
         Ok(Current::Copy(reader))
     }
 
-    async fn remux(&mut self, range: usize, files: Vec<SourceFile>) -> Result<Current, CutError> {
-        let seat = self.source.ffmpeg.seat().await?;
-        let mut first_pts = 0;
-        if self.output.needs_first_pts(range) {
-            first_pts = self.source.measure(Some(&seat), &files[0]).await?.main().lowest_pts();
+    async fn remux(&mut self, range: usize, mut files: Vec<SourceFile>) -> Result<Current, CutError> {
+        if !self.output.follows_untouched(range)
+            && let Some(current) = self.begin_after_seam(range, &files[0]).await?
+        {
+            files.remove(0);
+            if !files.is_empty() {
+                self.steps.push_front((range, Step::Remux(files)));
+            }
+            return Ok(current);
         }
-        self.output.begin(range, first_pts, 0);
+        self.output.follow(range);
         self.before = files.last().map(|file| (range, file.clone()));
+        let seat = self.source.ffmpeg.seat().await?;
         Ok(Current::Remux(self.source.remux(&seat, files)?))
+    }
+
+    /// Looks at a file that is to be copied at the start of a range or after a re-encoded part. `None` if it can be.
+    async fn begin_after_seam(&mut self, range: usize, file: &SourceFile) -> Result<Option<Current>, CutError> {
+        let seat = self.source.ffmpeg.seat().await?;
+        let summary = match self.source.measure(&seat, file).await {
+            // Whatever it holds, nothing in it has to fit.
+            Err(CutError::NoStamps { .. }) => return Ok(None),
+            measured => measured?,
+        };
+        match seam(&file.segment, &summary, self.output.starts_after_cut(range))? {
+            Some(job) => self.run(range, file.clone(), Box::new(job), &seat).await.map(Some),
+            None => {
+                self.output.begin(range, summary.main().lowest_pts(), 0, true);
+                Ok(None)
+            }
+        }
     }
 
     async fn trim(
@@ -295,30 +331,42 @@ impl Executor {
         until: Option<Timestamp>,
     ) -> Result<Option<Current>, CutError> {
         let seat = self.source.ffmpeg.seat().await?;
-        let summary = self.source.measure(Some(&seat), &file).await?;
-        let job = match edge(&file.segment, summary, from, until)? {
-            Edge::Nothing => return Ok(None),
-            Edge::Whole => {
-                return match self.source.container {
-                    Container::MpegTs => self.copy(range, file).await.map(Some),
-                    Container::FragmentedMp4 => {
-                        drop(seat);
-                        self.remux(range, vec![file]).await.map(Some)
-                    }
-                };
-            }
-            Edge::Some(job) => job,
+        let summary = match self.source.measure(&seat, &file).await {
+            // It is known to be damaged, and followed by a hole that the caller allowed.
+            Err(CutError::NoStamps { .. }) if file.segment.kind() != SegmentKind::Full => return Ok(None),
+            measured => measured?,
         };
-        self.output.begin(range, job.first_pts(), job.shift_90k());
+        match edge(&file.segment, summary, from, until)? {
+            Edge::Nothing => Ok(None),
+            Edge::Some(job) => self.run(range, file, job, &seat).await.map(Some),
+            Edge::Whole => {
+                // Whoever copies it takes a seat of their own if they need one.
+                drop(seat);
+                match self.source.container {
+                    Container::MpegTs => self.copy(range, file).await.map(Some),
+                    Container::FragmentedMp4 => self.remux(range, vec![file]).await.map(Some),
+                }
+            }
+        }
+    }
+
+    async fn run(
+        &mut self,
+        range: usize,
+        file: SourceFile,
+        job: Box<TrimJob>,
+        seat: &Seat,
+    ) -> Result<Current, CutError> {
+        self.output.begin(range, job.first_pts(), job.shift_90k(), !job.is_reencoded());
         let before = self.before.replace((range, file.clone()));
         // The end of another range is no help in decoding this one.
         let before = before.filter(|(its_range, _)| *its_range == range && job.needs_file_before());
-        let input = self.trim_input(&seat, before.map(|(_, file)| file), file, job.shift_90k()).await?;
+        let input = self.trim_input(seat, before.map(|(_, file)| file), file, job.shift_90k())?;
         let running = seat.run(job.args(), input)?;
-        Ok(Some(Current::Trim { running, job, seen: Scan::default() }))
+        Ok(Current::Trim { running, job, seen: Scan::default() })
     }
 
-    async fn trim_input(
+    fn trim_input(
         &self,
         seat: &Seat,
         before: Option<SourceFile>,
@@ -327,7 +375,7 @@ impl Executor {
     ) -> Result<ByteStream, CutError> {
         let mut input = stream::empty().boxed();
         for file in before.into_iter().chain([file]) {
-            let bytes = self.source.transport_stream(Some(seat), file).await?;
+            let bytes = self.source.transport_stream(seat, file)?;
             input = input.chain(shifted(bytes, shift_90k)).boxed();
         }
         Ok(input)

@@ -54,9 +54,11 @@ pub(super) struct TrimJob {
     /// What is added to the file's stamps to make those that ffmpeg sees.
     shift_90k: i64,
     bounds: Bounds,
+    audio_bounds: Bounds,
     video: Option<VideoJob>,
     audio: Vec<Pid>,
     program: Program,
+    starts_fresh: bool,
     pcr_lead_90k: i64,
 }
 
@@ -68,13 +70,14 @@ struct VideoJob {
     delay_90k: i64,
     /// The PTS of the frames that must come out, sorted.
     wanted: Vec<i64>,
-    needs_file_before: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoder {
     X264,
     X265,
+    /// None: the packets stay as they are.
+    Copy,
 }
 
 /// Decides how to show of `segment` what lies at ≥ `from` and < `until`.
@@ -88,7 +91,6 @@ pub(super) fn edge(
     let pts_of =
         |moment: Timestamp| summary.main().lowest_pts() + ticks_of_micros(moment.micros_since(segment.start()));
     let bounds = Bounds { from: from.map(pts_of), until: until.map(pts_of) };
-    let shift_90k = BASE_90K - summary.main().lowest_pts();
     let video = match &summary.video {
         None => None,
         Some(track) => {
@@ -99,22 +101,30 @@ pub(super) fn edge(
             if wanted == track.all_pts().count() {
                 return Ok(Edge::Whole);
             }
-            Some(VideoJob::new(segment, track, bounds, shift_90k)?)
+            Some(VideoJob::new(segment, track, bounds)?)
         }
     };
-    Ok(Edge::Some(Box::new(TrimJob {
-        segment: segment.clone(),
-        shift_90k,
-        bounds: bounds.shifted(shift_90k),
-        video,
-        audio: summary.audio.iter().map(|track| track.pid).collect(),
-        program: summary.program,
-        pcr_lead_90k: summary.pcr_lead_90k,
-    })))
+    Ok(Edge::Some(Box::new(TrimJob::new(segment, &summary, bounds, video))))
+}
+
+/// How to show a whole file where it does not follow the file before it as it is: at the start of a range, or after a
+/// part that was re-encoded. `None` if it can simply be copied.
+pub(super) fn seam(segment: &SegmentName, summary: &Summary, after_cut: bool) -> Result<Option<TrimJob>, CutError> {
+    let Some(video) = &summary.video else { return Ok(None) };
+    let first = video.lowest_pts();
+    // After a hard cut, audio that starts before the video (usually by some 50 ms) would overlap that of the last range.
+    let has_early_audio = after_cut && summary.audio.iter().any(|audio| audio.lowest_pts() < first);
+    let bounds = Bounds { from: has_early_audio.then_some(first), until: None };
+    if !summary.starts_fresh {
+        // Its pictures refer to pictures that are not in the output, or not as they were.
+        return Ok(Some(TrimJob::new(segment, summary, bounds, Some(VideoJob::new(segment, video, bounds)?))));
+    }
+    let copy = || VideoJob::with_encoder(video, bounds, Encoder::Copy);
+    Ok(has_early_audio.then(|| TrimJob::new(segment, summary, bounds, Some(copy()))))
 }
 
 impl VideoJob {
-    fn new(segment: &SegmentName, track: &Track, bounds: Bounds, shift_90k: i64) -> Result<Self, CutError> {
+    fn new(segment: &SegmentName, track: &Track, bounds: Bounds) -> Result<Self, CutError> {
         let encoder = match track.codec {
             Codec::H264 => Encoder::X264,
             Codec::Hevc => Encoder::X265,
@@ -123,12 +133,13 @@ impl VideoJob {
             }
             Codec::Audio | Codec::Other => unreachable!("a video track has a video codec"),
         };
-        let first_decoded = track.all_pts().next().expect("a track is never empty");
+        Ok(Self::with_encoder(track, bounds, encoder))
+    }
+
+    fn with_encoder(track: &Track, bounds: Bounds, encoder: Encoder) -> Self {
         let mut wanted: Vec<i64> = track.all_pts().filter(|pts| bounds.contain(*pts)).collect();
         wanted.sort_unstable();
-        let needs_file_before = wanted[0] < first_decoded;
-        wanted.iter_mut().for_each(|pts| *pts += shift_90k);
-        Ok(Self { pid: track.pid, encoder, delay_90k: delay_to_neighbours(track, bounds), wanted, needs_file_before })
+        Self { pid: track.pid, encoder, delay_90k: delay_to_neighbours(track, bounds), wanted }
     }
 }
 
@@ -144,6 +155,26 @@ fn delay_to_neighbours(track: &Track, bounds: Bounds) -> i64 {
 }
 
 impl TrimJob {
+    /// Takes stamps as the file has them.
+    fn new(segment: &SegmentName, summary: &Summary, bounds: Bounds, mut video: Option<VideoJob>) -> Self {
+        let shift_90k = shift_for(summary);
+        // The file before this one may be read too, for its pictures; its audio has gone out already.
+        let own_audio = summary.audio.iter().map(Track::lowest_pts).min();
+        let audio_bounds = Bounds { from: bounds.from.or(own_audio.filter(|_| !summary.starts_fresh)), ..bounds };
+        video.iter_mut().flat_map(|video| &mut video.wanted).for_each(|pts| *pts += shift_90k);
+        Self {
+            segment: segment.clone(),
+            shift_90k,
+            bounds: bounds.shifted(shift_90k),
+            audio_bounds: audio_bounds.shifted(shift_90k),
+            video,
+            audio: summary.audio.iter().map(|track| track.pid).collect(),
+            program: summary.program.clone(),
+            starts_fresh: summary.starts_fresh,
+            pcr_lead_90k: summary.pcr_lead_90k,
+        }
+    }
+
     pub fn shift_90k(&self) -> i64 {
         self.shift_90k
     }
@@ -154,9 +185,13 @@ impl TrimJob {
         first.unwrap_or(BASE_90K) - self.shift_90k
     }
 
-    /// Whether frames are wanted that can only be decoded after the file before this one.
+    /// Whether the file before this one helps to decode it.
     pub fn needs_file_before(&self) -> bool {
-        self.video.as_ref().is_some_and(|video| video.needs_file_before)
+        !self.starts_fresh && self.is_reencoded()
+    }
+
+    pub fn is_reencoded(&self) -> bool {
+        self.video.as_ref().is_some_and(|video| video.encoder != Encoder::Copy)
     }
 
     /// ffmpeg's arguments: MPEG-TS in on standard input, out on standard output.
@@ -170,29 +205,40 @@ impl TrimJob {
             self.video_args(video, &mut args);
         }
         if !self.audio.is_empty() {
-            args.words("-c:a copy").option("-bsf:a", format!("noise=drop={}", self.audio_to_drop()));
+            args.words("-c:a copy");
+            if let Some(unwanted) = self.unwanted_audio() {
+                args.option("-bsf:a", format!("noise=drop={unwanted}"));
+            }
         }
         self.mux_args(&mut args);
         args.0
     }
 
     fn video_args(&self, video: &VideoJob, args: &mut Args) {
-        args.option("-filter:v", trim_filter(self.bounds)).words("-fps_mode passthrough -enc_time_base 1:90000");
-        match video.encoder {
+        let encoder = match video.encoder {
+            Encoder::Copy => {
+                // Also what comes before the first key frame is wanted.
+                args.words("-c:v copy -copyinkf:v");
+                return;
+            }
             // force-cfr tells the stream the frame rate instead of the time base, and leaves the stamps alone.
-            Encoder::X264 => args.words("-c:v libx264 -bf 0 -x264-params force-cfr=1"),
-            Encoder::X265 => args.words("-c:v libx265 -x265-params bframes=0:log-level=error"),
+            Encoder::X264 => "-c:v libx264 -bf 0 -x264-params force-cfr=1",
+            Encoder::X265 => "-c:v libx265 -x265-params bframes=0:log-level=error",
         };
+        let wanted = Bounds { from: video.wanted.first().copied(), until: self.bounds.until };
+        args.option("-filter:v", trim_filter(wanted)).words("-fps_mode passthrough -enc_time_base 1:90000");
         // Visually lossless, and several times real time on one core.
-        args.words("-preset veryfast -crf 18");
+        args.words(encoder).words("-preset veryfast -crf 18");
         args.option("-bsf:v", format!("setts=dts=PTS-{}", video.delay_90k));
     }
 
-    /// Audio goes in whole packets; one that starts before the first frame is left out.
-    fn audio_to_drop(&self) -> String {
-        let early = self.bounds.from.map(|from| format!("lt(pts\\,{from})"));
-        let late = self.bounds.until.map(|until| format!("gte(pts\\,{until})"));
-        early.into_iter().chain(late).collect::<Vec<_>>().join("+")
+    /// Which packets of audio to drop, as an expression of ffmpeg's. Audio goes in whole packets; one that starts before
+    /// the first frame is left out.
+    fn unwanted_audio(&self) -> Option<String> {
+        let early = self.audio_bounds.from.map(|from| format!("lt(pts\\,{from})"));
+        let late = self.audio_bounds.until.map(|until| format!("gte(pts\\,{until})"));
+        let both: Vec<String> = early.into_iter().chain(late).collect();
+        (!both.is_empty()).then(|| both.join("+"))
     }
 
     /// Keeps stamps, PIDs and the distance of the program clock as they were.

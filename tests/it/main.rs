@@ -1,4 +1,5 @@
 //! Tests of the whole: golden cases of the existing system, real processes, real HTTP, real ffmpeg.
 #![allow(clippy::unwrap_used)]
 
+mod cut;
 mod golden;

@@ -1,8 +1,9 @@
 //! A small reader and rewriter of MPEG transport streams (ISO/IEC 13818-1): time stamps and continuity, nothing else.
 //!
 //! Promises: any bytes are read without a panic and in bounded memory; what is not a packet is skipped.
-//! Never: reads the disk, or looks into the elementary streams.
+//! Never: reads the disk, or looks into the elementary streams further than their first slice.
 
+mod nal;
 mod packet;
 mod psi;
 mod restamp;

@@ -120,6 +120,15 @@ impl<'a> Packet<'a> {
         Some(PesHeader { stream_id, pts: pts.map(read), dts: dts.map(read) })
     }
 
+    /// The bytes of an elementary stream in this packet: the payload, past a PES header that starts here.
+    pub fn elementary(self) -> Option<&'a [u8]> {
+        let payload = self.payload()?;
+        match self.pes_at() {
+            Some(_) => payload.get(PES_FIXED_BYTES + usize::from(*payload.get(8)?)..),
+            None => Some(payload),
+        }
+    }
+
     fn pes_at(self) -> Option<(usize, u8)> {
         if !self.starts_unit() || self.is_scrambled() {
             return None;
@@ -313,7 +322,7 @@ mod tests {
             bytes[1] &= 0x7f;
             let mut bytes: [u8; PACKET_BYTES] = bytes.try_into().unwrap();
             let packet = Packet::new(&bytes).unwrap();
-            let _ = (packet.pcr(), packet.pes_header(), packet.payload());
+            let _ = (packet.pcr(), packet.pes_header(), packet.elementary());
             shift_stamps(&mut bytes, shift);
         }
     }

@@ -43,6 +43,13 @@ pub struct Program {
     pub streams: Vec<ProgramStream>,
 }
 
+impl Program {
+    /// The stream that is cut; others of video are left out.
+    pub fn video(&self) -> Option<ProgramStream> {
+        self.streams.iter().copied().find(|stream| stream.codec.is_video())
+    }
+}
+
 /// Puts together the sections of one PID.
 #[derive(Debug, Default)]
 pub struct SectionBuffer {

@@ -1,5 +1,6 @@
 //! Reads a file's tables and every time stamp in it.
 
+use super::nal::{FirstPicture, MAX_HEAD_BYTES, first_picture};
 use super::packet::{PACKET_BYTES, Packet, PacketFinder, Pid};
 use super::psi::{Codec, Program, SectionBuffer, parse_pat, parse_pmt};
 use super::unwrap_near;
@@ -57,20 +58,16 @@ impl Track {
     pub fn all_pts(&self) -> impl Iterator<Item = i64> {
         self.stamps.iter().map(|stamp| stamp.pts)
     }
-
-    /// Whether pictures are shown before the first one that is decoded: they belong to an open GOP, and take the file
-    /// before this one to decode.
-    pub fn has_leading_pictures(&self) -> bool {
-        self.stamps[0].pts > self.lowest_pts()
-    }
 }
 
 /// What a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     pub program: Program,
-    /// The first video stream that has stamps.
+    /// The program's first video stream, if it has stamps.
     pub video: Option<Track>,
+    /// Whether the first picture of the video starts a sequence of its own, so that it can follow any other picture.
+    pub starts_fresh: bool,
     /// All audio streams that have stamps.
     pub audio: Vec<Track>,
     /// How far the program clock runs before the decoding of the main track; 0 where it is unknown or absurd.
@@ -103,6 +100,25 @@ struct ScanState {
     /// Stamps are unwrapped to lie around the first one.
     reference: Option<i64>,
     first_pcr: Option<i64>,
+    head: VideoHead,
+}
+
+/// The start of the video's elementary stream, kept until its first slice has come.
+#[derive(Debug, Default)]
+struct VideoHead {
+    bytes: Vec<u8>,
+    first_picture: Option<FirstPicture>,
+}
+
+impl VideoHead {
+    fn push(&mut self, codec: Codec, packet: Packet<'_>) {
+        let is_done = self.first_picture.is_some() || self.bytes.len() >= MAX_HEAD_BYTES;
+        let has_begun = !self.bytes.is_empty() || packet.pes_header().is_some();
+        if !is_done && has_begun {
+            self.bytes.extend_from_slice(packet.elementary().unwrap_or_default());
+            self.first_picture = first_picture(codec, &self.bytes);
+        }
+    }
 }
 
 impl Scan {
@@ -122,6 +138,11 @@ impl ScanState {
         if let Some(raw) = packet.pcr() {
             let pcr = self.unwrap(raw);
             self.first_pcr.get_or_insert(pcr);
+        }
+        if let Some(stream) = self.program.as_ref().and_then(Program::video)
+            && stream.pid == packet.pid()
+        {
+            self.head.push(stream.codec, packet);
         }
         if let Some(header) = packet.pes_header() {
             if let Some(pts) = header.pts {
@@ -177,12 +198,14 @@ impl ScanState {
                 Some(Track { pid, codec: stream.codec, stamps })
             })
             .collect();
-        let video = tracks.iter().position(|track| track.codec.is_video()).map(|at| tracks.remove(at));
+        let video_pid = program.video().map(|stream| stream.pid);
+        let video = tracks.iter().position(|track| Some(track.pid) == video_pid).map(|at| tracks.remove(at));
         tracks.retain(|track| track.codec == Codec::Audio);
         let main = video.as_ref().or(tracks.first()).ok_or(TsError::NoStamps)?;
         let lead = self.first_pcr.map_or(0, |pcr| main.stamps[0].dts - pcr);
         let pcr_lead_90k = if (0..=MAX_PCR_LEAD_90K).contains(&lead) { lead } else { 0 };
-        Ok(Summary { program, video, audio: tracks, pcr_lead_90k })
+        let starts_fresh = self.head.first_picture == Some(FirstPicture::Fresh);
+        Ok(Summary { program, video, starts_fresh, audio: tracks, pcr_lead_90k })
     }
 }
 
