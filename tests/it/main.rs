@@ -3,3 +3,6 @@
 
 mod cut;
 mod golden;
+mod record;
+mod serve;
+mod support;
