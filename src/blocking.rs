@@ -24,14 +24,21 @@ impl Blocking {
     }
 
     /// Runs `work` on a blocking thread. If the caller is dropped, work that has begun goes on to its end.
-    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
-        let done = tokio::task::spawn_blocking(move || {
-            // Held until the work has ended, not until the caller has: the bound is on the work.
-            let _permit = permit;
-            work()
-        });
-        done.await.map_err(|_| Panicked)
+    pub fn run<T, F>(&self, work: F) -> impl Future<Output = Result<T, Panicked>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let permits = Arc::clone(&self.permits);
+        async move {
+            let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+            let done = tokio::task::spawn_blocking(move || {
+                // Held until the work has ended, not until the caller has: the bound is on the work.
+                let _permit = permit;
+                work()
+            });
+            done.await.map_err(|_| Panicked)
+        }
     }
 }
 

@@ -1,5 +1,29 @@
-pub mod blocking;
-pub mod cut;
+//! The map of the house, in the order in which data flows. See ARCHITECTURE.md.
+
 pub mod model;
+
+pub mod hls;
 pub mod select;
+
+pub mod cut;
+pub mod ingest;
 pub mod store;
+
+pub mod actors;
+pub mod http;
+
+pub mod node;
+
+pub mod cli;
+
+// Cross-cutting; passed in, never static.
+pub mod blocking;
+pub mod causes;
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod log;
+pub mod metrics;
+
+pub mod rehearsal;
+pub mod shutdown;

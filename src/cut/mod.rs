@@ -18,6 +18,7 @@ mod trim;
 pub use error::CutError;
 pub use ffmpeg::{Ffmpeg, Limits, Probe};
 pub use files::Record;
+pub use fmp4::{init_len, is_mp4};
 pub use mpegts::{Scan, Summary, Track, TsError};
 pub use plan::{CutType, Part, Plan, PlanError, PlannedRange, UnknownCutType};
 pub use still::{still, still_span};

@@ -8,7 +8,7 @@ mod names;
 mod segment;
 mod time;
 
-pub use names::{BadName, Channel, FileName, Quality};
+pub use names::{BadName, Channel, FileName, NodeName, Quality};
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,
     parse_duration_text, tombstone_of,

@@ -92,6 +92,11 @@ path_part!(
     MAX_NAME_BYTES
 );
 path_part!(
+    /// What a node is called among its peers, in the logs and in the database; by default its host name.
+    NodeName,
+    MAX_NAME_BYTES
+);
+path_part!(
     /// The name of a file of ours that need not be a segment: a chat batch, a tombstone, a stray file.
     FileName,
     MAX_FILE_NAME_BYTES

@@ -18,7 +18,7 @@ pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use layout::Layout;
 pub use list::{HourStamp, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
 pub use pending::{PendingSegment, Saved};
-pub use recover::{Recovery, recover};
+pub use recover::{Recovery, own_temp_mark, recover};
 pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
 
 /// What can go wrong with the disk.
@@ -31,6 +31,11 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// A file that should be read cannot be.
+    pub fn of_read(path: &Path, source: io::Error) -> Self {
+        Self::new("read", path, source)
+    }
+
     pub(crate) fn new(act: &'static str, path: &Path, source: io::Error) -> Self {
         Self { act, path: path.to_owned(), source }
     }

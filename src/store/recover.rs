@@ -1,11 +1,13 @@
 //! At start: gives what a killed process left as `temp` a final name, as `partial` (DESIGN §3.1).
 //!
-//! Must run before anything records into the same directories: a temp that is still being written looks the same.
+//! Must run before anything of ours records into the same directories: a temp that is still being written looks the
+//! same. A process of the existing system may share them, so a temp that is not ours is left alone while it is young.
 //! Blocks on the disk.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -13,8 +15,25 @@ use super::pending::give_final_name;
 use super::{Layout, StoreError, channels, hours, list_hour, qualities};
 use crate::model::{SegmentHash, SegmentKind, SegmentName};
 
+/// What our temps have where others have a UUID.
+const OWN_MARK: &str = "segvault-";
+/// No recorder writes one segment for longer than this.
+const ABANDONED_AFTER: Duration = Duration::from_secs(30 * 60);
 /// Bytes read at a time; large enough that reading is not bound by system calls.
 const READ_BYTES: usize = 256 * 1024;
+
+/// The last part of a temp's name, unlike that of any other temp: no process gives out the same twice, and two agree by
+/// chance once in 2^64.
+pub fn own_temp_mark(count: u64) -> String {
+    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), count);
+    format!("{OWN_MARK}{random:016x}-{count}")
+}
+
+fn is_abandoned(path: &Path, name: &SegmentName) -> bool {
+    let is_ours = name.as_str().splitn(4, '-').nth(3).is_some_and(|last| last.starts_with(OWN_MARK));
+    let age = || path.metadata().ok()?.modified().ok()?.elapsed().ok();
+    is_ours || age().is_some_and(|age| age > ABANDONED_AFTER)
+}
 
 /// What was found at start.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -37,6 +56,9 @@ pub fn recover(layout: &Layout, mut on_error: impl FnMut(StoreError)) -> Result<
                     .filter(|name| name.kind() == SegmentKind::Temp);
                 for name in temps {
                     let path = layout.segment_path(&channel, &quality, &name);
+                    if !is_abandoned(&path, &name) {
+                        continue;
+                    }
                     match recover_one(&path, &name) {
                         Ok(Some(name)) => recovery.recovered.push(name),
                         Ok(None) => recovery.empty += 1,
@@ -87,16 +109,18 @@ mod tests {
         let layout = Layout::new(dir.path());
         let (channel, quality) = ("ch".parse().unwrap(), "source".parse().unwrap());
         let start = "2026-01-02T03:58:30".parse().unwrap();
-        let create = |unique| PendingSegment::create(&layout, &channel, &quality, start, 2_000_000, unique).unwrap();
-        create("killed").append(b"hello world").unwrap();
-        create("barely-begun");
+        let create =
+            |unique: &str| PendingSegment::create(&layout, &channel, &quality, start, 2_000_000, unique).unwrap();
+        create("9b08923d-10c6-4fd9-94b2-b8fda02f34a6").append(b"of a living process of the existing system").unwrap();
+        create(&own_temp_mark(1)).append(b"hello world").unwrap();
+        create(&own_temp_mark(2));
         let recovery = recover(&layout, |error| panic!("{error}")).unwrap();
         let expected = "58:30.000000-2.0-partial-uU0nuZNNPgilLlLX2n2r-sSE7-N6U4DukIj3rOLvzek.ts";
         assert_eq!(recovery.recovered.iter().map(SegmentName::as_str).collect::<Vec<_>>(), [expected]);
         assert_eq!(recovery.empty, 1);
         assert_eq!(
             list_hour(&layout, &channel, &quality, start.hour()).unwrap().segments().collect::<Vec<_>>(),
-            [expected]
+            [expected, "58:30.000000-2.0-temp-9b08923d-10c6-4fd9-94b2-b8fda02f34a6.ts"]
         );
         assert_eq!(recover(&layout, |error| panic!("{error}")).unwrap(), Recovery::default());
     }

@@ -1,0 +1,319 @@
+//! Keeps the node's actors alive: builds them from factories, rebuilds the ones that died, and watches that each beats.
+//!
+//! actix's own Supervisor does not bring back an actor whose handler panicked. So each actor holds a `Sentinel`; when
+//! the actor is dropped, for whatever reason, the sentinel tells the guardian, which builds a new one after a backoff.
+//! An actor that lives but does not beat hangs with its arbiter; it is built anew on a fresh one.
+//!
+//! Promises: one actor's death touches no other; restarts are counted, and ever slower while they repeat.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use actix::prelude::*;
+use slog::{Logger, error, info, warn};
+use tokio::time::Instant;
+
+use crate::health::{Health, Pulse};
+use crate::metrics::Metrics;
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// An actor that lived this long has recovered: its next death begins at the first backoff again.
+const RECOVERED_AFTER: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// An actor that did not beat for this long hangs. Long enough for a machine that is short of CPU.
+const HANGS_AFTER: Duration = Duration::from_secs(30);
+
+/// What an actor is; the label of its metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ActorKind {
+    Downloader,
+    StreamWorker,
+    HourCache,
+}
+
+impl ActorKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Downloader => "downloader",
+            Self::StreamWorker => "stream_worker",
+            Self::HourCache => "hour_cache",
+        }
+    }
+}
+
+/// Builds an actor on an arbiter, gives it the sentinel, and publishes its address.
+pub type Factory = Box<dyn Fn(&ArbiterHandle, Sentinel)>;
+
+/// An actor to be kept alive.
+pub struct Child {
+    pub kind: ActorKind,
+    /// Which one of its kind: a channel, a channel and quality.
+    pub name: String,
+    /// Actors of one group share an arbiter, and delay each other; groups do not.
+    pub arbiter: String,
+    pub factory: Factory,
+}
+
+struct Kept {
+    child: Child,
+    pulse: Pulse,
+    generation: u64,
+    deaths_in_a_row: u32,
+    built_at: Instant,
+    alive: bool,
+}
+
+/// Held by an actor for as long as it lives.
+pub struct Sentinel {
+    guardian: Recipient<Died>,
+    place: usize,
+    generation: u64,
+    pulse: Pulse,
+}
+
+impl Sentinel {
+    /// Beats for the actor from now on, for as long as its arbiter turns.
+    pub fn keep_beating<A: Actor<Context = Context<A>>>(&self, ctx: &mut Context<A>) {
+        let pulse = self.pulse.clone();
+        pulse.beat();
+        ctx.run_interval(BEAT_EVERY, move |_, _| pulse.beat());
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let panicked = std::thread::panicking();
+        self.guardian.do_send(Died { place: self.place, generation: self.generation, panicked });
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Died {
+    place: usize,
+    generation: u64,
+    panicked: bool,
+}
+
+/// Asks an actor to begin nothing new; answered when what it had begun has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Drain;
+
+/// The root of the actor tree.
+pub struct Guardian {
+    log: Logger,
+    metrics: Metrics,
+    health: Health,
+    arbiters: HashMap<String, Arbiter>,
+    waiting: Vec<Child>,
+    kept: Vec<Kept>,
+    draining: bool,
+}
+
+impl Guardian {
+    pub fn new(log: Logger, metrics: Metrics, health: Health, children: Vec<Child>) -> Self {
+        Self { log, metrics, health, arbiters: HashMap::new(), waiting: children, kept: Vec::new(), draining: false }
+    }
+
+    fn build(&mut self, place: usize, ctx: &mut Context<Self>) {
+        let kept = &mut self.kept[place];
+        kept.generation += 1;
+        kept.built_at = Instant::now();
+        kept.alive = true;
+        kept.pulse.beat();
+        let sentinel = Sentinel {
+            guardian: ctx.address().recipient(),
+            place,
+            generation: kept.generation,
+            pulse: kept.pulse.clone(),
+        };
+        let arbiter = self.arbiters.entry(kept.child.arbiter.clone()).or_insert_with(Arbiter::new);
+        (kept.child.factory)(&arbiter.handle(), sentinel);
+    }
+
+    fn rebuild_later(&mut self, place: usize, ctx: &mut Context<Self>) -> Duration {
+        let kept = &mut self.kept[place];
+        kept.alive = false;
+        if kept.built_at.elapsed() >= RECOVERED_AFTER {
+            kept.deaths_in_a_row = 0;
+        }
+        let backoff = backoff_after(kept.deaths_in_a_row);
+        kept.deaths_in_a_row += 1;
+        self.metrics.actor_restarted(kept.child.kind.as_str());
+        ctx.run_later(backoff, move |this, ctx| {
+            if !this.draining && !this.kept[place].alive {
+                this.build(place, ctx);
+            }
+        });
+        backoff
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        for place in 0..self.kept.len() {
+            let kept = &self.kept[place];
+            if !kept.alive || kept.pulse.silent_for() < HANGS_AFTER {
+                continue;
+            }
+            let silent_s = kept.pulse.silent_for().as_secs();
+            error!(self.log, "actor hangs, building it anew on another thread";
+                "actor" => kept.child.kind.as_str(), "name" => &kept.child.name, "silent_s" => silent_s);
+            // The old arbiter's thread may never come back: forget it, and let it end if it does.
+            if let Some(stuck) = self.arbiters.remove(&kept.child.arbiter) {
+                stuck.stop();
+            }
+            self.rebuild_later(place, ctx);
+        }
+        ctx.run_later(LOOK_EVERY, Self::look);
+    }
+}
+
+fn backoff_after(deaths_in_a_row: u32) -> Duration {
+    FIRST_BACKOFF.saturating_mul(1 << deaths_in_a_row.min(16)).min(LONGEST_BACKOFF)
+}
+
+impl Actor for Guardian {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        for child in std::mem::take(&mut self.waiting) {
+            let pulse = self.health.pulse(format!("{} {}", child.kind.as_str(), child.name).trim_end());
+            let kept = Kept { child, pulse, generation: 0, deaths_in_a_row: 0, built_at: Instant::now(), alive: false };
+            self.kept.push(kept);
+            self.build(self.kept.len() - 1, ctx);
+        }
+        let own = self.health.pulse("guardian");
+        own.beat();
+        ctx.run_interval(BEAT_EVERY, move |_, _| own.beat());
+        ctx.run_later(LOOK_EVERY, Self::look);
+    }
+}
+
+impl Handler<Died> for Guardian {
+    type Result = ();
+
+    fn handle(&mut self, died: Died, ctx: &mut Self::Context) {
+        let kept = &self.kept[died.place];
+        // A hanging actor that was replaced may die later; that is no news.
+        if self.draining || died.generation != kept.generation || !kept.alive {
+            return;
+        }
+        let (kind, name) = (kept.child.kind.as_str(), kept.child.name.clone());
+        let backoff = self.rebuild_later(died.place, ctx);
+        let backoff_ms = backoff.as_millis() as u64;
+        if died.panicked {
+            error!(self.log, "actor panicked, building it anew"; "actor" => kind, "name" => name, "backoff_ms" => backoff_ms);
+        } else {
+            warn!(self.log, "actor ended, building it anew"; "actor" => kind, "name" => name, "backoff_ms" => backoff_ms);
+        }
+    }
+}
+
+impl Handler<Drain> for Guardian {
+    type Result = ();
+
+    /// From here on nobody is rebuilt.
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        self.draining = true;
+        info!(self.log, "no actor is rebuilt from now on");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::log::DropCount;
+
+    #[derive(Message)]
+    #[rtype(result = "u64")]
+    struct Which;
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Panic;
+
+    struct Mortal {
+        number: u64,
+        sentinel: Sentinel,
+    }
+
+    impl Actor for Mortal {
+        type Context = Context<Self>;
+
+        fn started(&mut self, ctx: &mut Self::Context) {
+            self.sentinel.keep_beating(ctx);
+        }
+    }
+
+    impl Handler<Which> for Mortal {
+        type Result = u64;
+
+        fn handle(&mut self, _: Which, _: &mut Self::Context) -> u64 {
+            self.number
+        }
+    }
+
+    impl Handler<Panic> for Mortal {
+        type Result = ();
+
+        fn handle(&mut self, _: Panic, _: &mut Self::Context) {
+            panic!("on purpose");
+        }
+    }
+
+    type Current = Arc<Mutex<Vec<Addr<Mortal>>>>;
+
+    fn child(current: &Current, name: &str) -> Child {
+        let current = Arc::clone(current);
+        let factory = move |arbiter: &ArbiterHandle, sentinel| {
+            let number = current.lock().unwrap().len() as u64;
+            let address = Mortal::start_in_arbiter(arbiter, move |_| Mortal { number, sentinel });
+            current.lock().unwrap().push(address);
+        };
+        Child { kind: ActorKind::HourCache, name: name.into(), arbiter: name.into(), factory: Box::new(factory) }
+    }
+
+    async fn newest(current: &Current, count: usize) -> Addr<Mortal> {
+        for _ in 0..500 {
+            if let Some(address) = current.lock().unwrap().get(count - 1) {
+                return address.clone();
+            }
+            actix_rt::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("actor number {count} was never built");
+    }
+
+    #[actix_rt::test]
+    async fn an_actor_that_panicked_is_rebuilt_alone() {
+        let (mortal, bystander) = (Current::default(), Current::default());
+        let children = vec![child(&mortal, "mortal"), child(&bystander, "bystander")];
+        let log = Logger::root(slog::Discard, slog::o!());
+        let guardian =
+            Guardian::new(log, Metrics::new(Clock::system(), DropCount::default()), Health::default(), children)
+                .start();
+        for life in 1..=3 {
+            let address = newest(&mortal, life).await;
+            assert_eq!(address.send(Which).await.unwrap(), life as u64 - 1);
+            assert!(address.send(Panic).await.is_err());
+        }
+        let _last = newest(&mortal, 4).await;
+        assert_eq!(bystander.lock().unwrap().len(), 1);
+        assert_eq!(newest(&bystander, 1).await.send(Which).await.unwrap(), 0);
+        guardian.send(Drain).await.unwrap();
+        assert!(newest(&mortal, 4).await.send(Panic).await.is_err());
+        actix_rt::time::sleep(Duration::from_millis(1200)).await;
+        assert_eq!(mortal.lock().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn the_backoff_grows_to_its_bound() {
+        assert_eq!(backoff_after(0), FIRST_BACKOFF);
+        assert_eq!(backoff_after(3), FIRST_BACKOFF * 8);
+        assert_eq!(backoff_after(60), LONGEST_BACKOFF);
+    }
+}

@@ -1,0 +1,17 @@
+//! What has a clock or a state machine of its own (DESIGN §2).
+//!
+//! An actor is thin: it gathers, calls a pure step, applies the step's result. A pass takes no hints, and asks for the
+//! next one when it has ended. Messages carry no payloads of bytes. Actors do not keep each other's addresses: the
+//! `Directory` hands out the current one, so that an actor that died can be rebuilt alone.
+
+mod directory;
+mod downloader;
+mod guardian;
+mod hour_cache;
+mod stream_worker;
+
+pub use directory::Directory;
+pub use downloader::{Downloader, FindMedia, MediaFound};
+pub use guardian::{ActorKind, Child, Drain, Guardian, Sentinel};
+pub use hour_cache::{CacheError, GetHours, HourCache};
+pub use stream_worker::{Recording, StreamWorker};

@@ -1,0 +1,440 @@
+//! Records one quality of a channel: polls its media playlist, and fetches what is new.
+//!
+//! Promises: goes on whatever happens to the others; a playlist that fails is asked again, with a fresh address where
+//! the source says that the old one is no good; each loss is logged and counted with its cause.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use slog::{Logger, debug, info, o, warn};
+use tokio::sync::{Semaphore, oneshot};
+use url::Url;
+
+use super::directory::Directory;
+use super::downloader::{FindMedia, MediaFound};
+use super::guardian::{Drain, Sentinel};
+use crate::blocking::Blocking;
+use crate::causes::chain;
+use crate::clock::Clock;
+use crate::hls::upstream::{self, BadPlaylist, MediaPlaylist, Playlist};
+use crate::ingest::{
+    FetchError, Fetched, HttpClient, PLAYLIST_BUDGET, SegmentFetch, Step, Tracker, TryError, Wanted, fetch_segment,
+};
+use crate::metrics::{LossCause, Metrics, PollOutcome};
+use crate::model::{Channel, Quality, SegmentKind, Span, Timestamp};
+use crate::store::{self, Anchor, Layout, Saved};
+
+/// Between questions where the channel is not live, or its playlist has ended.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Between polls that fail.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Failed polls in a row after which the address itself is doubted.
+const DOUBT_ADDRESS_AFTER: u32 = 3;
+
+/// What recording needs, whichever quality.
+#[derive(Clone)]
+pub struct Recording {
+    pub directory: Directory,
+    pub layout: Layout,
+    /// The recorder's own door to the disk: readers never delay it.
+    pub blocking: Blocking,
+    pub clock: Clock,
+    pub metrics: Metrics,
+    pub log: Logger,
+    /// Segments of one quality that are fetched at once.
+    pub segment_permits: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PollError {
+    #[error("cannot fetch the media playlist")]
+    Fetch(#[from] FetchError),
+    #[error("the media playlist is unusable")]
+    Playlist(#[from] BadPlaylist),
+    #[error("the media playlist is a master playlist")]
+    Master,
+}
+
+impl PollError {
+    fn outcome(&self) -> PollOutcome {
+        match self {
+            Self::Fetch(_) => PollOutcome::Failed,
+            Self::Playlist(_) | Self::Master => PollOutcome::Malformed,
+        }
+    }
+
+    /// Whether only a fresh address can help.
+    fn condemns_address(&self) -> bool {
+        matches!(self, Self::Fetch(FetchError::Status(401 | 403 | 404 | 410)) | Self::Master)
+    }
+}
+
+/// What the last poll found, so that the log tells changes and not repetitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Recording,
+    Failing,
+    Ended,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Poll;
+
+/// The actor of one (channel, quality).
+pub struct StreamWorker {
+    recording: Recording,
+    channel: Channel,
+    quality: Quality,
+    client: HttpClient,
+    permits: Rc<Semaphore>,
+    log: Logger,
+    sentinel: Sentinel,
+    address: Option<Url>,
+    tracker: Option<Tracker>,
+    phase: Phase,
+    failed_polls: u32,
+    in_flight: usize,
+    newest_end: Option<Timestamp>,
+    fetches: u64,
+    encrypted_told: bool,
+    draining: Vec<oneshot::Sender<()>>,
+}
+
+impl StreamWorker {
+    /// Must be called on the arbiter that it will live on.
+    pub fn new(recording: Recording, channel: Channel, quality: Quality, sentinel: Sentinel) -> Self {
+        let log = recording.log.new(o!("channel" => channel.to_string(), "quality" => quality.to_string()));
+        Self {
+            client: HttpClient::of_this_arbiter(),
+            permits: Rc::new(Semaphore::new(recording.segment_permits)),
+            recording,
+            channel,
+            quality,
+            log,
+            sentinel,
+            address: None,
+            tracker: None,
+            phase: Phase::Waiting,
+            failed_polls: 0,
+            in_flight: 0,
+            newest_end: None,
+            fetches: 0,
+            encrypted_told: false,
+            draining: Vec::new(),
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        !self.draining.is_empty()
+    }
+
+    /// Reads what an earlier process knew, then begins to poll.
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        let (layout, channel, quality) = (self.recording.layout.clone(), self.channel.clone(), self.quality.clone());
+        let read = self.recording.blocking.run(move || store::read_anchor(&layout, &channel, &quality));
+        ctx.spawn(async { read.await.unwrap_or_default() }.into_actor(self).map(|anchor, this, ctx| {
+            let resumed = anchor.map(|anchor: Anchor| (anchor.media_sequence, anchor.path.clone(), anchor.start()));
+            this.tracker = Some(Tracker::new(resumed));
+            ctx.notify(Poll);
+        }));
+    }
+
+    fn find_address(&mut self, ctx: &mut Context<Self>) {
+        let downloader = self.recording.directory.downloaders.get(&self.channel);
+        let quality = self.quality.clone();
+        let ask = async move {
+            match downloader {
+                Some(downloader) => downloader.send(FindMedia { quality }).await.unwrap_or(Err(())),
+                None => Err(()),
+            }
+        };
+        ctx.spawn(ask.into_actor(self).map(|found, this, ctx| match found {
+            Ok(MediaFound::At(url)) => {
+                this.address = Some(url);
+                ctx.notify(Poll);
+            }
+            Ok(MediaFound::NotLive | MediaFound::NotOffered) => {
+                this.enter(Phase::Waiting);
+                ctx.notify_later(Poll, ASK_AGAIN_AFTER);
+            }
+            Err(()) => {
+                ctx.notify_later(Poll, RETRY_AFTER);
+            }
+        }));
+    }
+
+    fn poll_address(&mut self, url: Url, ctx: &mut Context<Self>) {
+        let client = self.client.clone();
+        let poll = async move { (poll_once(&client, &url).await, url) };
+        ctx.spawn(poll.into_actor(self).map(|(polled, url), this, ctx| match polled {
+            Ok(playlist) => this.take_playlist(&playlist, &url, ctx),
+            Err(error) => this.take_failure(&error, ctx),
+        }));
+    }
+
+    fn take_failure(&mut self, error: &PollError, ctx: &mut Context<Self>) {
+        self.failed_polls += 1;
+        self.count_poll(error.outcome());
+        if self.phase != Phase::Failing && !matches!(error, PollError::Fetch(error) if error.is_gone()) {
+            warn!(self.log, "playlist cannot be read, will try again"; "error" => chain(error));
+        }
+        self.enter(if matches!(error, PollError::Fetch(error) if error.is_gone()) {
+            Phase::Waiting
+        } else {
+            Phase::Failing
+        });
+        if error.condemns_address() || self.failed_polls >= DOUBT_ADDRESS_AFTER {
+            self.address = None;
+            self.failed_polls = 0;
+        }
+        ctx.notify_later(Poll, RETRY_AFTER);
+    }
+
+    fn take_playlist(&mut self, playlist: &MediaPlaylist, url: &Url, ctx: &mut Context<Self>) {
+        self.failed_polls = 0;
+        let now = self.recording.clock.now();
+        let first = self.newest_end.is_none();
+        let tracker = self.tracker.get_or_insert_with(Tracker::default);
+        let step = tracker.step(playlist, url, now);
+        self.tell_step(&step);
+        let poll_after = if step.ended { ASK_AGAIN_AFTER } else { step.poll_after };
+        if step.ended {
+            // The next life of the channel may be at another address.
+            self.address = None;
+        }
+        if let Some(last) = step.wanted.last() {
+            self.newest_end = Some(last.start.plus_micros(last.duration_micros));
+            if last.clocked {
+                self.keep_anchor(last, ctx);
+            }
+        }
+        if first && !step.wanted.is_empty() {
+            self.fetch_what_is_absent(step.wanted, ctx);
+        } else {
+            self.fetch_all(step.wanted, ctx);
+        }
+        ctx.notify_later(Poll, poll_after);
+    }
+
+    fn tell_step(&mut self, step: &Step) {
+        let outcome = match step {
+            Step { reset: true, .. } => PollOutcome::Reset,
+            Step { stale: true, .. } => PollOutcome::Stale,
+            Step { ended: true, .. } => PollOutcome::Ended,
+            Step { wanted, .. } if wanted.is_empty() => PollOutcome::Unchanged,
+            Step { .. } => PollOutcome::Fresh,
+        };
+        self.count_poll(outcome);
+        if step.reset {
+            info!(self.log, "source began anew");
+        }
+        if step.stale {
+            debug!(self.log, "source showed an older playlist than before");
+        }
+        if let Some(lost) = &step.lost {
+            let span = lost.span.map_or_else(|| "unknown".to_owned(), |span| span.to_string());
+            warn!(self.log, "segments were gone before we saw them"; "count" => lost.count, "span" => span);
+            self.count_loss(LossCause::Expired, lost.span.map(Span::duration).unwrap_or_default());
+        }
+        if step.ended {
+            self.enter(Phase::Ended);
+        } else if !step.wanted.is_empty() {
+            self.enter(Phase::Recording);
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        if phase == self.phase {
+            return;
+        }
+        match phase {
+            Phase::Recording => info!(self.log, "recording"),
+            Phase::Ended => info!(self.log, "stream ended, waiting for its return"),
+            Phase::Waiting => info!(self.log, "waiting for the stream"),
+            Phase::Failing => {}
+        }
+        self.phase = phase;
+    }
+
+    /// After a start, much of the first playlist is on disk already: fetch only what is not.
+    fn fetch_what_is_absent(&mut self, wanted: Vec<Wanted>, ctx: &mut Context<Self>) {
+        let (layout, channel, quality) = (self.recording.layout.clone(), self.channel.clone(), self.quality.clone());
+        let starts: Vec<(Timestamp, i64)> = wanted.iter().map(|one| (one.start, one.duration_micros)).collect();
+        let look = self.recording.blocking.run(move || {
+            starts.iter().map(|(start, duration)| has_full(&layout, &channel, &quality, *start, *duration)).collect()
+        });
+        self.in_flight += 1;
+        ctx.spawn(look.into_actor(self).map(|present, this, ctx| {
+            // Fetching what is there already does no harm, so any doubt means fetch.
+            let present: Vec<bool> = present.unwrap_or_default();
+            let absent = wanted.into_iter().enumerate().filter(|(at, _)| present.get(*at) != Some(&true));
+            let absent: Vec<Wanted> = absent.map(|(_, one)| one).collect();
+            this.fetch_all(absent, ctx);
+            this.one_less_in_flight();
+        }));
+    }
+
+    fn fetch_all(&mut self, wanted: Vec<Wanted>, ctx: &mut Context<Self>) {
+        for one in wanted {
+            if one.encrypted {
+                self.refuse_encrypted(&one);
+            } else {
+                self.fetch(one, ctx);
+            }
+        }
+    }
+
+    /// Encrypted bytes without their key are no record of anything.
+    fn refuse_encrypted(&mut self, wanted: &Wanted) {
+        if !std::mem::replace(&mut self.encrypted_told, true) {
+            slog::error!(self.log, "segments are encrypted, which this version cannot record");
+        }
+        self.count_loss(LossCause::Unknown, wanted.duration());
+    }
+
+    fn fetch(&mut self, wanted: Wanted, ctx: &mut Context<Self>) {
+        self.fetches += 1;
+        self.in_flight += 1;
+        let fetch = SegmentFetch {
+            client: self.client.clone(),
+            permits: Rc::clone(&self.permits),
+            blocking: self.recording.blocking.clone(),
+            layout: self.recording.layout.clone(),
+            channel: self.channel.clone(),
+            quality: self.quality.clone(),
+            unique: store::own_temp_mark(self.fetches),
+            wanted: wanted.clone(),
+        };
+        let (log, metrics) = (self.log.clone(), self.recording.metrics.clone());
+        let (channel, quality, start) = (self.channel.clone(), self.quality.clone(), wanted.start);
+        let on_failure = move |error: &TryError| {
+            metrics.fetch_failed(&channel, &quality, error.reason());
+            debug!(log, "segment fetch failed, will try again"; "start" => %start, "error" => chain(error));
+        };
+        let fetched = async move { fetch_segment(fetch, on_failure).await };
+        ctx.spawn(fetched.into_actor(self).map(move |fetched, this, _| {
+            this.take_fetched(&wanted, fetched);
+            this.one_less_in_flight();
+        }));
+    }
+
+    fn take_fetched(&mut self, wanted: &Wanted, fetched: Fetched) {
+        match fetched {
+            Fetched::Saved { saved, len_bytes, took } => {
+                let name = saved.name();
+                let (channel, quality) = (&self.channel, &self.quality);
+                self.recording.metrics.segment_fetched(channel, quality, took);
+                if let Saved::New(name) = &saved {
+                    self.recording.metrics.segment_saved(channel, quality, name.kind(), len_bytes, name.end());
+                }
+                if name.kind() == SegmentKind::Full {
+                    info!(self.log, "segment saved"; "segment" => name.path_text(), "bytes" => len_bytes,
+                        "new" => matches!(saved, Saved::New(_)), "took_ms" => took.as_millis() as u64);
+                } else {
+                    warn!(self.log, "segment saved, but it is not whole"; "segment" => name.path_text(),
+                        "bytes" => len_bytes, "took_ms" => took.as_millis() as u64);
+                }
+            }
+            Fetched::Lost(error) => {
+                let span_end = wanted.start.plus_micros(wanted.duration_micros);
+                slog::error!(self.log, "segment lost"; "start" => %wanted.start, "end" => %span_end,
+                    "media_sequence" => wanted.media_sequence, "error" => chain(&error));
+                self.count_loss(error.loss_cause(), wanted.duration());
+            }
+        }
+    }
+
+    fn one_less_in_flight(&mut self) {
+        self.in_flight -= 1;
+        if self.in_flight == 0 {
+            for waiting in self.draining.drain(..) {
+                let _ = waiting.send(());
+            }
+        }
+    }
+
+    fn keep_anchor(&self, last: &Wanted, ctx: &mut Context<Self>) {
+        let anchor = Anchor {
+            media_sequence: last.media_sequence,
+            path: last.url.path().to_owned(),
+            start_micros: last.start.micros(),
+        };
+        let (layout, channel, quality) = (self.recording.layout.clone(), self.channel.clone(), self.quality.clone());
+        let write = self.recording.blocking.run(move || store::write_anchor(&layout, &channel, &quality, &anchor));
+        ctx.spawn(write.into_actor(self).map(|written, this, _| {
+            if let Ok(Err(error)) = written {
+                warn!(this.log, "times cannot be kept for a restart"; "error" => chain(&error));
+            }
+        }));
+    }
+
+    fn count_poll(&self, outcome: PollOutcome) {
+        self.recording.metrics.playlist_polled(&self.channel, &self.quality, outcome);
+    }
+
+    fn count_loss(&self, cause: LossCause, length: Duration) {
+        self.recording.metrics.lost(&self.channel, &self.quality, cause, length);
+    }
+}
+
+/// Whether a `full` segment of this start and duration is stored.
+fn has_full(layout: &Layout, channel: &Channel, quality: &Quality, start: Timestamp, duration_micros: i64) -> bool {
+    let Ok(loaded) = store::load_hour(layout, channel, quality, start.hour()) else { return false };
+    let is_it = |segment: crate::select::Segment<'_>| {
+        segment.kind == SegmentKind::Full && segment.start == start && segment.duration_micros == duration_micros
+    };
+    loaded.index.best().any(is_it)
+}
+
+async fn poll_once(client: &HttpClient, url: &Url) -> Result<MediaPlaylist, PollError> {
+    let text = client.get_whole(url, None, PLAYLIST_BUDGET).await?;
+    match upstream::parse(&text)? {
+        Playlist::Media(playlist) => Ok(playlist),
+        Playlist::Master(_) => Err(PollError::Master),
+    }
+}
+
+impl Actor for StreamWorker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.sentinel.keep_beating(ctx);
+        self.begin(ctx);
+    }
+}
+
+impl Handler<Poll> for StreamWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: Poll, ctx: &mut Self::Context) {
+        if self.is_draining() {
+            return;
+        }
+        match self.address.clone() {
+            Some(url) => self.poll_address(url, ctx),
+            None => self.find_address(ctx),
+        }
+    }
+}
+
+impl Handler<Drain> for StreamWorker {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) -> Self::Result {
+        let (done, drained) = oneshot::channel();
+        self.draining.push(done);
+        if self.in_flight == 0 {
+            // Answers through the same door, and keeps `draining` filled so that no poll begins.
+            let (never, _) = oneshot::channel();
+            for waiting in std::mem::replace(&mut self.draining, vec![never]) {
+                let _ = waiting.send(());
+            }
+        }
+        Box::pin(async move {
+            let _ = drained.await;
+        })
+    }
+}

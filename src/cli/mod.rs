@@ -1,0 +1,130 @@
+//! The command line: one file per subcommand. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration.
+
+pub mod config;
+mod demo;
+mod place;
+mod run;
+mod select;
+mod tombstone;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::Faults;
+use config::{ConfigArgs, EXIT_OK, EXIT_USAGE};
+
+const EXIT_FAILED: u8 = 1;
+
+/// Records live HLS streams, replays any moment of them, and cuts exact videos out of the record.
+#[derive(Debug, Parser)]
+#[command(name = "segvault", version, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node: record, serve, cut.
+    Run(ConfigArgs),
+    /// Try it: a live test source and a node that records it, on this machine.
+    Demo(demo::DemoArgs),
+    /// Print the segments that show a range, and its holes.
+    Select(select::SelectArgs),
+    /// Check or show the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Hide segments for good, or list what is hidden.
+    #[command(subcommand)]
+    Tombstone(tombstone::TombstoneCommand),
+    /// Print a completion script for a shell.
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print ok, or every fault of the configuration with its place.
+    Check(ConfigArgs),
+    /// Print the configuration in force, and where each value came from.
+    Show(ConfigArgs),
+}
+
+/// How a command failed.
+#[derive(Debug)]
+enum Failure {
+    /// The configuration has faults.
+    Config(Faults),
+    /// The arguments do not fit together.
+    Usage(String),
+    Other(anyhow::Error),
+}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        Self::Config(faults)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Parses the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let is_answer = !error.use_stderr();
+            // A reader who has gone needs no help text.
+            let _ = error.print();
+            return ExitCode::from(if is_answer { EXIT_OK } else { EXIT_USAGE });
+        }
+    };
+    ExitCode::from(match dispatch(args.command) {
+        Ok(code) => code,
+        Err(Failure::Config(faults)) => {
+            eprint!("{faults}");
+            EXIT_USAGE
+        }
+        Err(Failure::Usage(why)) => {
+            eprintln!("segvault: {why}");
+            EXIT_USAGE
+        }
+        Err(Failure::Other(error)) if is_broken_pipe(&error) => EXIT_OK,
+        Err(Failure::Other(error)) => {
+            eprintln!("segvault: {error:#}");
+            EXIT_FAILED
+        }
+    })
+}
+
+fn dispatch(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(args),
+        Command::Select(args) => select::run(&args),
+        Command::Config(ConfigCommand::Check(args)) => {
+            Ok(config::check(&args, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
+        }
+        Command::Config(ConfigCommand::Show(args)) => {
+            Ok(config::show(&args, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
+        }
+        Command::Tombstone(command) => tombstone::run(command),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "segvault", &mut io::stdout());
+            Ok(EXIT_OK)
+        }
+    }
+}
+
+/// `segvault select … | head` ends well.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let is_it = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(is_it)
+}

@@ -1,0 +1,426 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+const SAMPLE: &str = include_str!("../../docs/segvault.sample.toml");
+
+fn machine() -> Machine {
+    Machine { host_name: "alpha".into(), cores: 2, current_dir: "/here".into() }
+}
+
+/// Loads a file called `t.toml` with this text, and overrides.
+fn load_with(text: &str, sets: &[&str], variables: &[(&str, &str)]) -> Result<Loaded, Faults> {
+    let dir = TempDir::new().unwrap();
+    load_in(&dir, text, sets, variables)
+}
+
+fn load_in(dir: &TempDir, text: &str, sets: &[&str], variables: &[(&str, &str)]) -> Result<Loaded, Faults> {
+    let path = dir.path().join("t.toml");
+    std::fs::write(&path, text).unwrap();
+    let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+    let variables = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    load_on(&machine(), Some(&path), &sets, variables)
+}
+
+fn load(text: &str) -> Result<Loaded, Faults> {
+    load_with(text, &[], &[])
+}
+
+/// The faults, without the directory of the file.
+fn faults_of(result: Result<Loaded, Faults>) -> Vec<String> {
+    let lines = |faults: Faults| faults.to_string().lines().map(strip_dir).collect();
+    result.err().map(lines).unwrap_or_default()
+}
+
+fn strip_dir(line: &str) -> String {
+    line.split_once("/t.toml").map_or(line, |(_, rest)| rest).trim_start_matches(':').to_owned()
+}
+
+const CHANNEL: &str = "[[channel]]\nname = \"gdq\"\nhls = \"http://127.0.0.1:9000/m.m3u8\"\n";
+
+#[test]
+fn nothing_given_is_a_whole_configuration() {
+    let Loaded { config, .. } = load_on(&machine(), None, &[], std::iter::empty()).unwrap();
+    assert_eq!(config.node.name.as_str(), "alpha");
+    assert_eq!(config.node.dir, Path::new("/var/lib/segvault"));
+    assert_eq!(config.node.listen.to_string(), "127.0.0.1:8000");
+    assert_eq!(config.node.grace, Duration::from_secs(25));
+    assert_eq!(config.log, LogConfig { format: log::Format::Auto, level: log::Level::Info });
+    assert_eq!(config.channels, []);
+    assert_eq!(config.record.segment_permits, 8);
+    assert_eq!(config.playlist.hold, Duration::from_secs(15));
+    assert_eq!(config.cache.hours_size.bytes(), 64 << 20);
+    assert_eq!(config.cut, CutConfig { max_ffmpeg: 2, stall: Duration::from_secs(60) });
+    assert_eq!(config.database.database, Database::Sqlite("/var/lib/segvault/.segvault/segvault.db".into()));
+}
+
+#[test]
+fn a_file_is_read_in_full() {
+    let dir = TempDir::new().unwrap();
+    let text = r#"
+        cut = { max_ffmpeg = 3, stall = "90s" }
+        [node]
+        name = "beta"
+        dir = "data"
+        listen = "[::1]:0"
+        grace = "10s"
+        [log]
+        format = "json"
+        level = "warn"
+        [[channel]]
+        name = "gdq"
+        hls = "http://127.0.0.1:9000/m.m3u8"
+        [[channel]]
+        name = "esa"
+        hls = "https://example.org/m.m3u8"
+        qualities = ["source", "480p"]
+        [record]
+        segment_permits = 0x10
+        [playlist]
+        hold = "0s"
+        [cache]
+        hours_size = "1GiB"
+        [database]
+        url = "sqlite:/srv/jobs.db"
+    "#;
+    let Loaded { config, .. } = load_in(&dir, text, &[], &[]).unwrap();
+    assert_eq!(config.node.dir, dir.path().join("data"));
+    assert_eq!(config.node.listen.port(), 0);
+    assert_eq!(config.log, LogConfig { format: log::Format::Json, level: log::Level::Warning });
+    let names: Vec<_> = config.channels.iter().map(|channel| channel.name.as_str()).collect();
+    assert_eq!(names, ["gdq", "esa"]);
+    assert_eq!(config.channels[1].qualities.iter().map(Quality::as_str).collect::<Vec<_>>(), ["source", "480p"]);
+    assert_eq!(config.record.segment_permits, 16);
+    assert_eq!(config.playlist.hold, Duration::ZERO);
+    assert_eq!(config.cut, CutConfig { max_ffmpeg: 3, stall: Duration::from_secs(90) });
+    assert_eq!(config.database.database, Database::Sqlite("/srv/jobs.db".into()));
+}
+
+#[test]
+fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
+    let name = "write 1 to 128 bytes without a slash, backslash or control character, not beginning with a period";
+    let url = "write the address of an HLS playlist, as https://example.org/live/master.m3u8";
+    let duration = "write a whole number and a unit, as 250ms, 15s, 2m, 12h or 14d";
+    let mut wrong = Vec::new();
+    for (text, fault) in [
+        ("[node]\nnmae = \"x\"", "2:1: node.nmae: unknown; did you mean name?".to_owned()),
+        ("[node]\nport = 1", "2:1: node.port: unknown; allowed here: name, dir, listen, grace".into()),
+        ("[nodes]", "1:2: nodes: unknown; did you mean node?".into()),
+        ("[backfill]\npeers = []", "1:2: backfill: not supported by this version".into()),
+        ("[upload.local]\ntype = \"local\"", "1:2: upload: not supported by this version".into()),
+        ("node = 3", "1:8: node: an integer where a section is due; write [node]".into()),
+        ("[[node]]", "1:1: node: there is one of it; write [node]".into()),
+        ("[channel]\nname = \"x\"", "1:1: channel: a table where a list is due; write [[channel]]".into()),
+        ("channel = [1]", "1:12: channel.0: an integer where a table is due; write [[channel]]".into()),
+        ("[node]\nname = \"../x\"", format!("2:8: node.name: \"../x\": a name may not start with a period; {name}")),
+        ("[node]\nname = 7", format!("2:8: node.name: an integer (7) where a text in quotes is due; {name}")),
+        ("[node]\ndir = \"\"", "2:7: node.dir: \"\" is no path; write a path in quotes".into()),
+        (
+            "[node]\nlisten = \"localhost:80\"",
+            "2:10: node.listen: \"localhost:80\" is no address; write an IP address and a port, as 127.0.0.1:8000, \
+             0.0.0.0:8000 or [::]:8000"
+                .into(),
+        ),
+        ("[node]\ngrace = \"0s\"", format!("2:9: node.grace: \"0s\" is not from 1s to 1h; {duration}")),
+        ("[node]\ngrace = 25", format!("2:9: node.grace: an integer (25) where a text in quotes is due; {duration}")),
+        ("[playlist]\nhold = \"15\"", format!("2:8: playlist.hold: \"15\" has no unit; {duration}")),
+        (
+            "[cache]\nhours_size = \"0B\"",
+            "2:14: cache.hours_size: \"0B\" is not from 1MiB to 1TiB; write a whole number and a unit, as 500B, \
+             512KiB, 64MiB, 20GiB or 1TiB"
+                .into(),
+        ),
+        ("[log]\nformat = \"xml\"", "2:10: log.format: \"xml\" is no log format; write auto, json or terminal".into()),
+        (
+            "[log]\nlevel = \"loud\"",
+            "2:9: log.level: \"loud\" is no log level; write error, warning, info, debug or trace".into(),
+        ),
+        (
+            "[record]\nsegment_permits = 65",
+            "2:19: record.segment_permits: 65 is out of bounds; write a whole number from 1 to 64".into(),
+        ),
+        (
+            "[cut]\nmax_ffmpeg = -1",
+            "2:14: cut.max_ffmpeg: -1 is out of bounds; write a whole number from 1 to 64".into(),
+        ),
+        (
+            "[cut]\nmax_ffmpeg = \"two\"",
+            "2:14: cut.max_ffmpeg: a text where a whole number is due; write a whole number from 1 to 64".into(),
+        ),
+        ("[[channel]]\nhls = \"http://x/\"", format!("1:1: channel.0.name: missing; {name}")),
+        ("[[channel]]\nname = \"x\"", format!("1:1: channel.0.hls: missing; {url}")),
+        (
+            "[[channel]]\nname = \"x\"\nhls = \"x.m3u8\"",
+            format!("3:7: channel.0.hls: not a URL (relative URL without a base); {url}"),
+        ),
+        ("[[channel]]\nname = \"x\"\ntwitch = \"x\"", "3:1: channel.0.twitch: not supported by this version".into()),
+        (
+            "[database]\nurl = \"mysql://u:p@h/d\"",
+            "2:7: database.url: not the URL of a database that we know; write sqlite:PATH (relative to DIR/.segvault) \
+             or postgres://USER@HOST/DATABASE"
+                .into(),
+        ),
+        (
+            "[database]\npassword_file = \"x\"",
+            "2:17: database.password_file: an SQLite file has no password; leave the key out".into(),
+        ),
+        (
+            "[database]\nurl = \"postgres://u:p@h/d\"\npassword_file = \"x\"",
+            "3:17: database.password_file: the url holds a password already; keep one of the two".into(),
+        ),
+    ] {
+        let found = faults_of(load(text));
+        if found != [fault.as_str()] {
+            wrong.push(format!("{text}\n{found:#?}\n{fault}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn each_fault_of_a_channel_names_its_element() {
+    let with = |line: &str| faults_of(load(&format!("{CHANNEL}{line}")));
+    assert_eq!(with("important = true"), ["4:1: channel.0.important: not supported by this version"]);
+    assert_eq!(with("quality = 1"), ["4:1: channel.0.quality: unknown; allowed here: name, hls, qualities"]);
+    assert_eq!(with("qualitys = 1"), ["4:1: channel.0.qualitys: unknown; did you mean qualities?"]);
+    assert_eq!(
+        with("qualities = []"),
+        ["4:13: channel.0.qualities: the list is empty; name at least one, or leave the key out"]
+    );
+    assert_eq!(
+        with("qualities = \"source\""),
+        ["4:13: channel.0.qualities: a text where a list is due; write [\"a\", \"b\"]"]
+    );
+    let several = with("qualities = [\"a\", \"a\", \"chat\", 3]");
+    assert_eq!(several.len(), 3, "{several:#?}");
+    assert_eq!(several[0], "4:19: channel.0.qualities.1: \"a\" is there twice");
+    assert!(several[1].starts_with("4:24: channel.0.qualities.2: \"chat\" is where"), "{several:#?}");
+    assert!(several[2].starts_with("4:32: channel.0.qualities.3: an integer (3)"), "{several:#?}");
+
+    let twice = load(&format!("{CHANNEL}{CHANNEL}")).unwrap_err().to_string();
+    assert!(twice.contains("/t.toml:5:8: channel.1.name: \"gdq\" is a channel already, at /"), "{twice}");
+    assert!(twice.ends_with("/t.toml:2:8"), "{twice}");
+}
+
+#[test]
+fn every_fault_is_reported_at_once_in_order() {
+    let text = "[log]\nlevel = \"loud\"\n[node]\nnmae = 1\ngrace = \"1\"\nname = \nlisten = 3\n[[channel]]\n";
+    let faults = faults_of(load_with(text, &["cut.stall=0s", "x"], &[("SEGVAULT_LOG__FORMAT", "xml")]));
+    let starts: Vec<&str> = faults.iter().map(|fault| &fault[..5]).collect();
+    // The missing keys of the channel are not reported: the syntax fault may have swallowed them.
+    assert_eq!(starts, ["2:9: ", "4:1: ", "5:9: ", "6:8: ", "7:10:", "SEGVA", "--set", "--set"], "{faults:#?}");
+}
+
+#[test]
+fn several_syntax_faults_are_reported() {
+    let faults = faults_of(load("[node\nname = \"x\"\n[log]\nlevel = info\nlevel = \"info\"\n= 3\n"));
+    assert!(faults.len() >= 3, "{faults:#?}");
+    assert!(faults.iter().all(|fault| fault.contains("not TOML")), "{faults:#?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault() {
+    let dir = TempDir::new().unwrap();
+    let load = |path: &Path| load_on(&machine(), Some(path), &[], std::iter::empty()).unwrap_err().to_string();
+    let missing = dir.path().join("none.toml");
+    assert_eq!(
+        load(&missing),
+        format!("{}: cannot be read: No such file or directory (os error 2)", missing.display())
+    );
+    assert!(load(dir.path()).contains("cannot be read: Is a directory"));
+    assert!(load(Path::new("/dev/zero")).contains("cannot be read: larger than 1048576 bytes"));
+    let binary = dir.path().join("binary.toml");
+    std::fs::write(&binary, b"[node]\nname = \"\xff\"").unwrap();
+    assert!(load(&binary).ends_with("not UTF-8, in line 2"), "{}", load(&binary));
+}
+
+#[test]
+fn later_layers_win() {
+    let text = "[node]\nname = \"file\"\ngrace = \"2s\"\n[log]\nlevel = \"debug\"";
+    let variables = [("SEGVAULT_NODE__NAME", "42"), ("SEGVAULT_LOG__LEVEL", "trace"), ("OTHER__X", "1")];
+    let loaded = load_with(text, &["log.level=error"], &variables).unwrap();
+    assert_eq!(loaded.config.node.name.as_str(), "42");
+    assert_eq!(loaded.config.node.grace, Duration::from_secs(2));
+    assert_eq!(loaded.config.log.level, log::Level::Error);
+    let origin = |section, key| {
+        let found = loaded.effective().iter().find(|one| one.section == section && one.key == key).unwrap();
+        strip_dir(&found.origin.brief())
+    };
+    assert_eq!(origin("node", "name"), "env SEGVAULT_NODE__NAME");
+    assert_eq!(origin("node", "grace"), "3");
+    assert_eq!(origin("node", "dir"), "default");
+    assert_eq!(origin("log", "level"), "--set");
+}
+
+#[test]
+fn a_channel_can_be_made_of_overrides_alone() {
+    let variables = [
+        ("SEGVAULT_CHANNEL__1__HLS", "http://x/b"),
+        ("SEGVAULT_CHANNEL__1__NAME", "b"),
+        ("SEGVAULT_CHANNEL__0__QUALITIES", "[\"source\", \"480p\"]"),
+    ];
+    let loaded = load_with(CHANNEL, &["channel.0.name=a"], &variables).unwrap();
+    let [first, second] = &loaded.config.channels[..] else { panic!() };
+    assert_eq!((first.name.as_str(), first.qualities.len()), ("a", 2));
+    assert_eq!((second.name.as_str(), second.hls.to_string().as_str()), ("b", "http://x/b"));
+    let whole = load_with("", &[], &[("SEGVAULT_CHANNEL", "[{ name = \"c\", hls = \"http://x/\" }]")]).unwrap();
+    assert_eq!(whole.config.channels[0].name.as_str(), "c");
+}
+
+#[test]
+fn a_fault_of_an_override_names_it() {
+    for (sets, variables, fault) in [
+        (&["channel.0.name=x"][..], &[][..], "--set channel.0.name: channel.0.hls: missing; write the address"),
+        (&["node.nmae=x"], &[], "--set node.nmae: unknown; did you mean name?"),
+        (&["nodename=x"], &[], "--set nodename: unknown; allowed here: node, log"),
+        (&[], &[("SEGVAULT_NODE__NMAE", "x")], "SEGVAULT_NODE__NMAE: node.nmae: unknown; did you mean name?"),
+        (&[], &[("SEGVAULT_AUTH__MODE", "x")], "SEGVAULT_AUTH__MODE: auth: not supported by this version"),
+        (&[], &[("SEGVAULT_LOG", "debug")], "SEGVAULT_LOG: log: a text where a section is due; write [log]"),
+        (
+            &[],
+            &[("SEGVAULT_NODE_DIR", "x")],
+            "SEGVAULT_NODE_DIR: unknown; two underscores go between section and key: SEGVAULT_NODE__DIR",
+        ),
+    ] {
+        let faults = faults_of(load_with("", sets, variables));
+        assert!(faults.len() == 1 && faults[0].starts_with(fault), "{faults:#?}\n{fault}");
+    }
+}
+
+#[test]
+fn what_an_orchestrator_puts_into_the_environment_is_no_fault() {
+    let variables =
+        [("SEGVAULT_SERVICE_HOST", "10.0.0.1"), ("SEGVAULT_PORT", "tcp://10.0.0.1:80"), ("SEGVAULT_CONFIG", "x")];
+    assert!(load_with("", &[], &variables).is_ok());
+}
+
+#[test]
+fn relative_paths_know_what_they_are_relative_to() {
+    let dir = TempDir::new().unwrap();
+    let node_dir = |text, sets| load_in(&dir, text, sets, &[]).unwrap().config.node.dir;
+    assert_eq!(node_dir("[node]\ndir = \"data\"", &[]), dir.path().join("data"));
+    assert_eq!(node_dir("", &["node.dir=data"]), Path::new("/here/data"));
+    assert_eq!(node_dir("", &["node.dir=/data"]), Path::new("/data"));
+}
+
+#[test]
+fn a_password_comes_from_its_file_and_is_printed_nowhere() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("pw"), "hunter2\n").unwrap();
+    let text = "[database]\nurl = \"postgres://me@db/vault\"\npassword_file = \"pw\"";
+    let from_file = load_in(&dir, text, &[], &[]).unwrap();
+    let in_url = load("[database]\nurl = \"postgres://me:hunter2@db/vault\"").unwrap();
+    for loaded in [&from_file, &in_url] {
+        let Database::Postgres(postgres) = &loaded.config.database.database else { panic!() };
+        assert_eq!(postgres.expose_url().expose(), "postgres://me:hunter2@db/vault");
+        assert!(!format!("{loaded:?}{}", loaded.show()).contains("hunter2"));
+    }
+    assert!(in_url.show().contains("url = \"postgres://me:***@db/vault\""), "{}", in_url.show());
+
+    for (content, fault) in [("", "is empty"), ("a\nb", "holds more than one line")] {
+        std::fs::write(dir.path().join("pw"), content).unwrap();
+        let faults = load_in(&dir, text, &[], &[]).unwrap_err().to_string();
+        assert!(faults.ends_with(fault), "{faults}");
+    }
+    std::fs::remove_file(dir.path().join("pw")).unwrap();
+    let faults = load_in(&dir, text, &[], &[]).unwrap_err().to_string();
+    assert!(faults.contains("/t.toml:3:17: database.password_file: /"), "{faults}");
+    assert!(faults.ends_with("/pw cannot be read: No such file or directory (os error 2)"), "{faults}");
+}
+
+#[test]
+fn an_unusable_host_name_asks_for_a_name() {
+    let machine = Machine { host_name: String::new(), ..machine() };
+    let faults = load_on(&machine, None, &[], std::iter::empty()).unwrap_err().to_string();
+    assert!(faults.starts_with("node.name: \"\": a name may not be empty; write 1 to 128 bytes"), "{faults}");
+    assert!(load_on(&machine, None, &["node.name=x".into()], std::iter::empty()).is_ok());
+}
+
+#[test]
+fn what_is_shown_can_be_read_again() {
+    let loaded = load(&format!(
+        "[node]\nname = \"a \\\"b\\\"\"\n{CHANNEL}qualities = [\"x\", \"y\"]\n{}",
+        CHANNEL.replace("gdq", "esa")
+    ))
+    .unwrap();
+    let again = load(&loaded.show()).unwrap_or_else(|faults| panic!("{faults}\n{}", loaded.show()));
+    assert_eq!(again.config, loaded.config);
+}
+
+#[test]
+fn show_says_where_each_value_came_from() {
+    let shown = load_on(&machine(), None, &["log.level=debug".into()], std::iter::empty()).unwrap().show();
+    assert!(shown.starts_with("[node]\nname = \"alpha\"             # default\n"), "{shown}");
+    assert!(shown.contains("[log]\nformat = \"auto\"  # default\nlevel = \"debug\"  # --set\n"), "{shown}");
+    assert!(shown.contains("#password_file is not set"), "{shown}");
+}
+
+/// The sample with every key put in.
+fn sample_uncommented() -> String {
+    let is_key = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+    let lines = SAMPLE.lines().map(|line| line.strip_prefix('#').filter(|rest| is_key(rest)).unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_sample_as_it_stands_is_the_default() {
+    let sample = load(SAMPLE).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(sample.config, load("").unwrap().config);
+}
+
+#[test]
+fn the_sample_holds_every_key_with_its_default() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("database-password"), "x").unwrap();
+    let sample = load_in(&dir, &sample_uncommented(), &[], &[]).unwrap_or_else(|faults| panic!("{faults}"));
+    let defaults = load(CHANNEL).unwrap();
+    let keys =
+        |loaded: &Loaded| loaded.effective().iter().map(|one| (one.section.clone(), one.key)).collect::<BTreeSet<_>>();
+    assert_eq!(keys(&sample), keys(&defaults));
+    let examples = ["name", "hls", "max_ffmpeg", "url", "password_file"];
+    for (given, default) in sample.effective().iter().zip(defaults.effective()) {
+        assert_ne!(given.origin, Origin::Default, "{}.{} is not in the sample", given.section, given.key);
+        if !examples.contains(&given.key) {
+            assert_eq!(given.value, default.value, "{}.{}", given.section, given.key);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn any_text_is_loaded_or_refused(text in ".{0,80}|(?s).{0,80}|[\\[\\]a-z=\"{},.\n #0-9']{0,120}") {
+        check_lines(load(&text));
+    }
+
+    #[test]
+    fn a_known_key_takes_or_refuses_any_value(
+        key in prop::sample::select(vec![
+            "node.name", "node.dir", "node.listen", "node.grace", "log.level", "channel.0.hls", "channel.0.qualities",
+            "channel.0", "channel", "record.segment_permits", "cache.hours_size", "database.url", "database", "cut",
+        ]),
+        value in ".{0,40}|[0-9a-zA-Z:/@.\\[\\]\"{}=,]{0,40}",
+    ) {
+        check_lines(load_with(CHANNEL, &[&format!("{key}={value}")], &[]));
+        let variable = format!("SEGVAULT_{}", key.replace('.', "__").to_uppercase());
+        check_lines(load_with("", &[], &[(&variable, &value)]));
+    }
+
+    #[test]
+    fn any_override_is_laid_or_refused(set in ".{0,60}", name in "[A-Z0-9_]{0,30}", value in ".{0,30}") {
+        check_lines(load_with(CHANNEL, &[&set], &[(&format!("SEGVAULT_{name}"), &value)]));
+    }
+}
+
+/// As many lines as faults, and none with a control character.
+fn check_lines(result: Result<Loaded, Faults>) {
+    if let Err(faults) = result {
+        let text = faults.to_string();
+        assert_eq!(text.split('\n').count(), faults.iter().count());
+        assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
+    }
+}

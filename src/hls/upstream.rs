@@ -1,0 +1,311 @@
+//! Reads a source's playlists into exact values. The only user of m3u8_rs.
+//!
+//! m3u8_rs keeps durations as f32, loses dates without a zone, and reads a torn tag as a segment. So the lines are
+//! scanned beside it for the digits of EXTINF and for dates, and each of its segments must match a URI line.
+//!
+//! Promises: never panics on hostile text; a segment without a positive duration or with a URI that is no line of its
+//! own is left out, and the sequence numbers of the others stay true.
+
+use crate::model::{Timestamp, parse_duration_text};
+
+/// A text that is no playlist, with the beginning of what came instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPlaylist {
+    #[error("not a playlist but {kind}, beginning with {start:?}")]
+    NotAPlaylist { kind: &'static str, start: String },
+    #[error("a playlist that cannot be read: {0}")]
+    Broken(&'static str),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Playlist {
+    Master(Vec<Variant>),
+    Media(MediaPlaylist),
+}
+
+/// One rendition that a master playlist offers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variant {
+    pub uri: String,
+    /// Names that it goes by: its rendition group, NAME, VIDEO or STABLE-VARIANT-ID, and its height as `480p`.
+    pub names: Vec<String>,
+    /// Peak bits per second.
+    pub bandwidth: u64,
+    /// Width × height in pixels; 0 where it is not told.
+    pub pixels: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaPlaylist {
+    pub target_duration_seconds: u64,
+    pub segments: Vec<UpstreamSegment>,
+    /// EXT-X-ENDLIST: nothing will be added.
+    pub ended: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamSegment {
+    pub media_sequence: u64,
+    /// As written: relative or absolute.
+    pub uri: String,
+    pub duration_micros: i64,
+    pub date_time: Option<Timestamp>,
+    pub byte_range: Option<ByteRange>,
+    pub map: Option<UpstreamMap>,
+    /// EXT-X-KEY with a method other than NONE is in force.
+    pub encrypted: bool,
+}
+
+/// The initialisation section of fragmented MP4.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UpstreamMap {
+    pub uri: String,
+    pub byte_range: Option<ByteRange>,
+}
+
+/// `length` bytes from `offset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ByteRange {
+    pub offset: u64,
+    pub length: u64,
+}
+
+/// How much of a text that is no playlist goes into the error.
+const EXCERPT_CHARS: usize = 60;
+
+pub fn parse(text: &[u8]) -> Result<Playlist, BadPlaylist> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    if !text.starts_with(b"#EXTM3U") {
+        return Err(not_a_playlist(text));
+    }
+    let Ok(lines) = std::str::from_utf8(text) else { return Err(BadPlaylist::Broken("it is not UTF-8")) };
+    // m3u8_rs reads a last line only where it ends.
+    let terminated = format!("{lines}\n");
+    match m3u8_rs::parse_playlist_res(terminated.as_bytes()) {
+        Ok(m3u8_rs::Playlist::MasterPlaylist(master)) => Ok(Playlist::Master(variants(master))),
+        Ok(m3u8_rs::Playlist::MediaPlaylist(media)) => Ok(Playlist::Media(media_playlist(media, scan(lines)))),
+        Err(_) => Err(BadPlaylist::Broken("a tag is malformed")),
+    }
+}
+
+fn not_a_playlist(text: &[u8]) -> BadPlaylist {
+    let start = String::from_utf8_lossy(&text[..text.len().min(4 * EXCERPT_CHARS)]);
+    let start: String = start.trim_start().chars().take(EXCERPT_CHARS).collect();
+    let lower = start.to_ascii_lowercase();
+    let kind = if start.is_empty() {
+        "nothing"
+    } else if lower.starts_with("<!doctype html") || lower.starts_with("<html") {
+        "an HTML page"
+    } else if start.starts_with(['{', '[']) {
+        "JSON"
+    } else {
+        "something else"
+    };
+    BadPlaylist::NotAPlaylist { kind, start }
+}
+
+fn variants(master: m3u8_rs::MasterPlaylist) -> Vec<Variant> {
+    let group_name = |group: &str| {
+        let media = master.alternatives.iter().find(|media| media.group_id == group)?;
+        Some(media.name.clone())
+    };
+    let offered = master.variants.iter().filter(|variant| !variant.is_i_frame && !variant.uri.is_empty());
+    offered
+        .map(|variant| {
+            let attribute = |key: &str| Some(variant.other_attributes.as_ref()?.get(key)?.as_str().to_owned());
+            let group = variant.video.clone();
+            let mut names: Vec<String> = [
+                group.as_deref().and_then(group_name),
+                group,
+                attribute("NAME"),
+                attribute("STABLE-VARIANT-ID"),
+                attribute("IVS-NAME"),
+                variant.resolution.map(|resolution| format!("{}p", resolution.height)),
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
+            names.dedup();
+            let pixels = variant.resolution.map_or(0, |size| size.width.saturating_mul(size.height));
+            Variant { uri: variant.uri.clone(), names, bandwidth: variant.bandwidth, pixels }
+        })
+        .collect()
+}
+
+/// What a URI line says by the tags before it, in exact digits.
+struct Scanned<'t> {
+    uri: &'t str,
+    duration_micros: Option<i64>,
+    date_time: Option<Timestamp>,
+    encrypted: bool,
+}
+
+fn scan(text: &str) -> Vec<Scanned<'_>> {
+    let mut scanned = Vec::new();
+    let (mut duration_micros, mut date_time, mut encrypted) = (None, None, false);
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(rest) = line.strip_prefix("#EXTINF:") {
+            duration_micros = parse_duration_text(rest.split(',').next().unwrap_or(rest).trim());
+        } else if let Some(rest) = line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:") {
+            date_time = parse_date_time(rest.trim());
+        } else if let Some(rest) = line.strip_prefix("#EXT-X-KEY:") {
+            encrypted = !rest.split(',').any(|attribute| attribute.trim() == "METHOD=NONE");
+        } else if !line.starts_with('#') {
+            scanned.push(Scanned {
+                uri: line,
+                duration_micros: duration_micros.take(),
+                date_time: date_time.take(),
+                encrypted,
+            });
+        }
+    }
+    scanned
+}
+
+/// Unlike the times of our own interface, a source's zone counts.
+fn parse_date_time(text: &str) -> Option<Timestamp> {
+    let local: Timestamp = text.parse().ok()?;
+    let after_date = text.get(10..)?;
+    let Some(at) = after_date.rfind(['+', '-']) else { return Some(local) };
+    let sign = if after_date[at..].starts_with('-') { 1 } else { -1 };
+    let digits: String = after_date[at + 1..].chars().filter(char::is_ascii_digit).collect();
+    let hours: i64 = digits.get(..2)?.parse().ok()?;
+    let minutes: i64 = digits.get(2..4).map_or(Some(0), |text| text.parse().ok())?;
+    Some(local.plus_micros(sign * (hours * 60 + minutes) * 60_000_000))
+}
+
+fn media_playlist(media: m3u8_rs::MediaPlaylist, scanned: Vec<Scanned<'_>>) -> MediaPlaylist {
+    let mut segments: Vec<UpstreamSegment> = Vec::with_capacity(scanned.len());
+    let (mut map, mut next_byte) = (None, 0);
+    let mut place = 0;
+    for parsed in media.segments {
+        if let Some(new) = &parsed.map {
+            let byte_range = new.byte_range.as_ref();
+            map = Some(UpstreamMap {
+                uri: new.uri.clone(),
+                byte_range: byte_range
+                    .map(|range| ByteRange { offset: range.offset.unwrap_or(0), length: range.length }),
+            });
+        }
+        let Some(ahead) = scanned[place..].iter().position(|line| line.uri == parsed.uri.trim()) else { continue };
+        let line = &scanned[place + ahead];
+        let media_sequence = media.media_sequence.saturating_add((place + ahead) as u64);
+        place += ahead + 1;
+        let byte_range = parsed
+            .byte_range
+            .as_ref()
+            .map(|range| ByteRange { offset: range.offset.unwrap_or(next_byte), length: range.length });
+        next_byte = byte_range.map_or(0, |range| range.offset.saturating_add(range.length));
+        let Some(duration_micros) = line.duration_micros.filter(|micros| *micros > 0) else { continue };
+        segments.push(UpstreamSegment {
+            media_sequence,
+            uri: parsed.uri.trim().to_owned(),
+            duration_micros,
+            date_time: line.date_time,
+            byte_range,
+            map: map.clone(),
+            encrypted: line.encrypted,
+        });
+    }
+    MediaPlaylist { target_duration_seconds: media.target_duration, segments, ended: media.end_list }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn media(text: &str) -> MediaPlaylist {
+        match parse(text.as_bytes()) {
+            Ok(Playlist::Media(media)) => media,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn digits_and_dates_are_exact() {
+        let playlist = media(
+            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:41\n\
+             #EXT-X-PROGRAM-DATE-TIME:2026-01-02T03:04:05.123456+01:00\n#EXTINF:1.966801,live\na.ts\n\
+             #EXTINF:2.000,\nhttp://x/b.ts?t=1",
+        );
+        assert_eq!(playlist.segments.len(), 2);
+        let (a, b) = (&playlist.segments[0], &playlist.segments[1]);
+        assert_eq!((a.media_sequence, a.duration_micros), (41, 1_966_801));
+        assert_eq!(a.date_time.unwrap().to_string(), "2026-01-02T02:04:05.123456");
+        assert_eq!((b.media_sequence, b.uri.as_str(), b.date_time), (42, "http://x/b.ts?t=1", None));
+        assert!(!playlist.ended);
+    }
+
+    #[test]
+    fn dates_come_in_many_forms() {
+        for (text, utc) in [
+            ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000000"),
+            ("2026-01-02T03:04:05.5", "2026-01-02T03:04:05.500000"),
+            ("2026-01-02T03:04:05+0530", "2026-01-01T21:34:05.000000"),
+            ("2026-01-02T03:04:05-02:00", "2026-01-02T05:04:05.000000"),
+            ("2026-01-02T03:04:05+14", "2026-01-01T13:04:05.000000"),
+        ] {
+            assert_eq!(parse_date_time(text).unwrap().to_string(), utc, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_map_holds_until_the_next_and_ranges_follow_on() {
+        let playlist = media(
+            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI=\"i.mp4\",BYTERANGE=\"10@0\"\n\
+             #EXTINF:2,\n#EXT-X-BYTERANGE:100@10\nall.mp4\n#EXTINF:2,\n#EXT-X-BYTERANGE:50\nall.mp4\n#EXT-X-ENDLIST\n",
+        );
+        let ranges: Vec<_> = playlist.segments.iter().map(|segment| segment.byte_range.unwrap().offset).collect();
+        assert_eq!(ranges, [10, 110]);
+        assert!(playlist.segments.iter().all(|segment| segment.map.as_ref().unwrap().uri == "i.mp4"));
+        assert!(playlist.ended);
+    }
+
+    #[test]
+    fn torn_and_empty_segments_keep_the_numbers_of_others_true() {
+        let playlist = media(
+            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:0,\na.ts\n#EXTINF:2,\nb.ts\n#EXTIN",
+        );
+        let found: Vec<_> = playlist.segments.iter().map(|s| (s.media_sequence, s.uri.as_str())).collect();
+        assert_eq!(found, [(8, "b.ts")]);
+    }
+
+    #[test]
+    fn a_key_marks_what_follows() {
+        let playlist = media(
+            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:2,\na.ts\n#EXTINF:2,\nb.ts\n\
+             #EXT-X-KEY:METHOD=NONE\n#EXTINF:2,\nc.ts\n",
+        );
+        assert_eq!(playlist.segments.iter().map(|s| s.encrypted).collect::<Vec<_>>(), [true, true, false]);
+    }
+
+    #[test]
+    fn variants_go_by_all_their_names() {
+        let text = "#EXTM3U\n#EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID=\"chunked\",NAME=\"1080p60 (source)\",AUTOSELECT=YES\n\
+            #EXT-X-STREAM-INF:BANDWIDTH=6000000,RESOLUTION=1920x1080,VIDEO=\"chunked\"\nhttp://x/1.m3u8\n\
+            #EXT-X-STREAM-INF:BANDWIDTH=1000000,RESOLUTION=852x480,NAME=\"480p\"\n2.m3u8\n";
+        let Ok(Playlist::Master(variants)) = parse(text.as_bytes()) else { panic!() };
+        assert_eq!(variants[0].names, ["1080p60 (source)", "chunked", "1080p"]);
+        assert_eq!((variants[1].uri.as_str(), &variants[1].names[..]), ("2.m3u8", &["480p".to_owned()][..]));
+    }
+
+    #[test]
+    fn what_is_no_playlist_is_named() {
+        for (text, kind) in [("<!DOCTYPE html><p>", "an HTML page"), ("", "nothing"), ("{\"error\":1}", "JSON")] {
+            let Err(BadPlaylist::NotAPlaylist { kind: found, .. }) = parse(text.as_bytes()) else { panic!("{text}") };
+            assert_eq!(found, kind);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_text_is_read_or_refused(lines in prop::collection::vec(
+            "(#EXTINF:|#EXT-X-MAP:|#EXT-X-BYTERANGE:|#EXT-X-PROGRAM-DATE-TIME:|#EXT-X-STREAM-INF:|#EXT-X-KEY:|)[ -~é]{0,30}",
+            0..20,
+        )) {
+            let _ = parse(format!("#EXTM3U\n{}", lines.join("\n")).as_bytes());
+        }
+    }
+}

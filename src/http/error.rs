@@ -1,0 +1,136 @@
+//! Where every error gets its status. The client is told a short text and a stable code; the log gets the causes.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+
+use crate::actors::CacheError;
+use crate::blocking::Panicked;
+use crate::causes::chain;
+use crate::cut::{CutError, PlanError};
+use crate::health::NotReady;
+use crate::model::{BadName, BadTime, EmptySpan};
+use crate::store::StoreError;
+
+/// Why a request is not answered as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    #[error("no such address; see the HTTP section of the README")]
+    NoRoute,
+    #[error("this address takes GET, and where it has a file HEAD")]
+    Method,
+    #[error("bad {what}: {why}")]
+    Name { what: &'static str, why: BadName },
+    #[error("bad {parameter}: {why}")]
+    Time { parameter: &'static str, why: BadTime },
+    #[error("bad {parameter}: {why}")]
+    Parameter { parameter: &'static str, why: String },
+    #[error(transparent)]
+    EmptySpan(#[from] EmptySpan),
+    #[error("a range without start or end may not be longer than 12 hours; give both")]
+    ImplicitRangeTooLong,
+    #[error("no such {0}")]
+    Absent(&'static str),
+    #[error("the segment was deleted by a tombstone")]
+    Tombstoned,
+    #[error("the byte range lies outside of the file's {len_bytes} bytes")]
+    RangeOutside { len_bytes: u64 },
+    #[error("there is no content in the requested range")]
+    NoContent,
+    #[error("the cut cannot be made")]
+    Cut(#[from] CutError),
+    #[error("the disk cannot be read")]
+    Store(#[from] StoreError),
+    #[error("work on the disk failed")]
+    Panicked(#[from] Panicked),
+    #[error("a part of the node is being restarted; try again in a second")]
+    Restarting,
+    #[error("{}", .0.as_str())]
+    NotReady(NotReady),
+    #[error("parts of the node do not answer: {0}")]
+    NotAlive(String),
+}
+
+impl From<CacheError> for HttpError {
+    fn from(error: CacheError) -> Self {
+        match error {
+            CacheError::Store(error) => Self::Store(error),
+            CacheError::Panicked(error) => Self::Panicked(error),
+        }
+    }
+}
+
+impl From<PlanError> for HttpError {
+    fn from(error: PlanError) -> Self {
+        Self::Cut(error.into())
+    }
+}
+
+impl HttpError {
+    /// Status, code, and whether the causes are for the client too.
+    fn answer(&self) -> (StatusCode, &'static str, bool) {
+        use StatusCode as S;
+        match self {
+            Self::NoRoute => (S::NOT_FOUND, "no_route", true),
+            Self::Method => (S::METHOD_NOT_ALLOWED, "method", true),
+            Self::Name { .. } => (S::FORBIDDEN, "bad_name", true),
+            Self::Time { .. } => (S::BAD_REQUEST, "bad_time", true),
+            Self::Parameter { .. } => (S::BAD_REQUEST, "bad_parameter", true),
+            Self::EmptySpan(_) => (S::BAD_REQUEST, "end_before_start", true),
+            Self::ImplicitRangeTooLong => (S::BAD_REQUEST, "range_too_long", true),
+            Self::Absent(_) => (S::NOT_FOUND, "absent", true),
+            Self::Tombstoned => (S::GONE, "tombstoned", true),
+            Self::RangeOutside { .. } => (S::RANGE_NOT_SATISFIABLE, "range_outside", true),
+            Self::NoContent => (S::NOT_ACCEPTABLE, "no_content", true),
+            Self::Cut(error) => cut_answer(error),
+            Self::Store(_) => (S::INTERNAL_SERVER_ERROR, "store", false),
+            Self::Panicked(_) => (S::INTERNAL_SERVER_ERROR, "internal", false),
+            Self::Restarting => (S::SERVICE_UNAVAILABLE, "restarting", true),
+            Self::NotReady(_) => (S::SERVICE_UNAVAILABLE, "not_ready", true),
+            Self::NotAlive(_) => (S::SERVICE_UNAVAILABLE, "not_alive", true),
+        }
+    }
+}
+
+fn cut_answer(error: &CutError) -> (StatusCode, &'static str, bool) {
+    use StatusCode as S;
+    match error {
+        CutError::Plan(PlanError::NoRanges) => (S::BAD_REQUEST, "no_ranges", true),
+        CutError::Plan(PlanError::Holes(_)) => (S::NOT_ACCEPTABLE, "holes", true),
+        CutError::Plan(PlanError::NoContent(_)) | CutError::NoFrames => (S::NOT_ACCEPTABLE, "no_content", true),
+        CutError::MixedContainers { .. } => (S::BAD_REQUEST, "mixed_containers", true),
+        CutError::NotFragmented { .. } | CutError::NoStamps { .. } => (S::UNPROCESSABLE_ENTITY, "unreadable", true),
+        CutError::Codec { .. } => (S::UNPROCESSABLE_ENTITY, "codec", true),
+        CutError::Inexact { .. } => (S::UNPROCESSABLE_ENTITY, "inexact", true),
+        CutError::Tombstoned { .. } => (S::GONE, "tombstoned", true),
+        CutError::Vanished { .. } | CutError::Changed { .. } => (S::CONFLICT, "changed", true),
+        CutError::Busy { .. } => (S::SERVICE_UNAVAILABLE, "busy", true),
+        CutError::FfmpegMissing { .. } => (S::INTERNAL_SERVER_ERROR, "ffmpeg_missing", true),
+        CutError::FfmpegFailed { .. } | CutError::FfmpegStalled { .. } | CutError::FfmpegPipe { .. } => {
+            (S::INTERNAL_SERVER_ERROR, "ffmpeg", true)
+        }
+        CutError::PictureTooLarge { .. } => (S::UNPROCESSABLE_ENTITY, "picture_too_large", true),
+        CutError::Read { .. } => (S::INTERNAL_SERVER_ERROR, "store", false),
+        CutError::Panicked(_) => (S::INTERNAL_SERVER_ERROR, "internal", false),
+    }
+}
+
+impl ResponseError for HttpError {
+    fn status_code(&self) -> StatusCode {
+        self.answer().0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let (status, code, tells_causes) = self.answer();
+        let message = if tells_causes { chain(self) } else { self.to_string() };
+        let mut response = HttpResponse::build(status);
+        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((header::RETRY_AFTER, "1"));
+        }
+        if let Self::RangeOutside { len_bytes } = self {
+            response.insert_header((header::CONTENT_RANGE, format!("bytes */{len_bytes}")));
+        }
+        response.json(json!({ "code": code, "message": message }))
+    }
+}

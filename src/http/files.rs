@@ -1,0 +1,47 @@
+//! `/files…`: what there is, as JSON lists of names.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::params::{self, Query};
+use super::{HttpError, Site};
+use crate::store;
+
+pub async fn channels(site: web::Data<Site>) -> Result<HttpResponse, HttpError> {
+    let layout = site.layout.clone();
+    let channels = site.blocking.run(move || store::channels(&layout)).await??;
+    Ok(names(channels))
+}
+
+pub async fn qualities(site: web::Data<Site>, path: web::Path<String>) -> Result<HttpResponse, HttpError> {
+    let (layout, channel) = (site.layout.clone(), params::channel(&path)?);
+    let qualities = site.blocking.run(move || store::qualities(&layout, &channel)).await??;
+    Ok(names(qualities))
+}
+
+pub async fn hours(site: web::Data<Site>, path: web::Path<(String, String)>) -> Result<HttpResponse, HttpError> {
+    let (layout, channel, quality) = (site.layout.clone(), params::channel(&path.0)?, params::quality(&path.1)?);
+    let hours = site.blocking.run(move || store::hours(&layout, &channel, &quality)).await??;
+    Ok(names(hours))
+}
+
+/// The listing that peers compare: visible names, with `tombstones=true` the tombstones too.
+pub async fn segments(
+    site: web::Data<Site>,
+    path: web::Path<(String, String, String)>,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let (layout, channel, quality) = (site.layout.clone(), params::channel(&path.0)?, params::quality(&path.1)?);
+    let with_tombstones = Query::parse(request.query_string()).flag("tombstones")?;
+    let Some(hour) = params::hour(&path.2)? else { return Ok(names::<String>(Vec::new())) };
+    let listing = site.blocking.run(move || store::list_hour(&layout, &channel, &quality, hour)).await??;
+    let mut listed: Vec<&str> = listing.visible().collect();
+    if with_tombstones {
+        listed.extend(listing.tombstones());
+    }
+    Ok(names(listed))
+}
+
+fn names<T: ToString>(names: Vec<T>) -> HttpResponse {
+    let names: Vec<String> = names.iter().map(T::to_string).collect();
+    HttpResponse::Ok().insert_header(("cache-control", "no-cache")).json(names)
+}

@@ -1,0 +1,161 @@
+//! The HTTP interface (FORMATS §4): parses requests into types, asks the other rooms, turns their answers into
+//! responses. No business of its own.
+//!
+//! A new route: a handler in the file of its kind, a line in `routes`, its label in `ROUTES`.
+
+mod body;
+mod cuts;
+mod error;
+mod files;
+mod params;
+mod playlists;
+mod probes;
+mod segments;
+mod under_way;
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, header};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, HttpResponse, HttpServer, web};
+use slog::Logger;
+
+pub use error::HttpError;
+use under_way::CountedBody;
+pub use under_way::UnderWay;
+
+use crate::actors::Directory;
+use crate::blocking::Blocking;
+use crate::clock::Clock;
+use crate::cut::Ffmpeg;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::store::Layout;
+
+/// What handlers need. Cheap to clone.
+#[derive(Clone)]
+pub struct Site {
+    pub layout: Layout,
+    pub directory: Directory,
+    /// The readers' own door to the disk.
+    pub blocking: Blocking,
+    pub clock: Clock,
+    pub metrics: Metrics,
+    pub health: Health,
+    pub ffmpeg: Ffmpeg,
+    pub log: Logger,
+    /// How long a live playlist waits before a hole (`playlist.hold`).
+    pub hold: Duration,
+    pub under_way: UnderWay,
+}
+
+/// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.
+const WORKERS: usize = 2;
+/// A client that sends no request for this long is let go.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// A listening server, not yet awaited.
+pub struct Listening {
+    pub server: Server,
+    pub address: SocketAddr,
+}
+
+/// Binds and starts to answer. `Site::under_way` tells when it can be stopped without cutting anybody off.
+pub fn listen(site: Site, address: SocketAddr) -> std::io::Result<Listening> {
+    let listener = TcpListener::bind(address)?;
+    let address = listener.local_addr()?;
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(site.clone()))
+            .wrap(from_fn(observe))
+            .configure(routes)
+            .default_service(web::to(|| async { Err::<HttpResponse, _>(HttpError::NoRoute) }))
+    })
+    .workers(WORKERS)
+    .disable_signals()
+    .keep_alive(KEEP_ALIVE)
+    // Small answers must not wait for an acknowledgement (44 ms each).
+    .tcp_nodelay(true)
+    // A client that goes away silently is noticed, and its ffmpeg ends.
+    .h1_allow_half_closed(false)
+    .listen(listener)?
+    .run();
+    Ok(Listening { server, address })
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(resource("/files").route(web::get().to(files::channels)))
+        .service(resource("/files/{channel}").route(web::get().to(files::qualities)))
+        .service(resource("/files/{channel}/{quality}").route(web::get().to(files::hours)))
+        .service(resource("/files/{channel}/{quality}/{hour}").route(web::get().to(files::segments)))
+        .service(
+            resource("/segments/{path:.+}").route(web::get().to(segments::get)).route(web::head().to(segments::get)),
+        )
+        .service(resource("/playlist/{channel}.m3u8").route(web::get().to(playlists::master)))
+        .service(resource("/playlist/{channel}/{quality}.m3u8").route(web::get().to(playlists::media)))
+        .service(resource("/cut/{channel}/{quality}.ts").route(web::get().to(cuts::cut)))
+        .service(resource("/frame/{channel}/{quality}.png").route(web::get().to(cuts::frame)))
+        .service(resource("/healthz").route(web::get().to(probes::healthz)))
+        .service(resource("/readyz").route(web::get().to(probes::readyz)))
+        .service(resource("/metrics").route(web::get().to(probes::metrics)))
+        .service(resource("/metrics/{anything:.*}").route(web::get().to(probes::metrics)));
+}
+
+/// A resource that refuses other methods in our own words.
+fn resource(pattern: &'static str) -> actix_web::Resource {
+    web::resource(pattern).default_service(web::to(|| async { Err::<HttpResponse, _>(HttpError::Method) }))
+}
+
+/// Label of each route's metrics, by the beginning of its path.
+const ROUTES: [&str; 8] = ["/files", "/segments", "/playlist", "/cut", "/frame", "/healthz", "/readyz", "/metrics"];
+
+fn route_label(path: &str) -> &'static str {
+    let first = path.get(1..).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    ROUTES.into_iter().find(|route| &route[1..] == first).unwrap_or("other")
+}
+
+/// Counts each request, and opens every answer to pages of other sites (FORMATS §4).
+async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<CountedBody>, actix_web::Error> {
+    let began = Instant::now();
+    let route = route_label(request.path());
+    let site = request.app_data::<web::Data<Site>>().cloned().expect("the application is built with it");
+    let counted = site.under_way.begin();
+    let mut response = if request.method() == Method::OPTIONS {
+        request.into_response(HttpResponse::NoContent().finish())
+    } else {
+        next.call(request).await?.map_into_boxed_body()
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, HEAD"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "*"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "*"),
+    ] {
+        headers.insert(name, header::HeaderValue::from_static(value));
+    }
+    site.metrics.http_answered(route, response.status().as_u16(), began.elapsed());
+    Ok(response.map_body(|_, body| CountedBody { body, _counted: counted }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_one_of_few_whatever_the_path() {
+        assert_eq!(route_label("/files/a/b"), "/files");
+        assert_eq!(route_label("/filesystem"), "other");
+        assert_eq!(route_label("/metrics"), "/metrics");
+        for odd in ["", "/", "//files", "/é", "x"] {
+            assert_eq!(route_label(odd), "other");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Parses paths and query strings into types of `model`.
+
+use percent_encoding::percent_decode_str;
+
+use super::HttpError;
+use crate::model::{BadName, Channel, Hour, Quality, Timestamp};
+
+pub fn channel(text: &str) -> Result<Channel, HttpError> {
+    text.parse().map_err(|why| HttpError::Name { what: "channel", why })
+}
+
+pub fn quality(text: &str) -> Result<Quality, HttpError> {
+    text.parse().map_err(|why| HttpError::Name { what: "quality", why })
+}
+
+/// An hour, or `None` for a plain name that is no hour: there is no such directory.
+pub fn hour(text: &str) -> Result<Option<Hour>, HttpError> {
+    let plain: Result<Quality, BadName> = text.parse();
+    plain.map_err(|why| HttpError::Name { what: "hour", why })?;
+    Ok(text.parse().ok())
+}
+
+/// A query string's parameters, in order.
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// `+` stands for itself: of our values only times have one, before a zone, and hardly anyone escapes it.
+    pub fn parse(text: &str) -> Self {
+        let decode = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        Self(
+            pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (decode(k), decode(v))).collect(),
+        )
+    }
+
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.all(key).next()
+    }
+
+    pub fn all<'q>(&'q self, key: &str) -> impl Iterator<Item = &'q str> {
+        let key = key.to_owned();
+        self.0.iter().filter(move |(name, _)| *name == key).map(|(_, value)| value.as_str())
+    }
+
+    pub fn time(&self, parameter: &'static str) -> Result<Option<Timestamp>, HttpError> {
+        self.get(parameter).map(|text| time(parameter, text)).transpose()
+    }
+
+    pub fn flag(&self, parameter: &'static str) -> Result<bool, HttpError> {
+        match self.get(parameter) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(HttpError::Parameter { parameter, why: "it must be true or false".into() }),
+        }
+    }
+}
+
+pub fn time(parameter: &'static str, text: &str) -> Result<Timestamp, HttpError> {
+    // A form encoder writes the blank between date and time as `+`.
+    let text = match text.as_bytes().get(10) {
+        Some(b'+') => text.replacen('+', " ", 1),
+        _ => text.to_owned(),
+    };
+    text.parse().map_err(|why| HttpError::Time { parameter, why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_however_they_are_escaped() {
+        for text in [
+            "start=2026-01-02T03:04:05%2B05:00",
+            "start=2026-01-02T03:04:05+05:00",
+            "start=2026-01-02+03:04:05",
+            "start=2026-01-02%2003:04:05Z",
+            "a&b=&start=2026-01-02T03:04:05&start=junk",
+        ] {
+            let time = Query::parse(text).time("start").unwrap().unwrap();
+            assert_eq!(time.to_string(), "2026-01-02T03:04:05.000000", "{text}");
+        }
+        assert!(Query::parse("start=").time("start").is_err());
+        assert!(Query::parse("").time("start").unwrap().is_none());
+    }
+
+    #[test]
+    fn repeated_parameters_keep_their_order() {
+        let query = Query::parse("range=a,b&x=1&range=c%2Cd");
+        assert_eq!(query.all("range").collect::<Vec<_>>(), ["a,b", "c,d"]);
+        assert!(Query::parse("allow_holes=maybe").flag("allow_holes").is_err());
+        assert!(Query::parse("allow_holes=true").flag("allow_holes").unwrap());
+    }
+}

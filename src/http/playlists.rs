@@ -1,0 +1,258 @@
+//! `/playlist…`: what players read.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::params::{self, Query};
+use super::{HttpError, Site};
+use crate::actors::GetHours;
+use crate::cut;
+use crate::hls::playlist::{self, Map, Rendition, Shown};
+use crate::model::{Channel, Hour, Quality, SegmentKind, Span, Timestamp};
+use crate::select::{Part, Selection};
+use crate::store::{self, Layout, StoreError};
+
+const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
+/// The longest range that nobody asked for in full.
+const LONGEST_IMPLICIT: Duration = Duration::from_secs(12 * 3600);
+/// Segments whose size tells a rendition's bit rate.
+const MEASURED_SEGMENTS: usize = 8;
+/// An initialisation section lies within the first bytes of a segment of fragmented MP4.
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// A range as asked: either end may be left to what is on disk.
+#[derive(Debug, Clone, Copy)]
+pub struct AskedRange {
+    pub start: Option<Timestamp>,
+    pub end: Option<Timestamp>,
+}
+
+impl AskedRange {
+    pub fn parse(query: &Query) -> Result<Self, HttpError> {
+        let asked = Self { start: query.time("start")?, end: query.time("end")? };
+        if let (Some(start), Some(end)) = (asked.start, asked.end) {
+            Span::new(start, end)?;
+        }
+        Ok(asked)
+    }
+
+    /// Fills the missing ends: the beginning of the first hour there is, the end of the last.
+    fn among(self, hours: &[Hour]) -> Result<Option<Span>, HttpError> {
+        let first = self.start.or(hours.first().map(|hour| hour.start()));
+        let last = self.end.or(hours.last().map(|hour| hour.end()));
+        let (Some(start), Some(end)) = (first, last) else { return Ok(None) };
+        Ok(match Span::new(start, end) {
+            Ok(span) => Some(span),
+            // One end was asked for, and lies beyond all that there is.
+            Err(_) if self.start.is_none() || self.end.is_none() => None,
+            Err(error) => return Err(error.into()),
+        })
+    }
+}
+
+/// The hours on disk of a quality that must exist.
+pub async fn hours_of(site: &Site, channel: &Channel, quality: &Quality) -> Result<Vec<Hour>, HttpError> {
+    let (layout, channel, quality) = (site.layout.clone(), channel.clone(), quality.clone());
+    let look = move || {
+        let exists = layout.quality_dir(&channel, &quality).is_dir();
+        exists.then(|| store::hours(&layout, &channel, &quality)).transpose()
+    };
+    site.blocking.run(look).await??.ok_or(HttpError::Absent("channel or quality"))
+}
+
+/// The span that a request means, or `None` where nothing can be in it.
+pub async fn span_of(
+    site: &Site,
+    channel: &Channel,
+    quality: &Quality,
+    asked: AskedRange,
+) -> Result<Option<Span>, HttpError> {
+    let hours = hours_of(site, channel, quality).await?;
+    asked.among(&hours)
+}
+
+/// Chooses what to show, from the cache of hours.
+pub async fn select(site: &Site, channel: &Channel, quality: &Quality, span: Span) -> Result<Selection, HttpError> {
+    let cache = site.directory.hour_cache.get(&()).ok_or(HttpError::Restarting)?;
+    let question = GetHours { channel: channel.clone(), quality: quality.clone(), span };
+    let hours = cache.send(question).await.map_err(|_| HttpError::Restarting)??;
+    Ok(Selection::choose(span, hours))
+}
+
+pub async fn media(
+    site: web::Data<Site>,
+    path: web::Path<(String, String)>,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
+    let asked = AskedRange::parse(&Query::parse(request.query_string()))?;
+    let span = span_of(&site, &channel, &quality, asked).await?;
+    let is_implicit = asked.start.is_none() || asked.end.is_none();
+    if is_implicit && span.is_some_and(|span| span.duration() > LONGEST_IMPLICIT) {
+        return Err(HttpError::ImplicitRangeTooLong);
+    }
+    let selection = match span {
+        Some(span) => Some(select(&site, &channel, &quality, span).await?),
+        None => None,
+    };
+    let mut parts: Vec<Part<'_>> = selection.iter().flat_map(Selection::parts).collect();
+    let now = site.clock.now();
+    if asked.end.is_none_or(|end| end > now) {
+        let settled = settled_len(&parts, now, site.hold);
+        parts.truncate(settled);
+    }
+    let closed = asked.end.is_some_and(|end| end <= now) && matches!(parts.last(), Some(Part::Segment(_)));
+    let map = find_map(&site, &channel, &quality, &parts).await?;
+    let text = playlist::media(&Shown { channel: &channel, quality: &quality, parts: &parts, closed, map });
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, PLAYLIST_TYPE))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .body(text))
+}
+
+/// How much of a live answer will not change any more: it ends before the first hole, or segment that is not whole, that
+/// may still be filled. What comes after it waits, for at most `hold`.
+fn settled_len(parts: &[Part<'_>], now: Timestamp, hold: Duration) -> usize {
+    let is_young = |part: Option<&Part<'_>>| match part {
+        Some(Part::Segment(segment)) => segment.end().plus(hold) > now,
+        Some(Part::Hole(_)) | None => true,
+    };
+    let first = parts.iter().position(|part| matches!(part, Part::Segment(_))).unwrap_or(parts.len());
+    let unsettled = (first..parts.len()).find(|at| match &parts[*at] {
+        // A hole is as old as what follows it.
+        Part::Hole(_) => is_young(parts.get(at + 1)),
+        Part::Segment(segment) => segment.kind != SegmentKind::Full && is_young(Some(&parts[*at])),
+    });
+    unsettled.unwrap_or(parts.len())
+}
+
+/// For fragmented MP4: where the initialisation section lies.
+async fn find_map(
+    site: &Site,
+    channel: &Channel,
+    quality: &Quality,
+    parts: &[Part<'_>],
+) -> Result<Option<Map>, HttpError> {
+    let first = parts.iter().find_map(|part| match part {
+        Part::Segment(segment) => Some(segment.to_name()),
+        Part::Hole(_) => None,
+    });
+    let Some(segment) = first else { return Ok(None) };
+    let path = site.layout.segment_path(channel, quality, &segment);
+    let head = site.blocking.run(move || read_head(&path)).await??;
+    if !cut::is_mp4(&head) {
+        return Ok(None);
+    }
+    Ok(cut::init_len(&head).ok().map(|length| Map { segment, length_bytes: length as u64 }))
+}
+
+/// The beginning of a file; empty if it has just gone.
+fn read_head(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let read = || {
+        let file = File::open(path)?;
+        let mut head = vec![0; HEAD_BYTES];
+        let mut filled = 0;
+        loop {
+            match file.read_at(&mut head[filled..], filled as u64)? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        head.truncate(filled);
+        Ok(head)
+    };
+    match read().map_err(|error| StoreError::of_read(path, error)) {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+pub async fn master(
+    site: web::Data<Site>,
+    path: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let channel = params::channel(&path)?;
+    let asked = AskedRange::parse(&Query::parse(request.query_string()))?;
+    let layout = site.layout.clone();
+    let look = {
+        let channel = channel.clone();
+        move || {
+            let exists = layout.channel_dir(&channel).is_dir();
+            exists.then(|| renditions(&layout, &channel, asked)).transpose()
+        }
+    };
+    let renditions = site.blocking.run(look).await??.ok_or(HttpError::Absent("channel"))?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, PLAYLIST_TYPE))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .body(playlist::master(&channel, &renditions, asked.start, asked.end)))
+}
+
+/// The qualities with an hour in the range, best first.
+fn renditions(layout: &Layout, channel: &Channel, asked: AskedRange) -> Result<Vec<Rendition>, StoreError> {
+    let mut renditions = Vec::new();
+    for quality in store::qualities(layout, channel)? {
+        let hours = store::hours(layout, channel, &quality)?;
+        let touches = |hour: &&Hour| {
+            asked.start.is_none_or(|start| start <= hour.end()) && asked.end.is_none_or(|end| hour.start() <= end)
+        };
+        // Chat lies beside the qualities, but is none.
+        let Some(hour) = hours.iter().rev().find(touches).filter(|_| quality.as_str() != "chat") else { continue };
+        let bandwidth = measure_bandwidth(layout, channel, &quality, *hour)?;
+        renditions.push(Rendition { quality, bandwidth });
+    }
+    renditions.sort_by(|a, b| b.bandwidth.cmp(&a.bandwidth).then_with(|| a.quality.cmp(&b.quality)));
+    Ok(renditions)
+}
+
+/// Peak bits per second among the last segments of an hour; 1 where there is nothing to measure, as players refuse 0.
+fn measure_bandwidth(layout: &Layout, channel: &Channel, quality: &Quality, hour: Hour) -> Result<u64, StoreError> {
+    let index = store::load_hour(layout, channel, quality, hour)?.index;
+    let rates = index.best().rev().take(MEASURED_SEGMENTS).filter_map(|segment| {
+        let path = layout.segment_path(channel, quality, &segment.to_name());
+        let len_bytes = path.metadata().ok()?.len();
+        let micros = u64::try_from(segment.duration_micros).ok().filter(|micros| *micros > 0)?;
+        Some(len_bytes.saturating_mul(8_000_000) / micros)
+    });
+    Ok(rates.max().unwrap_or(1).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::select::{Hole, Segment};
+
+    fn segment(second: i64, kind: SegmentKind) -> Part<'static> {
+        let hour: Hour = "2026-01-02T03".parse().unwrap();
+        let start = hour.start().plus_micros(second * 1_000_000);
+        Part::Segment(Segment { hour, name: "x", start, duration_micros: 2_000_000, kind })
+    }
+
+    fn hole() -> Part<'static> {
+        let moment = Timestamp::from_micros(0);
+        Part::Hole(Hole { start: moment, end: moment })
+    }
+
+    #[test]
+    fn a_live_playlist_stops_before_what_may_still_be_filled() {
+        let hour: Hour = "2026-01-02T03".parse().unwrap();
+        let at = |second: i64| hour.start().plus_micros(second * 1_000_000);
+        let hold = Duration::from_secs(15);
+        use SegmentKind::{Full, Partial};
+        let parts = [hole(), segment(0, Full), segment(2, Full), hole(), segment(6, Full), hole()];
+        assert_eq!(settled_len(&parts, at(9), hold), 3);
+        // The segment after the hole ends at 8; the hole is sealed 15 s later. The hole at the end never is.
+        assert_eq!(settled_len(&parts, at(22), hold), 3);
+        assert_eq!(settled_len(&parts, at(23), hold), 5);
+        let parts = [segment(0, Full), segment(2, Partial), hole(), segment(4, Full)];
+        assert_eq!(settled_len(&parts, at(9), hold), 1);
+        assert_eq!(settled_len(&parts, at(21), hold), 4);
+        assert_eq!(settled_len(&[hole()], at(9), hold), 1);
+    }
+}

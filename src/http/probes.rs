@@ -1,0 +1,30 @@
+//! `/healthz`, `/readyz` and `/metrics`: what machines ask about the node itself.
+
+use actix_web::http::header;
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use super::{HttpError, Site};
+
+/// Alive: every actor beats. A failure means that a restart of the process is the cure.
+pub async fn healthz(site: web::Data<Site>) -> Result<HttpResponse, HttpError> {
+    let silent = site.health.silent();
+    if silent.is_empty() {
+        return Ok(HttpResponse::Ok().json(json!({ "alive": true })));
+    }
+    let silent: Vec<String> =
+        silent.iter().map(|one| format!("{} for {} s", one.actor, one.silent_for.as_secs())).collect();
+    Err(HttpError::NotAlive(silent.join(", ")))
+}
+
+/// Ready: the store takes writes, HTTP answers, and the node is not on its way out.
+pub async fn readyz(site: web::Data<Site>) -> Result<HttpResponse, HttpError> {
+    site.health.ready().map_err(HttpError::NotReady)?;
+    Ok(HttpResponse::Ok().json(json!({ "ready": true })))
+}
+
+pub async fn metrics(site: web::Data<Site>) -> HttpResponse {
+    site.metrics.ffmpeg_in_use(site.ffmpeg.in_use());
+    let (content_type, text) = site.metrics.render();
+    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, content_type)).body(text)
+}

@@ -1,0 +1,247 @@
+//! The HTTP client that fetches from sources and peers.
+//!
+//! Promises: a body that ends before its end is an error, never a short success; every wait has a deadline; a body is
+//! streamed, and one that is read whole has a bound.
+//! One per arbiter: it is not `Send`.
+
+use std::cell::OnceCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_rt::net::{ActixStream, Ready, TcpStream};
+use actix_service::{Service, fn_service};
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
+use awc::http::{StatusCode, Uri, Version, header};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::LocalBoxStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, timeout};
+use url::Url;
+
+use crate::hls::upstream::ByteRange;
+
+/// Time until the status line and headers.
+const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// Time without a single byte, after which a body counts as stuck.
+const STALL_DEADLINE: Duration = Duration::from_secs(30);
+/// Connections kept per client. More than all permits of an arbiter's channels together would use is waste.
+const MAX_CONNECTIONS: usize = 100;
+
+/// Why a fetch failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("cannot reach the server: {0}")]
+    Unreachable(String),
+    #[error("no answer within {}s", .0.as_secs())]
+    NoAnswer(Duration),
+    #[error("answered with status {0}")]
+    Status(u16),
+    #[error("no byte for {}s", .0.as_secs())]
+    Stalled(Duration),
+    #[error("not done within {}s", .0.as_secs())]
+    TooSlow(Duration),
+    #[error("the body broke off after {got_bytes} bytes: {why}")]
+    CutOff { got_bytes: u64, why: String },
+    #[error("the body is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("asked for a byte range, and got something else")]
+    WrongRange,
+}
+
+impl FetchError {
+    /// Whether the server says that what was asked for is not there.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Status(404 | 410))
+    }
+}
+
+/// How long a whole body may take, and how long it may be.
+#[derive(Debug, Clone, Copy)]
+pub struct ByteBudget {
+    pub max_bytes: usize,
+    pub deadline: Duration,
+}
+
+/// A client of one arbiter. Cheap to clone.
+#[derive(Clone)]
+pub struct HttpClient {
+    client: Rc<awc::Client>,
+}
+
+thread_local! {
+    static OF_THIS_ARBITER: OnceCell<HttpClient> = const { OnceCell::new() };
+}
+
+impl HttpClient {
+    /// The client of the current arbiter: its actors share connections and the list of root certificates.
+    pub fn of_this_arbiter() -> Self {
+        OF_THIS_ARBITER.with(|client| client.get_or_init(Self::new).clone())
+    }
+
+    fn new() -> Self {
+        let tcp = TcpConnector::default().service();
+        let ends_are_errors = fn_service(move |request: ConnectInfo<Uri>| {
+            let connecting = tcp.call(request);
+            async move {
+                let (io, uri) = connecting.await?.into_parts();
+                // Small requests must not wait for acknowledgements of earlier ones.
+                let _ = io.set_nodelay(true);
+                Ok::<_, ConnectError>(Connection::new(uri, EndIsError(io)))
+            }
+        });
+        let connector = awc::Connector::new().timeout(HEAD_DEADLINE).limit(MAX_CONNECTIONS).connector(ends_are_errors);
+        let client = awc::Client::builder()
+            .connector(connector)
+            .timeout(HEAD_DEADLINE)
+            .max_http_version(Version::HTTP_11)
+            .add_default_header((header::USER_AGENT, concat!("segvault/", env!("CARGO_PKG_VERSION"))))
+            .finish();
+        Self { client: Rc::new(client) }
+    }
+
+    /// Sends a GET. `Ok` means status 200, or 206 where a range was asked for.
+    pub async fn get(&self, url: &Url, range: Option<ByteRange>, whole: Duration) -> Result<Response, FetchError> {
+        // What is archived is the bytes as they are; a server that compresses nonetheless is decompressed.
+        let mut request = self.client.get(url.as_str()).insert_header((header::ACCEPT_ENCODING, "identity"));
+        if let Some(range) = range {
+            let last = range.offset.saturating_add(range.length.saturating_sub(1));
+            request = request.insert_header((header::RANGE, format!("bytes={}-{last}", range.offset)));
+        }
+        let deadline = Instant::now() + whole;
+        let answer = timeout(HEAD_DEADLINE, request.send()).await;
+        let response = match answer {
+            Err(_) | Ok(Err(awc::error::SendRequestError::Timeout)) => return Err(FetchError::NoAnswer(HEAD_DEADLINE)),
+            Ok(Err(error)) => return Err(FetchError::Unreachable(error.to_string())),
+            Ok(Ok(response)) => response,
+        };
+        match (response.status(), range) {
+            (StatusCode::OK, None) | (StatusCode::PARTIAL_CONTENT, Some(_)) => {}
+            (StatusCode::OK, Some(_)) => return Err(FetchError::WrongRange),
+            (status, _) => return Err(FetchError::Status(status.as_u16())),
+        }
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let expected_bytes = header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
+        let is_encoded = header(header::CONTENT_ENCODING).is_some();
+        let body = Body {
+            stream: response.map(|piece| piece.map_err(|error| error.to_string())).boxed_local(),
+            got_bytes: 0,
+            expected_bytes: expected_bytes.filter(|_: &u64| !is_encoded),
+            deadline,
+            whole,
+        };
+        Ok(Response { body })
+    }
+
+    /// Fetches a small body whole, within its budget.
+    pub async fn get_whole(
+        &self,
+        url: &Url,
+        range: Option<ByteRange>,
+        budget: ByteBudget,
+    ) -> Result<Bytes, FetchError> {
+        let mut body = self.get(url, range, budget.deadline).await?.body;
+        let mut whole = BytesMut::new();
+        while let Some(piece) = body.next().await {
+            let piece = piece?;
+            if whole.len() + piece.len() > budget.max_bytes {
+                return Err(FetchError::TooLong(budget.max_bytes));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
+}
+
+/// An answer whose status was good.
+pub struct Response {
+    pub body: Body,
+}
+
+/// A body as it arrives.
+pub struct Body {
+    stream: LocalBoxStream<'static, Result<Bytes, String>>,
+    got_bytes: u64,
+    expected_bytes: Option<u64>,
+    deadline: Instant,
+    whole: Duration,
+}
+
+impl Body {
+    /// The next piece; `None` only when the body is complete.
+    pub async fn next(&mut self) -> Option<Result<Bytes, FetchError>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let patience = left.min(STALL_DEADLINE);
+        match timeout(patience, self.stream.next()).await {
+            Err(_) if left <= STALL_DEADLINE => Some(Err(FetchError::TooSlow(self.whole))),
+            Err(_) => Some(Err(FetchError::Stalled(STALL_DEADLINE))),
+            Ok(Some(Ok(piece))) => {
+                self.got_bytes += piece.len() as u64;
+                Some(Ok(piece))
+            }
+            Ok(Some(Err(why))) => Some(Err(FetchError::CutOff { got_bytes: self.got_bytes, why })),
+            // The connection's end is an error already (EndIsError); this guards against a client that hides it.
+            Ok(None) => match self.expected_bytes {
+                Some(expected) if expected != self.got_bytes => {
+                    let why = format!("{expected} bytes were announced");
+                    Some(Err(FetchError::CutOff { got_bytes: self.got_bytes, why }))
+                }
+                _ => None,
+            },
+        }
+    }
+}
+
+/// A TCP stream whose end is an error: awc takes a connection that closes amid a body for the body's end.
+#[derive(Debug)]
+struct EndIsError(TcpStream);
+
+impl AsyncRead for EndIsError {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (filled, room) = (buffer.filled().len(), buffer.remaining());
+        ready!(Pin::new(&mut self.0).poll_read(cx, buffer))?;
+        if room > 0 && buffer.filled().len() == filled {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for EndIsError {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+}
+
+impl ActixStream for EndIsError {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_read_ready(&self.0, cx)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_write_ready(&self.0, cx)
+    }
+}

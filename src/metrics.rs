@@ -1,0 +1,319 @@
+//! What a node counts and measures, for Prometheus.
+//!
+//! Promises: one method per event, so that a label cannot be forgotten or misspelt; labels come from the configuration
+//! or from an enum; a registry of its own per node.
+//! Never: static; waits.
+
+mod families;
+mod labels;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
+
+pub use labels::{FetchReason, LossCause, PollOutcome};
+
+use crate::clock::Clock;
+use crate::log::DropCount;
+use crate::model::{Channel, Quality, SegmentKind, Timestamp};
+use families::Families;
+
+const MICROS_PER_SECOND: f64 = 1e6;
+
+/// The metrics of one node. Cheap to clone; all clones count together.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    families: Families,
+    clock: Clock,
+    log_dropped: DropCount,
+    /// Ends of the newest segments, from which the lag is worked out when somebody asks.
+    newest: Mutex<BTreeMap<(Channel, Quality), Timestamp>>,
+}
+
+impl Metrics {
+    pub fn new(clock: Clock, log_dropped: DropCount) -> Self {
+        let registry = Registry::new();
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect("the registry is new, and the collector's names are good");
+        let families = Families::register(&registry);
+        families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Self(Arc::new(Inner { registry, families, clock, log_dropped, newest: Mutex::default() }))
+    }
+
+    /// Makes the counters of these streams exist at zero, so that their first increase is seen as one.
+    pub fn preregister<'a>(&self, streams: impl IntoIterator<Item = (&'a Channel, &'a Quality)>) {
+        let families = &self.0.families;
+        for (channel, quality) in streams {
+            let (channel, quality) = (channel.as_str(), quality.as_str());
+            families.record_bytes.with_label_values(&[channel, quality]);
+            families.record_fetch_duration.with_label_values(&[channel, quality]);
+            for kind in [SegmentKind::Full, SegmentKind::Suspect, SegmentKind::Partial] {
+                families.record_segments.with_label_values(&[channel, quality, kind.as_str()]);
+            }
+            for reason in FetchReason::ALL {
+                families.record_fetch_errors.with_label_values(&[channel, quality, reason.as_str()]);
+            }
+            for cause in LossCause::ALL {
+                families.record_lost.with_label_values(&[channel, quality, cause.as_str()]);
+            }
+            for outcome in PollOutcome::ALL {
+                families.record_playlist_polls.with_label_values(&[channel, quality, outcome.as_str()]);
+            }
+        }
+    }
+
+    /// A segment that ends at `end` stands under its final name.
+    pub fn segment_saved(&self, channel: &Channel, quality: &Quality, kind: SegmentKind, bytes: u64, end: Timestamp) {
+        let families = &self.0.families;
+        families.record_segments.with_label_values(&[channel.as_str(), quality.as_str(), kind.as_str()]).inc();
+        families.record_bytes.with_label_values(&[channel.as_str(), quality.as_str()]).inc_by(bytes);
+        let mut newest = self.newest();
+        let known = newest.entry((channel.clone(), quality.clone())).or_insert(end);
+        *known = end.max(*known);
+    }
+
+    pub fn segment_fetched(&self, channel: &Channel, quality: &Quality, took: Duration) {
+        let labels = [channel.as_str(), quality.as_str()];
+        self.0.families.record_fetch_duration.with_label_values(&labels).observe(took.as_secs_f64());
+    }
+
+    pub fn fetch_failed(&self, channel: &Channel, quality: &Quality, reason: FetchReason) {
+        let labels = [channel.as_str(), quality.as_str(), reason.as_str()];
+        self.0.families.record_fetch_errors.with_label_values(&labels).inc();
+    }
+
+    /// This much of the stream is given up.
+    pub fn lost(&self, channel: &Channel, quality: &Quality, cause: LossCause, length: Duration) {
+        let labels = [channel.as_str(), quality.as_str(), cause.as_str()];
+        self.0.families.record_lost.with_label_values(&labels).inc_by(length.as_secs_f64());
+    }
+
+    pub fn playlist_polled(&self, channel: &Channel, quality: &Quality, outcome: PollOutcome) {
+        let labels = [channel.as_str(), quality.as_str(), outcome.as_str()];
+        self.0.families.record_playlist_polls.with_label_values(&labels).inc();
+    }
+
+    /// An actor of this type ended unasked and was rebuilt.
+    pub fn actor_restarted(&self, actor: &'static str) {
+        self.0.families.actors_restarts.with_label_values(&[actor]).inc();
+    }
+
+    pub fn hour_cache_hit(&self) {
+        self.0.families.cache_hour_hits.inc();
+    }
+
+    pub fn hour_cache_miss(&self) {
+        self.0.families.cache_hour_misses.inc();
+    }
+
+    /// What the cache of hours holds now.
+    pub fn hour_cache_holds(&self, entries: usize, bytes: usize) {
+        self.0.families.cache_hours.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.0.families.cache_hours_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// A request was answered; `route` is the pattern, never the path.
+    pub fn http_answered(&self, route: &'static str, status: u16, took: Duration) {
+        let families = &self.0.families;
+        families.http_requests.with_label_values(&[route, &status.to_string()]).inc();
+        families.http_duration.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+
+    /// A cut has ended, well or not.
+    pub fn cut_ended(&self, cut_type: &'static str, outcome: &'static str, took: Duration) {
+        let families = &self.0.families;
+        families.cut_cuts.with_label_values(&[cut_type, outcome]).inc();
+        families.cut_duration.with_label_values(&[cut_type]).observe(took.as_secs_f64());
+    }
+
+    pub fn ffmpeg_in_use(&self, count: usize) {
+        self.0.families.cut_ffmpeg_in_use.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// So many segments of a killed process were kept as partial.
+    pub fn segments_recovered(&self, count: usize) {
+        self.0.families.store_recovered.inc_by(count as u64);
+    }
+
+    pub fn store_writable(&self, writable: bool) {
+        self.0.families.store_writable.set(i64::from(writable));
+    }
+
+    /// The content type, and everything in Prometheus' text format.
+    pub fn render(&self) -> (&'static str, String) {
+        self.refresh();
+        let text = TextEncoder::new().encode_to_string(&self.0.registry.gather());
+        (TEXT_FORMAT, text.expect("a family without a name or a value is all that is refused, and neither is gathered"))
+    }
+
+    /// Works out what follows from the time or is counted elsewhere.
+    fn refresh(&self) {
+        let (families, now) = (&self.0.families, self.0.clock.now());
+        // Held to the end, so that two who ask at once do not both add the same dropped lines.
+        let newest = self.newest();
+        for ((channel, quality), end) in newest.iter() {
+            let labels = [channel.as_str(), quality.as_str()];
+            families.record_newest.with_label_values(&labels).set(end.micros() as f64 / MICROS_PER_SECOND);
+            families.record_lag.with_label_values(&labels).set(now.micros_since(*end) as f64 / MICROS_PER_SECOND);
+        }
+        families.log_dropped.inc_by(self.0.log_dropped.get().saturating_sub(families.log_dropped.get()));
+    }
+
+    fn newest(&self) -> MutexGuard<'_, BTreeMap<(Channel, Quality), Timestamp>> {
+        // A panic elsewhere leaves the map whole: each change to it is one assignment.
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::families::NAMES;
+    use super::*;
+    use crate::clock::ClockHand;
+
+    fn start() -> (Metrics, ClockHand, DropCount) {
+        let (clock, hand) = Clock::settable("2026-01-02T03:04:10".parse().unwrap());
+        let dropped = DropCount::default();
+        (Metrics::new(clock, dropped.clone()), hand, dropped)
+    }
+
+    fn stream() -> (Channel, Quality) {
+        ("gdq".parse().unwrap(), "source".parse().unwrap())
+    }
+
+    /// Reads a rendering back: each sample's name with labels, and its value.
+    fn samples(metrics: &Metrics) -> BTreeMap<String, f64> {
+        let (content_type, text) = metrics.render();
+        assert!(content_type.starts_with("text/plain"));
+        let mut samples = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            assert!(samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(), "{line}");
+        }
+        samples
+    }
+
+    /// Makes every method leave a trace.
+    fn touch_everything(metrics: &Metrics) {
+        let (channel, quality) = stream();
+        metrics.segment_saved(&channel, &quality, SegmentKind::Full, 1500, "2026-01-02T03:04:08".parse().unwrap());
+        metrics.segment_fetched(&channel, &quality, Duration::from_millis(300));
+        metrics.fetch_failed(&channel, &quality, FetchReason::Timeout);
+        metrics.lost(&channel, &quality, LossCause::Expired, Duration::from_millis(2500));
+        metrics.playlist_polled(&channel, &quality, PollOutcome::Fresh);
+        metrics.actor_restarted("downloader");
+        metrics.hour_cache_hit();
+        metrics.hour_cache_miss();
+        metrics.hour_cache_holds(3, 4096);
+        metrics.http_answered("/cut", 200, Duration::from_secs(1));
+        metrics.cut_ended("fast", "done", Duration::from_secs(2));
+    }
+
+    #[test]
+    fn every_event_is_counted_under_its_labels() {
+        let (metrics, _, dropped) = start();
+        touch_everything(&metrics);
+        metrics.ffmpeg_in_use(1);
+        dropped.add(7);
+        let found = samples(&metrics);
+        for (sample, value) in [
+            ("segvault_record_segments_total{channel=\"gdq\",kind=\"full\",quality=\"source\"}", 1.0),
+            ("segvault_record_bytes_total{channel=\"gdq\",quality=\"source\"}", 1500.0),
+            ("segvault_record_lag_seconds{channel=\"gdq\",quality=\"source\"}", 2.0),
+            ("segvault_record_newest_segment_timestamp_seconds{channel=\"gdq\",quality=\"source\"}", 1767323048.0),
+            ("segvault_record_fetch_duration_seconds_bucket{channel=\"gdq\",quality=\"source\",le=\"0.25\"}", 0.0),
+            ("segvault_record_fetch_duration_seconds_bucket{channel=\"gdq\",quality=\"source\",le=\"0.5\"}", 1.0),
+            ("segvault_record_fetch_errors_total{channel=\"gdq\",quality=\"source\",reason=\"timeout\"}", 1.0),
+            ("segvault_record_lost_seconds_total{cause=\"expired\",channel=\"gdq\",quality=\"source\"}", 2.5),
+            ("segvault_record_playlist_polls_total{channel=\"gdq\",outcome=\"fresh\",quality=\"source\"}", 1.0),
+            ("segvault_actors_restarts_total{actor=\"downloader\"}", 1.0),
+            ("segvault_cache_hour_hits_total", 1.0),
+            ("segvault_cache_hour_misses_total", 1.0),
+            ("segvault_cache_hours_entries", 3.0),
+            ("segvault_cache_hours_bytes", 4096.0),
+            ("segvault_http_requests_total{route=\"/cut\",status=\"200\"}", 1.0),
+            ("segvault_http_request_duration_seconds_count{route=\"/cut\"}", 1.0),
+            ("segvault_cut_cuts_total{outcome=\"done\",type=\"fast\"}", 1.0),
+            ("segvault_cut_duration_seconds_sum{type=\"fast\"}", 2.0),
+            ("segvault_cut_ffmpeg_in_use_processes", 1.0),
+            ("segvault_log_dropped_lines_total", 7.0),
+            (concat!("segvault_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
+        ] {
+            assert_eq!(found.get(sample), Some(&value), "{sample}\n{found:#?}");
+        }
+        assert!(found["process_resident_memory_bytes"] > 0.0);
+    }
+
+    #[test]
+    fn the_lag_grows_while_nothing_is_saved() {
+        let (metrics, hand, _) = start();
+        let (channel, quality) = stream();
+        let save = |end: &str| metrics.segment_saved(&channel, &quality, SegmentKind::Full, 1, end.parse().unwrap());
+        let lag = || samples(&metrics).get("segvault_record_lag_seconds{channel=\"gdq\",quality=\"source\"}").copied();
+        assert_eq!(lag(), None);
+        save("2026-01-02T03:04:08");
+        hand.advance(Duration::from_secs(60));
+        assert_eq!(lag(), Some(62.0));
+        save("2026-01-02T03:05:10");
+        // An older one that comes late is no step back.
+        save("2026-01-02T03:04:06");
+        assert_eq!(lag(), Some(0.0));
+    }
+
+    #[test]
+    fn known_streams_begin_at_zero() {
+        let (metrics, _, _) = start();
+        let (channel, quality) = stream();
+        metrics.preregister([(&channel, &quality)]);
+        let found = samples(&metrics);
+        for (family, others) in [
+            ("segvault_record_segments_total", 3),
+            ("segvault_record_bytes_total", 1),
+            ("segvault_record_fetch_errors_total", FetchReason::ALL.len()),
+            ("segvault_record_lost_seconds_total", LossCause::ALL.len()),
+            ("segvault_record_playlist_polls_total", PollOutcome::ALL.len()),
+            ("segvault_record_lag_seconds", 0),
+        ] {
+            let of_family: Vec<_> =
+                found.iter().filter(|(sample, _)| sample.split('{').next() == Some(family)).collect();
+            assert_eq!(of_family.len(), others, "{family}: {found:#?}");
+            assert!(of_family.iter().all(|(_, value)| **value == 0.0), "{of_family:?}");
+        }
+    }
+
+    #[test]
+    fn names_say_room_what_and_unit() {
+        let (metrics, _, _) = start();
+        touch_everything(&metrics);
+        let (_, text) = metrics.render();
+        let types: BTreeMap<&str, &str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+        for name in NAMES {
+            let kind = *types.get(name).unwrap_or_else(|| panic!("{name} is not in the text"));
+            assert!(
+                name.strip_prefix("segvault_").unwrap().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            );
+            assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
+            let units = ["_total", "_seconds", "_bytes", "_entries", "_processes", "_info"];
+            assert!(units.iter().any(|unit| name.ends_with(unit)), "{name}");
+            let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} "))).unwrap();
+            assert!(help.ends_with('.') && !help.starts_with(' '), "{help:?}");
+        }
+    }
+
+    #[test]
+    fn a_strange_channel_stays_inside_its_label() {
+        let (metrics, _, _) = start();
+        let (_, quality) = stream();
+        let channel = "a\"} 1 b{".parse().unwrap();
+        metrics.fetch_failed(&channel, &quality, FetchReason::Other);
+        assert!(samples(&metrics).keys().any(|sample| sample.contains("channel=\"a\\\"} 1 b{\"")));
+    }
+}

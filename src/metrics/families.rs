@@ -1,0 +1,118 @@
+//! The table of all metrics: name, meaning, labels.
+//!
+//! Promises: the doc comment of a field is its HELP text; a name says room, what and unit.
+
+use prometheus::core::Collector;
+use prometheus::{
+    CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+/// Seconds. A segment of a few seconds should take far less than its own length; a stuck one is given up in minutes.
+const FETCH_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0];
+/// Seconds. From a listing out of memory to a long cut over a slow line.
+const HTTP_SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0];
+/// Seconds. A rough cut of a minute takes less than one; an encode of an hour takes long.
+const CUT_SECONDS: &[f64] = &[0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0];
+
+/// How a kind of metric is made; `buckets` are for histograms.
+trait Family: Collector + Clone + Sized + 'static {
+    fn make(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> prometheus::Result<Self>;
+}
+
+macro_rules! family {
+    ($($kind:ty => |$name:ident, $help:ident, $labels:pat_param, $buckets:pat_param| $make:expr;)+) => {
+        $(impl Family for $kind {
+            fn make($name: &str, $help: &str, $labels: &[&str], $buckets: &[f64]) -> prometheus::Result<Self> {
+                $make
+            }
+        })+
+    };
+}
+
+family! {
+    IntCounter => |name, help, _, _| IntCounter::new(name, help);
+    IntGauge => |name, help, _, _| IntGauge::new(name, help);
+    IntCounterVec => |name, help, labels, _| IntCounterVec::new(Opts::new(name, help), labels);
+    CounterVec => |name, help, labels, _| CounterVec::new(Opts::new(name, help), labels);
+    IntGaugeVec => |name, help, labels, _| IntGaugeVec::new(Opts::new(name, help), labels);
+    GaugeVec => |name, help, labels, _| GaugeVec::new(Opts::new(name, help), labels);
+    HistogramVec => |name, help, labels, buckets|
+        HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels);
+}
+
+fn registered<F: Family>(registry: &Registry, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> F {
+    let family = F::make(name, help.trim(), labels, buckets).expect("the table below holds good names, tested");
+    registry.register(Box::new(family.clone())).expect("the table below holds no name twice, tested");
+    family
+}
+
+macro_rules! families {
+    ($(
+        #[doc = $help:literal]
+        $field:ident: $kind:ident = $name:literal, [$($label:literal),*] $(, $buckets:ident)?;
+    )+) => {
+        pub(super) struct Families {
+            $(#[doc = $help] pub $field: $kind,)+
+        }
+
+        impl Families {
+            pub fn register(registry: &Registry) -> Self {
+                Self {
+                    $($field: registered(registry, $name, $help, &[$($label),*], families!(@buckets $($buckets)?)),)+
+                }
+            }
+        }
+
+        #[cfg(test)]
+        pub(super) const NAMES: &[&str] = &[$($name,)+];
+    };
+    (@buckets) => { &[] };
+    (@buckets $buckets:ident) => { $buckets };
+}
+
+families! {
+    /// Segments saved under their final name.
+    record_segments: IntCounterVec = "segvault_record_segments_total", ["channel", "quality", "kind"];
+    /// Bytes of the segments saved.
+    record_bytes: IntCounterVec = "segvault_record_bytes_total", ["channel", "quality"];
+    /// Time from the end of the newest segment saved until now; absent until there is one.
+    record_lag: GaugeVec = "segvault_record_lag_seconds", ["channel", "quality"];
+    /// End of the newest segment saved, in seconds since 1970; absent until there is one.
+    record_newest: GaugeVec = "segvault_record_newest_segment_timestamp_seconds", ["channel", "quality"];
+    /// Time that a segment took to fetch, from the request to the flush to disk.
+    record_fetch_duration: HistogramVec = "segvault_record_fetch_duration_seconds", ["channel", "quality"], FETCH_SECONDS;
+    /// Attempts to fetch a segment that failed; one may be followed by a better one.
+    record_fetch_errors: IntCounterVec = "segvault_record_fetch_errors_total", ["channel", "quality", "reason"];
+    /// Seconds of the stream that were given up as lost to this node.
+    record_lost: CounterVec = "segvault_record_lost_seconds_total", ["channel", "quality", "cause"];
+    /// Requests for a media playlist of a source.
+    record_playlist_polls: IntCounterVec = "segvault_record_playlist_polls_total", ["channel", "quality", "outcome"];
+    /// Actors that ended unasked and were rebuilt.
+    actors_restarts: IntCounterVec = "segvault_actors_restarts_total", ["actor"];
+    /// Hours asked for whose index was in memory.
+    cache_hour_hits: IntCounter = "segvault_cache_hour_hits_total", [];
+    /// Hours asked for whose index had to be read from disk.
+    cache_hour_misses: IntCounter = "segvault_cache_hour_misses_total", [];
+    /// Indexes of hours in memory.
+    cache_hours: IntGauge = "segvault_cache_hours_entries", [];
+    /// Memory that the indexes of hours take.
+    cache_hours_bytes: IntGauge = "segvault_cache_hours_bytes", [];
+    /// Requests answered.
+    http_requests: IntCounterVec = "segvault_http_requests_total", ["route", "status"];
+    /// Time from a request to the end of its answer's body.
+    http_duration: HistogramVec = "segvault_http_request_duration_seconds", ["route"], HTTP_SECONDS;
+    /// Cuts made or refused.
+    cut_cuts: IntCounterVec = "segvault_cut_cuts_total", ["type", "outcome"];
+    /// Time that a cut took.
+    cut_duration: HistogramVec = "segvault_cut_duration_seconds", ["type"], CUT_SECONDS;
+    /// Segments of a killed process that were kept as partial at the start.
+    store_recovered: IntCounter = "segvault_store_recovered_segments_total", [];
+    /// 1 if the store took the last probe write, else 0.
+    store_writable: IntGauge = "segvault_store_writable", [];
+    /// Pieces of work that run ffmpeg now.
+    cut_ffmpeg_in_use: IntGauge = "segvault_cut_ffmpeg_in_use_processes", [];
+    /// Log lines dropped because standard error was too slow.
+    log_dropped: IntCounter = "segvault_log_dropped_lines_total", [];
+    /// Always 1; its label says which version runs.
+    build_info: IntGaugeVec = "segvault_build_info", ["version"];
+}

@@ -1,0 +1,76 @@
+//! The values that labels may have, beyond names from the configuration.
+//!
+//! Promises: finite; a stranger's text cannot become a time series.
+
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $name {
+            pub const ALL: &'static [$name] = &[$($name::$variant,)+];
+
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $($name::$variant => $text,)+
+                }
+            }
+        }
+    };
+}
+
+label!(
+    /// Why a segment could not be fetched, this time.
+    FetchReason {
+        /// The server could not be reached.
+        Connect = "connect",
+        /// It did not answer, or stopped in the middle, for too long.
+        Timeout = "timeout",
+        /// It says that the segment is not there: 403, 404 or 410.
+        Gone = "gone",
+        /// It answered with another status than 200.
+        Status = "status",
+        /// The body ended before its announced end.
+        CutShort = "cut_short",
+        /// The body is no segment: empty, too large, or a page of text.
+        Content = "content",
+        /// The bytes came and could not be kept.
+        Disk = "disk",
+        Other = "other",
+    }
+);
+
+label!(
+    /// Why seconds are not in the record.
+    LossCause {
+        /// The source took them away before they could be fetched.
+        Expired = "expired",
+        SourceDown = "source_down",
+        Disk = "disk",
+        /// Only the beginning of a segment could be had.
+        CutShort = "cut_short",
+        Unknown = "unknown",
+    }
+);
+
+label!(
+    /// What asking for a media playlist led to.
+    PollOutcome {
+        /// It lists something new.
+        Fresh = "fresh",
+        Unchanged = "unchanged",
+        /// It is older than one seen before.
+        Stale = "stale",
+        /// The source began anew.
+        Reset = "reset",
+        /// It says that the stream has ended.
+        Ended = "ended",
+        /// The answer is no playlist.
+        Malformed = "malformed",
+        /// No answer, or a refusal.
+        Failed = "failed",
+    }
+);

@@ -1,0 +1,298 @@
+//! The composition root: builds handles, actors and HTTP, in order, and takes them down in order. The one file that
+//! knows everything.
+//!
+//! Start: the store is checked, locked and recovered first, as nothing may record into it before; nothing waits for a
+//! source. Stop: not ready; answers under way end; recording ends last; all within the grace period.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_web::dev::ServerHandle;
+use slog::{Logger, error, info, warn};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::actors::{
+    ActorKind, Child, Directory, Downloader, Drain, Guardian, HourCache, Recording, Sentinel, StreamWorker,
+};
+use crate::blocking::Blocking;
+use crate::causes::chain;
+use crate::clock::Clock;
+use crate::config::{ChannelConfig, Config};
+use crate::cut::{Ffmpeg, Limits};
+use crate::health::Health;
+use crate::http::{self, Site, UnderWay};
+use crate::ingest::HlsSource;
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::model::Quality;
+use crate::store::{self, Layout, StoreError};
+
+/// Pieces of disk work at once: recording has its own, so that readers never delay it.
+const RECORDING_AT_ONCE: usize = 16;
+const READING_AT_ONCE: usize = 32;
+/// Between looks at whether the store takes writes.
+const PROBE_STORE_EVERY: Duration = Duration::from_secs(10);
+/// Between looks at whether the last answer has been sent.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What recording gets of the grace period at least, when answers take all of it.
+const RECORDING_RESERVE: Duration = Duration::from_secs(3);
+
+/// Why the node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error("cannot use {} as the store; check node.dir, and that this user may write there", path.display())]
+    Store { path: PathBuf, source: io::Error },
+    #[error("another segvault runs on {}; stop it, or give this one another node.dir", .0.display())]
+    Locked(PathBuf),
+    #[error("cannot recover what an earlier run left behind")]
+    Recover(#[from] StoreError),
+    #[error("cannot listen on {address}; is it in use? (node.listen)")]
+    Listen { address: SocketAddr, source: io::Error },
+}
+
+/// A node that runs. Dropping it does not stop it in order; `stop` does.
+pub struct Node {
+    address: SocketAddr,
+    grace: Duration,
+    log: Logger,
+    layout: Layout,
+    health: Health,
+    directory: Directory,
+    guardian: Addr<Guardian>,
+    server: ServerHandle,
+    under_way: UnderWay,
+    /// Held until the end: it keeps a second process off the same directory.
+    _lock: File,
+}
+
+impl Node {
+    /// Starts everything, within a running actix system.
+    pub async fn start(config: &Config, log: &Log, clock: Clock) -> Result<Self, NodeError> {
+        let logger = log.logger.clone();
+        let layout = Layout::new(&config.node.dir);
+        let lock = prepare_store(&layout)?;
+        let metrics = Metrics::new(clock.clone(), log.dropped.clone());
+        recover(&layout, &logger, &metrics).await?;
+
+        let health = Health::default();
+        let directory = Directory::default();
+        let reading = Blocking::new(READING_AT_ONCE);
+        let limits = Limits { at_once: config.cut.max_ffmpeg as usize, stall: config.cut.stall, ..Limits::default() };
+        let ffmpeg = Ffmpeg::new("ffmpeg", limits);
+        let recording = Recording {
+            directory: directory.clone(),
+            layout: layout.clone(),
+            blocking: Blocking::new(RECORDING_AT_ONCE),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            log: logger.clone(),
+            segment_permits: config.record.segment_permits as usize,
+        };
+        for channel in &config.channels {
+            metrics.preregister(channel.qualities.iter().map(|quality| (&channel.name, quality)));
+        }
+        let cache_bytes = usize::try_from(config.cache.hours_size.bytes()).unwrap_or(usize::MAX);
+        let mut children = vec![hour_cache(&recording, reading.clone(), cache_bytes)];
+        for channel in &config.channels {
+            children.extend(recorders(&recording, channel));
+        }
+        let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
+
+        let under_way = UnderWay::default();
+        let site = Site {
+            layout: layout.clone(),
+            directory: directory.clone(),
+            blocking: reading,
+            clock,
+            metrics: metrics.clone(),
+            health: health.clone(),
+            ffmpeg: ffmpeg.clone(),
+            log: logger.clone(),
+            hold: config.playlist.hold,
+            under_way: under_way.clone(),
+        };
+        let address = config.node.listen;
+        let listening = http::listen(site, address).map_err(|source| NodeError::Listen { address, source })?;
+        let server = listening.server.handle();
+        actix_rt::spawn(listening.server);
+        write_listen_file(&layout, listening.address, &logger);
+        actix_rt::spawn(probe_store(layout.clone(), health.clone(), metrics, logger.clone()));
+        actix_rt::spawn(probe_ffmpeg(ffmpeg, logger.clone()));
+        health.set_started();
+        info!(logger, "node is up"; "name" => %config.node.name, "address" => %listening.address,
+            "dir" => %config.node.dir.display(), "version" => env!("CARGO_PKG_VERSION"));
+        Ok(Self {
+            address: listening.address,
+            grace: config.node.grace,
+            log: logger,
+            layout,
+            health,
+            directory,
+            guardian,
+            server,
+            under_way,
+            _lock: lock,
+        })
+    }
+
+    /// Where HTTP answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes the node down in order, within its grace period.
+    pub async fn stop(self) {
+        let end = Instant::now() + self.grace;
+        self.health.set_stopping();
+        info!(self.log, "stopping"; "grace_s" => self.grace.as_secs(), "answers_under_way" => self.under_way.count());
+        // From here on a death is part of the stop. A guardian that does not answer rebuilds nothing either.
+        let _ = timeout(Duration::from_secs(1), self.guardian.send(Drain)).await;
+
+        self.server.pause().await;
+        let answers_end = end.checked_sub(RECORDING_RESERVE).unwrap_or(end);
+        while self.under_way.count() > 0 && Instant::now() < answers_end {
+            sleep(LOOK_EVERY).await;
+        }
+        if self.under_way.count() > 0 {
+            warn!(self.log, "answers are cut off, the grace period is over"; "count" => self.under_way.count());
+        }
+        // Only idle connections are left to close.
+        let _ = timeout(Duration::from_secs(1), self.server.stop(false)).await;
+
+        let drained = self.directory.workers.all().into_iter().map(|worker| worker.send(Drain));
+        let drained = timeout_at(end, futures_util::future::join_all(drained)).await;
+        if drained.is_err() {
+            warn!(self.log, "segments are left unfinished, the next start keeps them as partial");
+        }
+        let _ = fs::remove_file(listen_file(&self.layout));
+        info!(self.log, "stopped");
+    }
+}
+
+fn hour_cache(recording: &Recording, reading: Blocking, max_bytes: usize) -> Child {
+    let Recording { directory, layout, metrics, log, .. } = recording.clone();
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let cache = HourCache::new(layout.clone(), reading.clone(), metrics.clone(), log.clone(), max_bytes, sentinel);
+        let address = HourCache::start_in_arbiter(arbiter, move |_| cache);
+        directory.hour_cache.publish((), address);
+    };
+    Child { kind: ActorKind::HourCache, name: String::new(), arbiter: "hour cache".into(), factory: Box::new(factory) }
+}
+
+/// A channel's downloader and the workers of its qualities, on an arbiter of their own.
+fn recorders(recording: &Recording, channel: &ChannelConfig) -> Vec<Child> {
+    let mut children = vec![downloader(recording, channel)];
+    children.extend(channel.qualities.iter().map(|quality| stream_worker(recording, channel, quality)));
+    children
+}
+
+fn downloader(recording: &Recording, config: &ChannelConfig) -> Child {
+    let Recording { directory, log, .. } = recording.clone();
+    let (channel, qualities, url) = (config.name.clone(), config.qualities.clone(), config.hls.expose().clone());
+    let name = channel.to_string();
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (qualities, source, log) = (qualities.clone(), HlsSource::new(url.clone()), log.clone());
+        let built = {
+            let channel = channel.clone();
+            move |_: &mut Context<Downloader>| Downloader::new(channel, qualities, source, log, sentinel)
+        };
+        directory.downloaders.publish(channel.clone(), Downloader::start_in_arbiter(arbiter, built));
+    };
+    Child { kind: ActorKind::Downloader, arbiter: format!("record {name}"), name, factory: Box::new(factory) }
+}
+
+fn stream_worker(recording: &Recording, config: &ChannelConfig, quality: &Quality) -> Child {
+    let (recording, channel, quality) = (recording.clone(), config.name.clone(), quality.clone());
+    let (name, arbiter) = (format!("{channel} {quality}"), format!("record {channel}"));
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let key = (channel.clone(), quality.clone());
+        let (recording, channel, quality) = (recording.clone(), channel.clone(), quality.clone());
+        let directory = recording.directory.clone();
+        let built = move |_: &mut Context<StreamWorker>| StreamWorker::new(recording, channel, quality, sentinel);
+        directory.workers.publish(key, StreamWorker::start_in_arbiter(arbiter, built));
+    };
+    Child { kind: ActorKind::StreamWorker, name, arbiter, factory: Box::new(factory) }
+}
+
+/// Makes BASE and our own directory in it, and takes the lock.
+fn prepare_store(layout: &Layout) -> Result<File, NodeError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| NodeError::Store { path, source }
+    };
+    let own_dir = layout.own_dir();
+    fs::create_dir_all(&own_dir).map_err(failed(layout.base()))?;
+    let path = own_dir.join("lock");
+    let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(failed(&path))?;
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(NodeError::Locked(layout.base().to_owned())),
+        Err(error) => Err(failed(&path)(error.into())),
+    }
+}
+
+async fn recover(layout: &Layout, log: &Logger, metrics: &Metrics) -> Result<(), NodeError> {
+    let (in_layout, in_log) = (layout.clone(), log.clone());
+    let recover =
+        move || store::recover(&in_layout, |error| warn!(in_log, "a temp is left as it is"; "error" => chain(&error)));
+    // Before anything else runs, so there is nobody whom a panic here could be kept from.
+    let recovery = Blocking::new(1).run(recover).await.expect("recovering does not panic")?;
+    for name in &recovery.recovered {
+        info!(log, "kept what a killed process left behind"; "segment" => name.path_text());
+    }
+    metrics.segments_recovered(recovery.recovered.len());
+    Ok(())
+}
+
+fn listen_file(layout: &Layout) -> PathBuf {
+    layout.own_dir().join("listen")
+}
+
+/// For scripts that let the system choose the port.
+fn write_listen_file(layout: &Layout, address: SocketAddr, log: &Logger) {
+    let path = listen_file(layout);
+    let temp = path.with_extension("temp");
+    let written = fs::write(&temp, format!("{address}\n")).and_then(|()| fs::rename(&temp, &path));
+    if let Err(error) = written {
+        warn!(log, "the address cannot be written down"; "path" => %path.display(), "error" => %error);
+    }
+}
+
+/// Writes a small file now and then: a full, read-only or lost disk shows before a segment is lost to it.
+async fn probe_store(layout: Layout, health: Health, metrics: Metrics, log: Logger) {
+    let door = Blocking::new(1);
+    loop {
+        let path = layout.own_dir().join("probe");
+        let probe = move || {
+            let mut file = File::create(&path)?;
+            io::Write::write_all(&mut file, b"writable\n")?;
+            file.sync_all()
+        };
+        let probed = match timeout(PROBE_STORE_EVERY, door.run(probe)).await {
+            Err(_) => Err("the disk does not answer".to_owned()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Ok(written)) => written.map_err(|error| error.to_string()),
+        };
+        metrics.store_writable(probed.is_ok());
+        let changed = health.set_store_writable(probed.is_ok());
+        match probed {
+            Err(error) if changed => {
+                error!(log, "store cannot be written, recording loses what comes"; "error" => error)
+            }
+            Ok(()) if changed => info!(log, "store is writable"),
+            Ok(()) | Err(_) => {}
+        }
+        sleep(PROBE_STORE_EVERY).await;
+    }
+}
+
+async fn probe_ffmpeg(ffmpeg: Ffmpeg, log: Logger) {
+    match ffmpeg.probe().await {
+        Ok(probe) => info!(log, "ffmpeg is there"; "version" => probe.version),
+        Err(error) => warn!(log, "no ffmpeg: recording works, exact cuts and frames do not"; "error" => chain(&error)),
+    }
+}

@@ -1,0 +1,318 @@
+//! The programme: which segments are on air at a given time.
+//!
+//! Promises: a segment goes on air when its last frame is over, once; while the stream has ended, none does.
+//! Never: asks the time; the caller says what time it is.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::RehearsalError;
+use super::aired::{AirTrack, Published};
+use super::lists::Variant;
+use super::live::LiveReel;
+use super::reel::{Reel, ReelSegment};
+use super::spec::ReelSpec;
+use crate::model::{Quality, Timestamp};
+
+/// What a prepared reel does at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtEnd {
+    /// ENDLIST.
+    End,
+    /// Frame numbers start over, behind a DISCONTINUITY; the time goes on.
+    Loop,
+}
+
+/// Where segments come from.
+pub(super) enum Tape {
+    Prepared { reel: Reel, origin: Timestamp, speed: u32, at_end: AtEnd },
+    // Boxed because it is ten times as large.
+    Live(Box<LiveReel>),
+}
+
+/// The state of the programme.
+pub(super) struct Show {
+    tape: Tape,
+    tracks: Vec<AirTrack>,
+    /// How often the numbering has been asked to start over.
+    epoch: u32,
+    /// Nothing goes on air, and playlists say ENDLIST.
+    ended: bool,
+    /// Why a live reel has stopped.
+    broken: Option<String>,
+}
+
+impl Show {
+    pub(super) fn new(tape: Tape) -> Self {
+        let extension = tape.spec().container.extension();
+        let renditions = tape.spec().renditions.iter();
+        let tracks = renditions.map(|rendition| AirTrack::new(rendition.quality.clone(), extension)).collect();
+        Self { tracks, tape, epoch: 0, ended: false, broken: None }
+    }
+
+    pub(super) fn spec(&self) -> &ReelSpec {
+        self.tape.spec()
+    }
+
+    /// The time of frame 0.
+    pub(super) fn origin(&self) -> Timestamp {
+        match &self.tape {
+            Tape::Prepared { origin, .. } => *origin,
+            Tape::Live(reel) => reel.origin(),
+        }
+    }
+
+    /// Puts on air whatever is due at `now`. While the stream has ended, what is due passes unseen.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        for at in 0..self.tracks.len() {
+            if let Err(error) = self.advance_track(at, now) {
+                self.broken.get_or_insert_with(|| error.chain());
+            }
+        }
+    }
+
+    fn advance_track(&mut self, at: usize, now: Timestamp) -> Result<(), RehearsalError> {
+        let track = &mut self.tracks[at];
+        match &mut self.tape {
+            Tape::Prepared { reel, origin, speed, at_end } => {
+                track.map.clone_from(&reel.tracks()[at].map);
+                while let Some((segment, loops)) = due(reel, at, track.taken, *at_end) {
+                    let end = segment.offset_micros + segment.duration_micros;
+                    if now < origin.plus_micros(end / i64::from(*speed)) {
+                        break;
+                    }
+                    track.broken_off |= loops;
+                    track.put_on_air(segment, *origin, self.epoch, self.ended);
+                }
+            }
+            Tape::Live(reel) => {
+                let fresh = reel.poll(at)?;
+                track.broken_off |= fresh.missed_some;
+                track.map = fresh.map;
+                let origin = reel.origin();
+                for segment in fresh.segments {
+                    track.put_on_air(segment, origin, self.epoch, self.ended);
+                }
+                track.forget_deleted()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the stream, as when the broadcaster stops. Call `advance` before.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// The stream returns, behind a DISCONTINUITY where something was not on air. Call `advance` before.
+    pub(super) fn resume(&mut self) {
+        self.ended = false;
+    }
+
+    /// Ends whatever encodes for the programme, and removes its files.
+    pub(super) fn close(&mut self) {
+        match &mut self.tape {
+            Tape::Prepared { .. } => {}
+            Tape::Live(reel) => reel.stop(),
+        }
+    }
+
+    /// From the next segment on, numbers start at 0, names are new, and playlists hold nothing older.
+    pub(super) fn reset_sequence(&mut self) {
+        self.epoch += 1;
+    }
+
+    /// Why no more segments will come, where a live reel has failed.
+    pub(super) fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// All that has been on air and is still on disk, oldest first; `None` for a quality that is not there.
+    pub(super) fn aired(&self, quality: &Quality) -> Option<&[Published]> {
+        Some(&self.tracks.iter().find(|track| track.quality == *quality)?.aired)
+    }
+
+    pub(super) fn map(&self, quality: &Quality) -> Option<&Path> {
+        self.tracks.iter().find(|track| track.quality == *quality)?.map.as_deref()
+    }
+
+    /// The segments of a playlist of at most `length`, as it was `stale` segments ago.
+    pub(super) fn window(&self, quality: &Quality, length: usize, stale: usize) -> Option<&[Published]> {
+        let aired = self.aired(quality)?;
+        let epoch = aired.last().map_or(0, |last| last.epoch);
+        let first = aired.partition_point(|published| published.epoch < epoch);
+        let current = &aired[first..aired.len().saturating_sub(stale).max(first)];
+        Some(&current[current.len().saturating_sub(length)..])
+    }
+
+    /// Whether a playlist of this quality says ENDLIST.
+    pub(super) fn is_over(&self, quality: &Quality) -> bool {
+        let reel_is_over = match &self.tape {
+            Tape::Prepared { reel, at_end: AtEnd::End, .. } => {
+                let at = self.tracks.iter().position(|track| track.quality == *quality);
+                at.is_some_and(|at| self.tracks[at].taken >= reel.tracks()[at].segments.len() as u64)
+            }
+            Tape::Prepared { at_end: AtEnd::Loop, .. } | Tape::Live(_) => false,
+        };
+        self.ended || reel_is_over
+    }
+
+    /// Bandwidth and codecs in the order of the renditions; `None` until they are known.
+    pub(super) fn variants(&self) -> Result<Option<Vec<Variant>>, RehearsalError> {
+        let known = match &self.tape {
+            Tape::Prepared { reel, .. } => Some(reel.tracks().iter().map(|track| track.variant.clone()).collect()),
+            Tape::Live(reel) => reel.variants()?,
+        };
+        // A master playlist that ffmpeg is about to write may still be short.
+        Ok(known.filter(|variants: &Vec<Variant>| variants.len() == self.tracks.len()))
+    }
+
+    /// The EXT-X-TARGETDURATION of all playlists, in seconds.
+    pub(super) fn target_seconds(&self) -> u64 {
+        let longest = match &self.tape {
+            Tape::Prepared { reel, .. } => {
+                let segments = reel.tracks().iter().flat_map(|track| &track.segments);
+                segments.map(|segment| segment.duration_micros).max().unwrap_or_default()
+            }
+            Tape::Live(reel) => {
+                // With GOPs of their own length, segments end at the first key frame after the wished length.
+                let spec = reel.spec();
+                spec.frame_rate.start_micros(spec.segment_frames().next_multiple_of(spec.gop()))
+            }
+        };
+        Duration::from_micros(longest.unsigned_abs()).as_nanos().div_ceil(1_000_000_000).max(1) as u64
+    }
+}
+
+impl Tape {
+    fn spec(&self) -> &ReelSpec {
+        match self {
+            Self::Prepared { reel, .. } => reel.spec(),
+            Self::Live(reel) => reel.spec(),
+        }
+    }
+}
+
+/// The segment that a prepared reel shows as its `taken`th, its offset counted over all loops; and whether it is the
+/// first one of a later loop.
+fn due(reel: &Reel, at: usize, taken: u64, at_end: AtEnd) -> Option<(ReelSegment, bool)> {
+    let segments = &reel.tracks()[at].segments;
+    let count = segments.len() as u64;
+    let (pass, within) = (taken.checked_div(count)?, taken.checked_rem(count)?);
+    if pass > 0 && at_end == AtEnd::End {
+        return None;
+    }
+    let mut segment = segments[within as usize].clone();
+    segment.offset_micros += pass as i64 * reel.length_micros();
+    Some((segment, pass > 0 && within == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reel::tests::{cache, small_spec};
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    /// A programme of 8 segments of half a second, from time 0.
+    fn show(at_end: AtEnd, speed: u32) -> Show {
+        let reel = Reel::prepare(&small_spec(), Duration::from_secs(4), &cache()).unwrap();
+        Show::new(Tape::Prepared { reel, origin: Timestamp::from_micros(0), speed, at_end })
+    }
+
+    fn quality() -> Quality {
+        "low".parse().unwrap()
+    }
+
+    fn numbers(window: Option<&[Published]>) -> Vec<u64> {
+        window.unwrap().iter().map(|segment| segment.media_sequence).collect()
+    }
+
+    fn advance(show: &mut Show, micros: i64) {
+        show.advance(Timestamp::from_micros(micros));
+    }
+
+    #[test]
+    fn a_segment_appears_when_its_end_has_passed() {
+        let mut show = show(AtEnd::End, 1);
+        advance(&mut show, SECOND / 2 - 1);
+        assert_eq!(show.aired(&quality()).unwrap().len(), 0);
+        advance(&mut show, SECOND / 2);
+        assert_eq!(show.aired(&quality()).unwrap().len(), 1);
+        assert_eq!(show.aired(&"other".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn speed_hastens_the_appearing_and_nothing_else() {
+        let mut show = show(AtEnd::Loop, 4);
+        advance(&mut show, 2 * SECOND);
+        let aired = show.aired(&quality()).unwrap();
+        assert_eq!(aired.len(), 16);
+        for (at, segment) in aired.iter().enumerate() {
+            assert_eq!(segment.start.micros(), at as i64 * SECOND / 2);
+            assert_eq!(segment.duration_micros, SECOND / 2);
+        }
+    }
+
+    #[test]
+    fn a_loop_goes_on_behind_a_discontinuity() {
+        let mut show = show(AtEnd::Loop, 1);
+        advance(&mut show, 9 * SECOND);
+        let aired = show.aired(&quality()).unwrap();
+        let marked: Vec<u64> = aired.iter().filter(|s| s.discontinuity).map(|s| s.media_sequence).collect();
+        assert_eq!(marked, [8, 16]);
+        assert_eq!(aired[8].path, aired[0].path);
+        let sequences: Vec<u64> = [7, 8, 9, 17].iter().map(|at| aired[*at].discontinuity_sequence()).collect();
+        assert_eq!(sequences, [0, 0, 1, 2]);
+        assert!(!show.is_over(&quality()));
+    }
+
+    #[test]
+    fn a_reel_that_ends_is_over_after_its_last_segment() {
+        let mut show = show(AtEnd::End, 1);
+        advance(&mut show, 4 * SECOND - 1);
+        assert!(!show.is_over(&quality()));
+        advance(&mut show, 60 * SECOND);
+        assert!(show.is_over(&quality()));
+        assert_eq!(numbers(show.window(&quality(), 3, 0)), [5, 6, 7]);
+    }
+
+    #[test]
+    fn what_passes_while_the_stream_has_ended_is_never_on_air() {
+        let mut show = show(AtEnd::Loop, 1);
+        advance(&mut show, SECOND);
+        show.end();
+        advance(&mut show, 2 * SECOND);
+        assert!(show.is_over(&quality()));
+        assert_eq!(numbers(show.window(&quality(), 6, 0)), [0, 1]);
+        show.resume();
+        advance(&mut show, 3 * SECOND);
+        let aired = show.aired(&quality()).unwrap();
+        assert_eq!(numbers(Some(aired)), [0, 1, 2, 3]);
+        assert_eq!(aired[2].start.micros(), 2 * SECOND);
+        assert!(aired[2].discontinuity && !aired[3].discontinuity);
+    }
+
+    #[test]
+    fn a_reset_shows_from_the_next_segment_on() {
+        let mut show = show(AtEnd::Loop, 1);
+        advance(&mut show, 2 * SECOND);
+        show.reset_sequence();
+        advance(&mut show, 2 * SECOND);
+        assert_eq!(numbers(show.window(&quality(), 3, 0)), [1, 2, 3]);
+        advance(&mut show, 3 * SECOND);
+        let window = show.window(&quality(), 3, 0).unwrap();
+        assert_eq!(numbers(Some(window)), [0, 1]);
+        assert_eq!(window[0].name, "r1-0000.ts");
+        assert_eq!(window[0].start.micros(), 2 * SECOND);
+    }
+
+    #[test]
+    fn a_stale_window_is_an_earlier_one() {
+        let mut show = show(AtEnd::Loop, 1);
+        advance(&mut show, 3 * SECOND);
+        assert_eq!(numbers(show.window(&quality(), 3, 0)), [3, 4, 5]);
+        assert_eq!(numbers(show.window(&quality(), 3, 2)), [1, 2, 3]);
+        assert_eq!(numbers(show.window(&quality(), 3, 9)), [0; 0]);
+    }
+}
