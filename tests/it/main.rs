@@ -7,4 +7,5 @@ mod golden;
 mod hardship;
 mod record;
 mod serve;
+mod soak;
 mod support;
