@@ -5,6 +5,7 @@ pub mod model;
 pub mod hls;
 pub mod select;
 
+pub mod db;
 pub mod ingest;
 pub mod store;
 
@@ -18,6 +19,7 @@ pub mod causes;
 pub mod clock;
 pub mod config;
 pub mod health;
+pub mod jitter;
 pub mod log;
 pub mod metrics;
 

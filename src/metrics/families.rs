@@ -107,6 +107,8 @@ families! {
     cut_duration: HistogramVec = "segvault_cut_duration_seconds", ["type"], CUT_SECONDS;
     /// Child processes of ffmpeg that are running.
     cut_ffmpeg_in_use: IntGauge = "segvault_cut_ffmpeg_in_use_processes", [];
+    /// Whether the database did what it was last asked (1) or not (0).
+    database_up: IntGauge = "segvault_database_up", [];
     /// Log lines dropped because standard error was too slow.
     log_dropped: IntCounter = "segvault_log_dropped_lines_total", [];
     /// Always 1; its label says which version runs.
