@@ -1,4 +1,6 @@
 //! Tests of the whole: golden cases of the existing system, real processes, real HTTP, real ffmpeg.
 #![allow(clippy::unwrap_used)]
 
+mod db;
 mod golden;
+mod postgres;
