@@ -91,6 +91,8 @@ impl Db {
         let pool = Pool::builder()
             .max_size(CONNECTIONS)
             .min_idle(Some(0))
+            // Once asked while the database is down, the pool goes on trying by itself, every half of this time and for
+            // at most CONNECTIONS connections, until it has a connection or is dropped.
             .connection_timeout(patience.connect)
             // The default one logs each attempt of its own; the failure reaches whoever asked.
             .error_handler(Box::new(NopErrorHandler))

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use diesel::migration::{Migration, MigrationSource};
+use diesel::migration::{Migration, MigrationSource, MigrationVersion};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel::sqlite::Sqlite;
@@ -37,12 +37,7 @@ impl Db {
         if self.migrations().await?.pending.is_empty() {
             return Ok(Vec::new());
         }
-        self.transact(Purpose::Migrate, self.patience().migrate, |conn| {
-            let pending = status(conn)?.pending;
-            apply(conn)?;
-            Ok(pending)
-        })
-        .await
+        self.transact(Purpose::Migrate, self.patience().migrate, apply).await
     }
 
     /// What is applied and what is not. Changes nothing, and makes no SQLite file.
@@ -56,13 +51,15 @@ impl Db {
     }
 }
 
-fn apply(conn: &mut DbConnection) -> Result<(), DbError> {
+/// Returns the names of what it applied, which others may have done meanwhile.
+fn apply(conn: &mut DbConnection) -> Result<Vec<String>, DbError> {
+    let numbers = |versions: Vec<MigrationVersion<'_>>| versions.iter().map(ToString::to_string).collect();
     // Each migration is a savepoint within the transaction that the caller began.
     let applied = match conn {
-        DbConnection::Sqlite(conn) => conn.run_pending_migrations(SQLITE).map(drop),
-        DbConnection::Postgres(conn) => conn.run_pending_migrations(POSTGRES).map(drop),
+        DbConnection::Sqlite(conn) => conn.run_pending_migrations(SQLITE).map(numbers),
+        DbConnection::Postgres(conn) => conn.run_pending_migrations(POSTGRES).map(numbers),
     };
-    applied.map_err(DbError::from_migration)
+    Ok(compare(known(), applied.map_err(DbError::from_migration)?).applied)
 }
 
 fn status(conn: &mut DbConnection) -> Result<MigrationStatus, DbError> {
@@ -74,13 +71,17 @@ fn status(conn: &mut DbConnection) -> Result<MigrationStatus, DbError> {
     Ok(compare(known(), applied))
 }
 
-/// diesel's own question would make the table.
+/// diesel's own question would make the table. Not `to_regclass`: it may answer from a cache that is older than the
+/// transaction's last wait for a lock.
 fn has_applied_table(conn: &mut DbConnection) -> QueryResult<bool> {
     let question = match conn {
         DbConnection::Sqlite(_) => {
             "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '__diesel_schema_migrations'"
         }
-        DbConnection::Postgres(_) => "SELECT count(to_regclass('__diesel_schema_migrations'))",
+        DbConnection::Postgres(_) => {
+            "SELECT count(*) FROM pg_catalog.pg_tables \
+             WHERE tablename = '__diesel_schema_migrations' AND schemaname = ANY (current_schemas(false))"
+        }
     };
     let count = on_engine!(conn, |conn| diesel::dsl::sql::<BigInt>(question).get_result::<i64>(conn))?;
     Ok(count > 0)

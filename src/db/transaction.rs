@@ -68,3 +68,52 @@ fn prepare(conn: &mut DbConnection, purpose: Purpose) -> QueryResult<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use diesel::prelude::*;
+    use r2d2::ManageConnection;
+
+    use super::super::conn::{LastFailure, Manager as Connections};
+    use super::*;
+    use crate::config::Database;
+
+    fn add(conn: &mut DbConnection, sql: &str) -> Result<usize, DbError> {
+        Ok(diesel::sql_query(sql).execute(conn)?)
+    }
+
+    fn two_connections(dir: &std::path::Path) -> (DbConnection, DbConnection) {
+        let connections = Connections::new(&Database::Sqlite(dir.join("a.db")), LastFailure::default());
+        let (mut one, mut two) = (connections.connect().unwrap(), connections.connect().unwrap());
+        one.batch_execute("CREATE TABLE t (a INTEGER)").unwrap();
+        two.batch_execute("PRAGMA busy_timeout = 0").unwrap();
+        (one, two)
+    }
+
+    #[test]
+    fn nobody_writes_between_what_a_write_reads_and_what_it_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut one, mut two) = two_connections(dir.path());
+        let written = transaction(&mut one, Purpose::Write, |one| {
+            add(one, "SELECT * FROM t")?;
+            let other = transaction(&mut two, Purpose::Write, |two| add(two, "INSERT INTO t VALUES (1)"));
+            assert!(matches!(other, Err(DbError::Busy { .. })), "{other:?}");
+            add(one, "INSERT INTO t VALUES (2)")
+        });
+        assert_eq!(written.unwrap(), 1);
+        assert_eq!(transaction(&mut two, Purpose::Write, |two| add(two, "DELETE FROM t WHERE a = 2")).unwrap(), 1);
+    }
+
+    #[test]
+    fn what_fails_leaves_no_trace_and_no_open_transaction() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut one, mut two) = two_connections(dir.path());
+        let failed = transaction(&mut one, Purpose::Write, |one| {
+            add(one, "INSERT INTO t VALUES (1)")?;
+            add(one, "INSERT INTO nothing VALUES (1)")
+        });
+        assert!(matches!(failed, Err(DbError::Broken(_))), "{failed:?}");
+        assert_eq!(transaction(&mut two, Purpose::Write, |two| add(two, "DELETE FROM t")).unwrap(), 0);
+        assert_eq!(transaction(&mut one, Purpose::Write, |one| add(one, "INSERT INTO t VALUES (3)")).unwrap(), 1);
+    }
+}
