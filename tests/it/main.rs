@@ -3,8 +3,10 @@
 
 mod commands;
 mod cut;
+mod db;
 mod golden;
 mod hardship;
+mod postgres;
 mod record;
 mod serve;
 mod soak;
