@@ -3,3 +3,4 @@
 
 mod cut;
 mod golden;
+mod rooms;
