@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod cut;
+mod deny;
 mod golden;
 mod rooms;
