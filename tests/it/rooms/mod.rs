@@ -69,7 +69,7 @@ const FILE_WRITES_IN: &[&str] = &[
     "rehearsal",
     // The file after `-o`, and the directory of a demo.
     "cli",
-    // BASE/.segvault/listen.
+    // The lock, the probe and the address in BASE/.segvault.
     "node",
 ];
 
