@@ -25,8 +25,9 @@ use crate::metrics::{LossCause, Metrics, PollOutcome};
 use crate::model::{Channel, Quality, SegmentKind, Span, Timestamp};
 use crate::store::{self, Anchor, Layout, Saved};
 
-/// Between questions where the channel is not live, or its playlist has ended.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Between questions where the channel is not live, or its playlist has ended. Live playlists of the shortest kind list
+/// 6 s, so a beginning is seen before its first segment goes.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// Between polls that fail.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Failed polls in a row after which the address itself is doubted.

@@ -337,7 +337,11 @@ impl Executor {
             measured => measured?,
         };
         match edge(&file.segment, summary, from, until)? {
-            Edge::Nothing => Ok(None),
+            Edge::Nothing => {
+                // The next file may need it to be decoded.
+                self.before = Some((range, file));
+                Ok(None)
+            }
             Edge::Some(job) => self.run(range, file, job, &seat).await.map(Some),
             Edge::Whole => {
                 // Whoever copies it takes a seat of their own if they need one.

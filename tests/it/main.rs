@@ -4,4 +4,7 @@
 mod cut;
 mod deny;
 mod golden;
+mod record;
 mod rooms;
+mod serve;
+mod support;
