@@ -1,10 +1,13 @@
 //! Tests of the whole: golden cases of the existing system, real processes, real HTTP, real ffmpeg.
 #![allow(clippy::unwrap_used)]
 
+mod commands;
 mod cut;
 mod deny;
 mod golden;
+mod hardship;
 mod record;
 mod rooms;
 mod serve;
+mod soak;
 mod support;

@@ -10,12 +10,10 @@ use crate::support::{NodeProcess, assert_hashes, eventually, quality, small_spec
 
 const BOTH: [&str; 2] = ["source", "90p"];
 
-/// Waits until the source has ended and the node has kept its last segment; then every segment since the first one kept
+/// Waits until the source has ended, after `total` segments, and the node has kept its last segment; then every segment since the first one kept
 /// must be there, `full`, under its time, with the source's very bytes.
-fn assert_all_recorded(node: &NodeProcess, source: &SourceHandle, seconds: usize, least: usize) {
-    // Half a second each.
-    let total = 2 * seconds;
-    for name in BOTH {
+pub fn assert_all_recorded(node: &NodeProcess, source: &SourceHandle, qualities: &[&str], total: usize, least: usize) {
+    for name in qualities {
         let published = eventually("the source ends and all is kept", || {
             let published = source.published(&quality(name));
             let last = published.last()?;
@@ -53,7 +51,7 @@ fn every_byte_of_two_qualities_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let source = source(&small_spec(), 10, 2);
     let node = record(&dir.path().join("base"), &source);
-    assert_all_recorded(&node, &source, 10, 15);
+    assert_all_recorded(&node, &source, &BOTH, 20, 15);
     let metrics = node.get("/metrics").text();
     let saved = stored(&node.base, "ch", "source").len();
     let line = format!("segvault_record_segments_total{{channel=\"ch\",kind=\"full\",quality=\"source\"}} {saved}");
@@ -67,7 +65,7 @@ fn fragmented_mp4_is_kept_with_its_initialisation_section() {
     let spec = ReelSpec { container: Container::FragmentedMp4, ..small_spec() };
     let source = source(&spec, 6, 2);
     let node = record(&dir.path().join("base"), &source);
-    assert_all_recorded(&node, &source, 6, 8);
+    assert_all_recorded(&node, &source, &BOTH, 12, 8);
     let playlist = node.get("/playlist/ch/source.m3u8").text();
     assert!(playlist.contains("#EXT-X-MAP:URI=\"/segments/ch/source/"), "{playlist}");
     node.stop();
@@ -93,7 +91,7 @@ fn faults_that_pass_cost_nothing() {
         script.add(Rule::on(PathKind::Master, Fault::Status(502)).for_requests(1));
     }
     let node = record(&dir.path().join("base"), &source);
-    assert_all_recorded(&node, &source, 30, 45);
+    assert_all_recorded(&node, &source, &BOTH, 60, 45);
     assert!(!node.logged("playlist cannot be read, will try again").is_empty());
     node.stop();
 }

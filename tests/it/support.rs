@@ -107,6 +107,11 @@ impl NodeProcess {
         let mut command = segvault();
         command.arg("run").arg("--config").arg(&config);
         change(&mut command);
+        Self::spawn(base, &mut command)
+    }
+
+    /// Any command that becomes a node with logs in JSON.
+    pub fn spawn(base: &Path, command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (stderr, kept) = (child.stderr.take().unwrap(), Arc::clone(&lines));
