@@ -26,7 +26,7 @@ demo: ## Install what is missing, build (a few minutes the first time), run a li
 
 test: ## Install what the tests need and run them all
 	@scripts/deps.sh test
-	cargo test --locked $(ARGS)
+	cargo test --locked --no-fail-fast $(ARGS)
 
 build: ## Build the binary: target/release/segvault
 	@scripts/deps.sh build

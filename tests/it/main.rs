@@ -4,6 +4,7 @@
 mod commands;
 mod cut;
 mod deny;
+mod docs;
 mod golden;
 mod hardship;
 mod record;
