@@ -4,10 +4,13 @@
 mod commands;
 mod cut;
 mod db;
+mod deny;
+mod docs;
 mod golden;
 mod hardship;
 mod postgres;
 mod record;
+mod rooms;
 mod serve;
 mod soak;
 mod support;
