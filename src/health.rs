@@ -96,6 +96,11 @@ impl Health {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    pub fn is_store_writable(&self) -> bool {
+        self.store_writable.load(Ordering::Relaxed)
+    }
+
+    /// Answers whether that is news.
     pub fn set_store_writable(&self, writable: bool) -> bool {
         self.store_writable.swap(writable, Ordering::Relaxed) != writable
     }

@@ -34,6 +34,8 @@ use crate::store::{self, Layout, StoreError};
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
 const RECORDING_AT_ONCE: usize = 16;
 const READING_AT_ONCE: usize = 32;
+/// About what a recorder hands to the disk at once.
+const PROBE_BYTES: usize = 256 * 1024;
 /// Between looks at whether the store takes writes.
 const PROBE_STORE_EVERY: Duration = Duration::from_secs(10);
 /// Between looks at whether the last answer has been sent.
@@ -89,6 +91,7 @@ impl Node {
             blocking: Blocking::new(RECORDING_AT_ONCE),
             clock: clock.clone(),
             metrics: metrics.clone(),
+            health: health.clone(),
             log: logger.clone(),
             segment_permits: config.record.segment_permits as usize,
         };
@@ -262,32 +265,39 @@ fn write_listen_file(layout: &Layout, address: SocketAddr, log: &Logger) {
     }
 }
 
-/// Writes a small file now and then: a full, read-only or lost disk shows before a segment is lost to it.
+/// Writes a file now and then: a full, read-only or lost disk shows even while nothing is recorded, and one that has
+/// recovered too.
 async fn probe_store(layout: Layout, health: Health, metrics: Metrics, log: Logger) {
     let door = Blocking::new(1);
     loop {
         let path = layout.own_dir().join("probe");
-        let probe = move || {
-            let mut file = File::create(&path)?;
-            io::Write::write_all(&mut file, b"writable\n")?;
-            file.sync_all()
-        };
-        let probed = match timeout(PROBE_STORE_EVERY, door.run(probe)).await {
+        let probed = match timeout(PROBE_STORE_EVERY, door.run(move || write_probe(&path))).await {
             Err(_) => Err("the disk does not answer".to_owned()),
             Ok(Err(error)) => Err(error.to_string()),
             Ok(Ok(written)) => written.map_err(|error| error.to_string()),
         };
-        metrics.store_writable(probed.is_ok());
         let changed = health.set_store_writable(probed.is_ok());
         match probed {
-            Err(error) if changed => {
-                error!(log, "store cannot be written, recording loses what comes"; "error" => error)
-            }
+            Err(error) if changed => error!(log, "store cannot be written, what comes may be lost"; "error" => error),
             Ok(()) if changed => info!(log, "store is writable"),
             Ok(()) | Err(_) => {}
         }
+        metrics.store_writable(health.is_store_writable());
         sleep(PROBE_STORE_EVERY).await;
     }
+}
+
+/// A new file each time: overwriting one needs no space.
+fn write_probe(path: &Path) -> io::Result<()> {
+    let write = || {
+        let mut file = File::create(path)?;
+        io::Write::write_all(&mut file, &[0x47; PROBE_BYTES])?;
+        file.sync_all()
+    };
+    let written = write();
+    // A full disk should not be kept full by the probe of whether it is.
+    let removed = fs::remove_file(path);
+    written.and(removed)
 }
 
 async fn probe_ffmpeg(ffmpeg: Ffmpeg, log: Logger) {

@@ -14,8 +14,8 @@ use super::guardian::Sentinel;
 use crate::ingest::{HttpClient, Source, SourceError, SourceState};
 use crate::model::{Channel, Quality};
 
-/// An answer of the source stands for this long; a worker that failed with it may ask anew after that.
-const ASK_AT_MOST_EVERY: Duration = Duration::from_secs(3);
+/// An answer of the source, or its silence, stands for this long: enough for the workers of one channel to share it.
+const ANSWER_STANDS: Duration = Duration::from_secs(1);
 
 /// Where is this quality's media playlist now? `Err` means that the source could not be asked.
 #[derive(Message)]
@@ -120,7 +120,7 @@ impl Handler<FindMedia> for Downloader {
         let qualities = Rc::clone(&self.qualities);
         async move {
             let mut asked = asked.lock().await;
-            if let Some((_, answer)) = asked.as_ref().filter(|(when, _)| when.elapsed() < ASK_AT_MOST_EVERY) {
+            if let Some((_, answer)) = asked.as_ref().filter(|(when, _)| when.elapsed() < ANSWER_STANDS) {
                 return (None, answer.clone());
             }
             let fresh = source.media_urls(&client, &qualities).await;

@@ -17,6 +17,7 @@ use super::guardian::{Drain, Sentinel};
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
+use crate::health::Health;
 use crate::hls::upstream::{self, BadPlaylist, MediaPlaylist, Playlist};
 use crate::ingest::{
     FetchError, Fetched, HttpClient, PLAYLIST_BUDGET, SegmentFetch, Step, Tracker, TryError, Wanted, fetch_segment,
@@ -25,8 +26,9 @@ use crate::metrics::{LossCause, Metrics, PollOutcome};
 use crate::model::{Channel, Quality, SegmentKind, Span, Timestamp};
 use crate::store::{self, Anchor, Layout, Saved};
 
-/// Between questions where the channel is not live, or its playlist has ended.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Between questions where the channel is not live, or its playlist has ended. Live playlists of the shortest kind list
+/// 6 s, so a beginning is seen before its first segment goes.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// Between polls that fail.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Failed polls in a row after which the address itself is doubted.
@@ -41,6 +43,7 @@ pub struct Recording {
     pub blocking: Blocking,
     pub clock: Clock,
     pub metrics: Metrics,
+    pub health: Health,
     pub log: Logger,
     /// Segments of one quality that are fetched at once.
     pub segment_permits: usize,
@@ -308,10 +311,14 @@ impl StreamWorker {
             unique: store::own_temp_mark(self.fetches),
             wanted: wanted.clone(),
         };
-        let (log, metrics) = (self.log.clone(), self.recording.metrics.clone());
+        let (log, metrics, health) = (self.log.clone(), self.recording.metrics.clone(), self.recording.health.clone());
         let (channel, quality, start) = (self.channel.clone(), self.quality.clone(), wanted.start);
         let on_failure = move |error: &TryError| {
             metrics.fetch_failed(&channel, &quality, error.reason());
+            // The probe of the store will find out when it is over.
+            if matches!(error, TryError::Store(_)) && health.set_store_writable(false) {
+                slog::error!(log, "store cannot be written, what comes may be lost"; "error" => chain(error));
+            }
             debug!(log, "segment fetch failed, will try again"; "start" => %start, "error" => chain(error));
         };
         let fetched = async move { fetch_segment(fetch, on_failure).await };

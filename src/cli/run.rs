@@ -41,8 +41,8 @@ pub async fn until_stop(signals: &mut Signals, log: &Log) {
             Asked::LogMore => log.level.more(),
             Asked::LogLess => log.level.less(),
         };
-        // As an error in name only: it must be seen at every level.
-        slog::crit!(log.logger, "log level changed"; "level" => level.as_str());
+        // Critical in name only: it must be seen at every level.
+        slog::crit!(log.logger, "log level changed"; "now" => level.as_str());
     }
 }
 

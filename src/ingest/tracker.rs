@@ -111,6 +111,8 @@ struct Placed<'p> {
 pub struct Tracker {
     epoch: u32,
     seen: VecDeque<Seen>,
+    /// The last playlist said that nothing would follow.
+    ended: bool,
     /// Where an earlier process had come to: (media sequence, path, start).
     resumed: Option<(u64, String, Timestamp)>,
 }
@@ -133,6 +135,7 @@ impl Tracker {
     pub fn step(&mut self, playlist: &MediaPlaylist, base: &Url, now: Timestamp) -> Step {
         let placed = place(playlist, base);
         let relation = self.relate(&placed);
+        self.ended = playlist.ended;
         let reset = matches!(relation, Relation::Anew);
         if reset {
             self.epoch += 1;
@@ -184,10 +187,13 @@ impl Tracker {
         }
     }
 
-    /// Numbers that only go up are a jump; numbers from before our memory are a new beginning, unless dates say that
+    /// After an end there is only a new beginning. Numbers that only go up are a jump; numbers from before our memory are a new beginning, unless dates say that
     /// they are old.
     fn continues_without_overlap(&self, placed: &[Placed<'_>], last: &Seen) -> bool {
         let listed = placed.last().expect("the caller has one");
+        if self.ended {
+            return false;
+        }
         if listed.segment.media_sequence > last.media_sequence {
             // A higher number with an earlier date is another session that numbers from elsewhere.
             return placed[0].dated.is_none_or(|first| first >= last.start);

@@ -81,6 +81,21 @@ fn a_source_that_begins_anew_is_a_new_epoch() {
 }
 
 #[test]
+fn after_an_end_higher_numbers_are_a_new_epoch_and_no_loss() {
+    for dated in [true, false] {
+        let mut tracker = Tracker::new(None);
+        let ended = MediaPlaylist { ended: true, ..playlist(0, 6, "old", dated) };
+        assert!(tracker.step(&ended, &base(), at(12)).ended);
+        // The end was a mistake of an edge server: it goes on.
+        assert_eq!(numbers(&tracker.step(&playlist(2, 8, "old", dated), &base(), at(16))), [6, 7]);
+        let ended = MediaPlaylist { ended: true, ..playlist(2, 8, "old", dated) };
+        tracker.step(&ended, &base(), at(17));
+        let step = tracker.step(&playlist(100, 103, "new", dated), &base(), at(206));
+        assert_eq!((numbers(&step), step.reset, step.lost), (vec![100, 101, 102], true, None));
+    }
+}
+
+#[test]
 fn overlapping_numbers_of_another_session_are_a_new_epoch() {
     let mut tracker = Tracker::new(None);
     tracker.step(&playlist(0, 6, "old", false), &base(), at(12));
