@@ -31,6 +31,7 @@ pub enum ActorKind {
     Downloader,
     StreamWorker,
     HourCache,
+    Registrar,
 }
 
 impl ActorKind {
@@ -39,6 +40,7 @@ impl ActorKind {
             Self::Downloader => "downloader",
             Self::StreamWorker => "stream_worker",
             Self::HourCache => "hour_cache",
+            Self::Registrar => "registrar",
         }
     }
 }

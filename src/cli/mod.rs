@@ -1,6 +1,8 @@
 //! The command line: one file per subcommand. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration.
 
 pub mod config;
+mod cut;
+pub mod db;
 mod demo;
 mod place;
 mod run;
@@ -33,9 +35,14 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Print the segments that show a range, and its holes.
     Select(select::SelectArgs),
+    /// Cut a video out of the record, to the frame.
+    Cut(cut::CutArgs),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Prepare the database, or see how it is.
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Hide segments for good, or list what is hidden.
     #[command(subcommand)]
     Tombstone(tombstone::TombstoneCommand),
@@ -107,11 +114,15 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Select(args) => select::run(&args),
+        Command::Cut(args) => cut::run(&args),
         Command::Config(ConfigCommand::Check(args)) => {
             Ok(config::check(&args, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
         }
         Command::Config(ConfigCommand::Show(args)) => {
             Ok(config::show(&args, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
+        }
+        Command::Db(command) => {
+            Ok(db::run(&command, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
         }
         Command::Tombstone(command) => tombstone::run(command),
         Command::Completions { shell } => {

@@ -311,9 +311,10 @@ async fn listen(mut stderr: ChildStderr) -> String {
 mod tests {
     use super::*;
 
-    fn ffmpeg(program: &str, at_once: usize) -> Ffmpeg {
-        let short = Duration::from_millis(300);
-        Ffmpeg::new(program, Limits { at_once, queue_wait: short, stall: short })
+    const SHORT: Duration = Duration::from_millis(100);
+
+    fn ffmpeg(program: &str) -> Ffmpeg {
+        Ffmpeg::new(program, Limits { at_once: 1, ..Limits::default() })
     }
 
     fn nothing() -> ByteStream {
@@ -334,7 +335,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn a_missing_program_is_named() {
-        let ffmpeg = ffmpeg("/nowhere/ffmpeg", 1);
+        let ffmpeg = ffmpeg("/nowhere/ffmpeg");
         assert!(matches!(ffmpeg.probe().await, Err(CutError::FfmpegMissing { .. })));
         let failed = ffmpeg.seat().await.unwrap().run(vec![], nothing());
         let text = failed.unwrap_err().to_string();
@@ -343,14 +344,14 @@ mod tests {
 
     #[actix_rt::test]
     async fn the_installed_one_says_what_it_has() {
-        let probe = ffmpeg("ffmpeg", 1).probe().await.unwrap();
+        let probe = ffmpeg("ffmpeg").probe().await.unwrap();
         assert!(probe.version.starts_with(|c: char| c.is_ascii_digit() || c == 'n' || c == 'N'), "{probe:?}");
         assert!(probe.has_libx264);
     }
 
     #[actix_rt::test]
     async fn its_last_words_are_in_the_error() {
-        let seat = ffmpeg("ffmpeg", 1).seat().await.unwrap();
+        let seat = ffmpeg("ffmpeg").seat().await.unwrap();
         let failed = all(seat.run(args(&["-f", "no-such-format", "-i", "-"]), nothing()).unwrap()).await;
         let Err(CutError::FfmpegFailed { last_words, .. }) = failed else { panic!("{failed:?}") };
         assert!(last_words.contains("no-such-format"), "{last_words}");
@@ -358,7 +359,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn input_that_fails_is_the_error_though_the_child_ends_well() {
-        let seat = ffmpeg("ffmpeg", 1).seat().await.unwrap();
+        let seat = ffmpeg("ffmpeg").seat().await.unwrap();
         let input = stream::iter([Ok(Bytes::from_static(&[0; 400])), Err(CutError::Vanished { segment: "it".into() })]);
         let copy = args(&["-f", "u8", "-ar", "8000", "-ac", "1", "-i", "-", "-f", "u8", "-"]);
         let failed = all(seat.run(copy, input.boxed()).unwrap()).await;
@@ -367,7 +368,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn places_are_counted_and_given_back() {
-        let ffmpeg = ffmpeg("ffmpeg", 1);
+        let ffmpeg = Ffmpeg::new("ffmpeg", Limits { at_once: 1, queue_wait: SHORT, ..Limits::default() });
         let seat = ffmpeg.seat().await.unwrap();
         let chained = seat.clone();
         drop(seat);
@@ -393,7 +394,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn a_child_dies_with_its_handle_and_when_it_stalls() {
-        let seat = ffmpeg("ffmpeg", 1).seat().await.unwrap();
+        let seat = ffmpeg("ffmpeg").seat().await.unwrap();
         let endless = args(&["-re", "-f", "lavfi", "-i", "anullsrc", "-f", "s16le", "-"]);
         let mut running = seat.run(endless, nothing()).unwrap();
         let process_id = running.process_id().unwrap();
@@ -401,6 +402,8 @@ mod tests {
         drop(running);
         gone(process_id).await;
 
+        let impatient = Ffmpeg::new("ffmpeg", Limits { stall: SHORT, ..Limits::default() });
+        let seat = impatient.seat().await.unwrap();
         let waits_for_input = args(&["-f", "u8", "-ar", "8000", "-i", "-", "-f", "u8", "-"]);
         let mut running = seat.run(waits_for_input, stream::pending().boxed()).unwrap();
         let process_id = running.process_id().unwrap();

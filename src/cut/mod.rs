@@ -11,6 +11,8 @@ mod files;
 mod fmp4;
 mod mpegts;
 mod plan;
+mod source;
+mod steps;
 mod still;
 mod stream;
 mod trim;

@@ -102,7 +102,7 @@ impl Plan {
             return Err(PlanError::NoRanges);
         }
         let planned = ranges.iter().map(|selection| {
-            if !allow_holes {
+            if !allow_holes && selection.has_content() {
                 selection.complete()?;
             }
             plan_range(cut_type, selection)
@@ -278,11 +278,12 @@ mod tests {
             assert_eq!(plan.holes().collect::<Vec<_>>(), [hole]);
             assert_eq!(plan.segments().count(), 5);
         }
+        // Where there is nothing at all, to allow holes would not help.
         let nothing = selection(&all, 14_000_000, 16_000_000);
-        assert_eq!(
-            Plan::new(CutType::Fast, std::slice::from_ref(&nothing), true),
-            Err(PlanError::NoContent(nothing.span()))
-        );
+        for allow_holes in [false, true] {
+            let planned = Plan::new(CutType::Fast, std::slice::from_ref(&nothing), allow_holes);
+            assert_eq!(planned, Err(PlanError::NoContent(nothing.span())));
+        }
         assert_eq!(Plan::new(CutType::Fast, &[], true), Err(PlanError::NoRanges));
     }
 

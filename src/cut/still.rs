@@ -8,11 +8,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::CutError;
-use super::ffmpeg::Ffmpeg;
+use super::ffmpeg::{Ffmpeg, Seat};
 use super::files::{Record, SourceFile, survey};
-use super::mpegts::Track;
+use super::mpegts::Pid;
 use super::plan::{PlanError, ticks_of_micros};
-use super::stream::{Source, shifted};
+use super::source::Source;
 use super::trim::{picture_args, shift_for};
 use crate::model::{SegmentName, Span, Timestamp};
 use crate::select::{ContainsHoles, Part, Selection};
@@ -29,30 +29,49 @@ pub fn still_span(moment: Timestamp) -> Span {
 
 /// A PNG of the frame at the start of `selection`, which was chosen for `still_span`.
 pub async fn still(record: Record, ffmpeg: Ffmpeg, selection: &Selection) -> Result<Bytes, CutError> {
-    let moment = selection.span().start();
-    let candidates = candidates(selection)?;
-    let (container, files) = survey(&record, candidates).await?;
+    let (container, files) = survey(&record, candidates(selection)?).await?;
     let source = Source { record, ffmpeg, container };
     let seat = source.ffmpeg.seat().await?;
-    let mut found = None;
+    let frame = find(&source, &seat, files, selection.span().start()).await?;
+    draw(&source, &seat, frame).await
+}
+
+/// A frame, and what it takes to decode it.
+struct Frame {
+    files: Vec<SourceFile>,
+    pid: Pid,
+    pts: i64,
+    /// What is added to the stamps of `files` before ffmpeg sees them.
+    shift_90k: i64,
+}
+
+async fn find(source: &Source, seat: &Seat, files: Vec<SourceFile>, moment: Timestamp) -> Result<Frame, CutError> {
+    let mut last_before = None;
+    let mut before = None;
     for file in files {
-        let summary = source.measure(&seat, &file).await?;
+        let summary = source.measure(seat, &file).await?;
         let Some(video) = &summary.video else { continue };
-        let at_or_after = frame_at_or_after(&file, video, moment);
-        let pts = at_or_after.unwrap_or(video.highest_pts());
-        // A frame before the moment is only shown if none follows.
-        if at_or_after.is_some() || found.is_none() {
-            found = Some((file, summary, pts));
-        }
+        let wanted = video.lowest_pts() + ticks_of_micros(moment.micros_since(file.segment.start()));
+        let at_or_after = video.all_pts().filter(|pts| *pts >= wanted).min();
+        let help = before.replace(file.clone()).filter(|_| !summary.starts_fresh);
+        let frame = Frame {
+            files: help.into_iter().chain([file]).collect(),
+            pid: video.pid,
+            pts: at_or_after.unwrap_or(video.highest_pts()),
+            shift_90k: shift_for(&summary),
+        };
         if at_or_after.is_some() {
-            break;
+            return Ok(frame);
         }
+        last_before = Some(frame);
     }
-    let (file, summary, pts) = found.ok_or(CutError::NoFrames)?;
-    let shift_90k = shift_for(&summary);
-    let video = summary.video.as_ref().expect("only files with video are found");
-    let input = shifted(source.transport_stream(&seat, file.clone())?, shift_90k);
-    let mut running = seat.run(picture_args(video.pid, pts + shift_90k), input)?;
+    last_before.ok_or(CutError::NoFrames)
+}
+
+async fn draw(source: &Source, seat: &Seat, frame: Frame) -> Result<Bytes, CutError> {
+    let segment = frame.files.last().map(|file| file.segment.path_text()).unwrap_or_default();
+    let input = source.shifted_streams(seat, frame.files, frame.shift_90k)?;
+    let mut running = seat.run(picture_args(frame.pid, frame.pts + frame.shift_90k), input)?;
     let mut picture = BytesMut::new();
     while let Some(bytes) = running.next().await? {
         if picture.len() + bytes.len() > MAX_PICTURE_BYTES {
@@ -61,7 +80,7 @@ pub async fn still(record: Record, ffmpeg: Ffmpeg, selection: &Selection) -> Res
         picture.extend_from_slice(&bytes);
     }
     if picture.is_empty() {
-        return Err(CutError::Inexact { segment: file.segment.path_text(), expected: 1, came: 0 });
+        return Err(CutError::Inexact { segment, expected: 1, came: 0 });
     }
     Ok(picture.freeze())
 }
@@ -82,9 +101,4 @@ fn candidates(selection: &Selection) -> Result<Vec<SegmentName>, CutError> {
         }
     }
     if found.is_empty() { Err(PlanError::NoContent(selection.span()).into()) } else { Ok(found) }
-}
-
-fn frame_at_or_after(file: &SourceFile, video: &Track, moment: Timestamp) -> Option<i64> {
-    let wanted = video.lowest_pts() + ticks_of_micros(moment.micros_since(file.segment.start()));
-    video.all_pts().filter(|pts| *pts >= wanted).min()
 }

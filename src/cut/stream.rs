@@ -12,10 +12,12 @@ use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 
 use super::CutError;
 use super::ffmpeg::{Ffmpeg, Running, Seat};
-use super::files::{ByteStream, Container, FileReader, Record, SourceFile, concatenated, survey};
-use super::mpegts::{Restamp, Scan, Summary};
-use super::plan::{CutType, Part, Plan};
-use super::trim::{Edge, TrimJob, edge, remux_args, seam};
+use super::files::{Container, FileReader, Record, SourceFile, survey};
+use super::mpegts::{Restamp, Scan};
+use super::plan::{CutType, Plan};
+use super::source::Source;
+use super::steps::{Step, steps};
+use super::trim::{Edge, TrimJob, edge, seam};
 use crate::model::{SegmentKind, Timestamp};
 
 /// What a cut's bytes are.
@@ -101,93 +103,6 @@ fn rough_skip(file: &SourceFile) -> u64 {
     if file.repeats_init { file.init_bytes } else { 0 }
 }
 
-/// One thing to do, small enough to be opened as one.
-#[derive(Debug)]
-enum Step {
-    /// A file's bytes as they are.
-    Raw(SourceFile),
-    /// The packets of a transport stream, joined to what went before.
-    Copy(SourceFile),
-    /// Files of fragmented MP4 with one initialisation section, repacked.
-    Remux(Vec<SourceFile>),
-    Trim {
-        file: SourceFile,
-        from: Option<Timestamp>,
-        until: Option<Timestamp>,
-    },
-}
-
-/// The steps of a plan, each with the number of its range.
-fn steps(plan: Plan, container: Container, files: Vec<SourceFile>) -> VecDeque<(usize, Step)> {
-    let cut_type = plan.cut_type();
-    let mut files = files.into_iter();
-    let mut steps = VecDeque::new();
-    for (range, planned) in plan.ranges().iter().enumerate() {
-        for part in &planned.parts {
-            let files = files.by_ref().take(part.segments().len());
-            match (part, cut_type, container) {
-                (Part::Trim { from, until, .. }, _, _) => {
-                    steps.extend(files.map(|file| (range, Step::Trim { file, from: *from, until: *until })));
-                }
-                (Part::Copy { .. }, CutType::Rough, _) => steps.extend(files.map(|file| (range, Step::Raw(file)))),
-                (Part::Copy { .. }, CutType::Fast, Container::MpegTs) => {
-                    steps.extend(files.map(|file| (range, Step::Copy(file))));
-                }
-                (Part::Copy { .. }, CutType::Fast, Container::FragmentedMp4) => {
-                    steps.extend(runs_of_one_init(files).into_iter().map(|run| (range, Step::Remux(run))));
-                }
-            }
-        }
-    }
-    steps
-}
-
-fn runs_of_one_init(files: impl Iterator<Item = SourceFile>) -> Vec<Vec<SourceFile>> {
-    let mut runs: Vec<Vec<SourceFile>> = Vec::new();
-    for file in files {
-        match runs.last_mut() {
-            Some(run) if file.repeats_init => run.push(file),
-            _ => runs.push(vec![file]),
-        }
-    }
-    runs
-}
-
-/// Where bytes come from.
-#[derive(Debug, Clone)]
-pub(super) struct Source {
-    pub record: Record,
-    pub ffmpeg: Ffmpeg,
-    pub container: Container,
-}
-
-impl Source {
-    /// A file as a transport stream.
-    pub fn transport_stream(&self, seat: &Seat, file: SourceFile) -> Result<ByteStream, CutError> {
-        match self.container {
-            Container::MpegTs => Ok(concatenated(&self.record, vec![(file, 0)])),
-            Container::FragmentedMp4 => Ok(self.remux(seat, vec![file])?.into_stream()),
-        }
-    }
-
-    /// Files of one initialisation section, repacked as one transport stream.
-    fn remux(&self, seat: &Seat, files: Vec<SourceFile>) -> Result<Running, CutError> {
-        let mut files: Vec<(SourceFile, u64)> = files.into_iter().map(|file| (file.clone(), file.init_bytes)).collect();
-        files[0].1 = 0;
-        seat.run(remux_args(), concatenated(&self.record, files))
-    }
-
-    /// Reads all of a file for its time stamps.
-    pub async fn measure(&self, seat: &Seat, file: &SourceFile) -> Result<Summary, CutError> {
-        let mut scan = Scan::default();
-        let mut bytes = self.transport_stream(seat, file.clone())?;
-        while let Some(bytes) = bytes.next().await {
-            scan.push(&bytes?);
-        }
-        scan.finish().map_err(|source| CutError::NoStamps { segment: file.segment.path_text(), source })
-    }
-}
-
 /// The part that is being given out.
 enum Current {
     Raw(FileReader),
@@ -197,7 +112,7 @@ enum Current {
     Trim {
         running: Running,
         job: Box<TrimJob>,
-        seen: Scan,
+        seen: Box<Scan>,
     },
 }
 
@@ -365,31 +280,11 @@ impl Executor {
         let before = self.before.replace((range, file.clone()));
         // The end of another range is no help in decoding this one.
         let before = before.filter(|(its_range, _)| *its_range == range && job.needs_file_before());
-        let input = self.trim_input(seat, before.map(|(_, file)| file), file, job.shift_90k())?;
+        let files = before.map(|(_, file)| file).into_iter().chain([file]).collect();
+        let input = self.source.shifted_streams(seat, files, job.shift_90k())?;
         let running = seat.run(job.args(), input)?;
-        Ok(Current::Trim { running, job, seen: Scan::default() })
+        Ok(Current::Trim { running, job, seen: Box::default() })
     }
-
-    fn trim_input(
-        &self,
-        seat: &Seat,
-        before: Option<SourceFile>,
-        file: SourceFile,
-        shift_90k: i64,
-    ) -> Result<ByteStream, CutError> {
-        let mut input = stream::empty().boxed();
-        for file in before.into_iter().chain([file]) {
-            let bytes = self.source.transport_stream(seat, file)?;
-            input = input.chain(shifted(bytes, shift_90k)).boxed();
-        }
-        Ok(input)
-    }
-}
-
-/// One file's bytes with its stamps moved.
-pub(super) fn shifted(bytes: ByteStream, shift_90k: i64) -> ByteStream {
-    let mut restamp = Restamp::shifting(shift_90k);
-    bytes.map(move |bytes| bytes.map(|bytes| restamp.push(&bytes))).boxed()
 }
 
 impl Current {
@@ -401,7 +296,7 @@ impl Current {
             Self::Remux(running) => Ok(running.next().await?.map(|bytes| restamp.push(&bytes))),
             Self::Trim { running, job, seen } => {
                 let Some(bytes) = running.next().await? else {
-                    job.check(std::mem::take(seen))?;
+                    job.check(std::mem::take(&mut **seen))?;
                     return Ok(None);
                 };
                 seen.push(&bytes);

@@ -66,6 +66,17 @@ pub struct ByteBudget {
     pub deadline: Duration,
 }
 
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For the status line and headers.
+    pub head: Duration,
+    /// Without a single byte of the body.
+    pub stall: Duration,
+    /// For all of it.
+    pub whole: Duration,
+}
+
 /// A client of one arbiter. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpClient {
@@ -105,35 +116,47 @@ impl HttpClient {
 
     /// Sends a GET. `Ok` means status 200, or 206 where a range was asked for.
     pub async fn get(&self, url: &Url, range: Option<ByteRange>, whole: Duration) -> Result<Response, FetchError> {
+        let patience = Patience { head: HEAD_DEADLINE, stall: STALL_DEADLINE, whole };
+        let response = self.send(url, range, patience).await?;
+        match (response.status, range) {
+            (StatusCode::OK, None) | (StatusCode::PARTIAL_CONTENT, Some(_)) => Ok(response),
+            (StatusCode::OK, Some(_)) => Err(FetchError::WrongRange),
+            (status, _) => Err(FetchError::Status(status.as_u16())),
+        }
+    }
+
+    /// Sends a GET and gives the answer whatever its status: for a person, who wants to read why.
+    pub async fn ask(&self, url: &Url, patience: Patience) -> Result<Response, FetchError> {
+        self.send(url, None, patience).await
+    }
+
+    async fn send(&self, url: &Url, range: Option<ByteRange>, patience: Patience) -> Result<Response, FetchError> {
         // What is archived is the bytes as they are; a server that compresses nonetheless is decompressed.
         let mut request = self.client.get(url.as_str()).insert_header((header::ACCEPT_ENCODING, "identity"));
+        request = request.timeout(patience.head);
         if let Some(range) = range {
             let last = range.offset.saturating_add(range.length.saturating_sub(1));
             request = request.insert_header((header::RANGE, format!("bytes={}-{last}", range.offset)));
         }
-        let deadline = Instant::now() + whole;
-        let answer = timeout(HEAD_DEADLINE, request.send()).await;
+        let deadline = Instant::now() + patience.whole;
+        let answer = timeout(patience.head, request.send()).await;
         let response = match answer {
-            Err(_) | Ok(Err(awc::error::SendRequestError::Timeout)) => return Err(FetchError::NoAnswer(HEAD_DEADLINE)),
+            Err(_) | Ok(Err(awc::error::SendRequestError::Timeout)) => return Err(FetchError::NoAnswer(patience.head)),
             Ok(Err(error)) => return Err(FetchError::Unreachable(error.to_string())),
             Ok(Ok(response)) => response,
         };
-        match (response.status(), range) {
-            (StatusCode::OK, None) | (StatusCode::PARTIAL_CONTENT, Some(_)) => {}
-            (StatusCode::OK, Some(_)) => return Err(FetchError::WrongRange),
-            (status, _) => return Err(FetchError::Status(status.as_u16())),
-        }
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let expected_bytes = header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
         let is_encoded = header(header::CONTENT_ENCODING).is_some();
+        let status = response.status();
         let body = Body {
             stream: response.map(|piece| piece.map_err(|error| error.to_string())).boxed_local(),
             got_bytes: 0,
             expected_bytes: expected_bytes.filter(|_: &u64| !is_encoded),
             deadline,
-            whole,
+            patience,
         };
-        Ok(Response { body })
+        Ok(Response { status, body })
     }
 
     /// Fetches a small body whole, within its budget.
@@ -156,8 +179,9 @@ impl HttpClient {
     }
 }
 
-/// An answer whose status was good.
+/// An answer.
 pub struct Response {
+    pub status: StatusCode,
     pub body: Body,
 }
 
@@ -167,17 +191,22 @@ pub struct Body {
     got_bytes: u64,
     expected_bytes: Option<u64>,
     deadline: Instant,
-    whole: Duration,
+    patience: Patience,
 }
 
 impl Body {
+    /// The length that the server announced, if it did.
+    pub fn expected_bytes(&self) -> Option<u64> {
+        self.expected_bytes
+    }
+
     /// The next piece; `None` only when the body is complete.
     pub async fn next(&mut self) -> Option<Result<Bytes, FetchError>> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let patience = left.min(STALL_DEADLINE);
-        match timeout(patience, self.stream.next()).await {
-            Err(_) if left <= STALL_DEADLINE => Some(Err(FetchError::TooSlow(self.whole))),
-            Err(_) => Some(Err(FetchError::Stalled(STALL_DEADLINE))),
+        let Patience { stall, whole, .. } = self.patience;
+        match timeout(left.min(stall), self.stream.next()).await {
+            Err(_) if left <= stall => Some(Err(FetchError::TooSlow(whole))),
+            Err(_) => Some(Err(FetchError::Stalled(stall))),
             Ok(Some(Ok(piece))) => {
                 self.got_bytes += piece.len() as u64;
                 Some(Ok(piece))

@@ -8,7 +8,7 @@ mod shape;
 mod source;
 mod tracker;
 
-pub use client::{Body, ByteBudget, FetchError, HttpClient, Response};
+pub use client::{Body, ByteBudget, FetchError, HttpClient, Patience, Response};
 pub use fetch::{Fetched, SegmentFetch, TryError, fetch_segment};
 pub use shape::{Shape, ShapeCheck};
 pub use source::{HlsSource, MediaUrl, PLAYLIST_BUDGET, Source, SourceError, SourceState};

@@ -3,10 +3,12 @@
 
 mod commands;
 mod cut;
+mod db;
 mod deny;
 mod docs;
 mod golden;
 mod hardship;
+mod postgres;
 mod record;
 mod rooms;
 mod serve;

@@ -1,0 +1,173 @@
+//! `segvault cut`: an exact video out of the record, of this machine's disk or of a node's.
+//!
+//! Promises: the file appears under its name only when it is whole; what a failure or ^C leaves is named.
+
+mod output;
+mod remote;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::LocalBoxStream;
+use serde_json::json;
+use tokio::task::LocalSet;
+use url::Url;
+
+use super::Failure;
+use super::config::EXIT_OK;
+use super::place::{StreamArgs, parse_range};
+use super::run::install_tls;
+use crate::blocking::Blocking;
+use crate::cut::{self, CutError, CutType, Ffmpeg, Limits, Plan, PlanError, Record};
+use crate::model::Span;
+use crate::select::Hole;
+use crate::store::{self, Layout};
+use output::{Output, Target};
+
+/// One reads, one writes.
+const BLOCKING_AT_ONCE: usize = 2;
+
+// No doc comment: it stands on the command.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("record").required(true).args(["dir", "url"])))]
+pub struct CutArgs {
+    /// The directory of the record.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// A node that has the record, such as http://alpha:8000.
+    #[arg(long, value_name = "URL")]
+    url: Option<Url>,
+    #[command(flatten)]
+    stream: StreamArgs,
+    /// What to cut, in UTC, such as 2026-01-02T03:04:05,2026-01-02T03:05:00.5; several follow each other.
+    #[arg(long = "range", value_name = "START,END", required = true, value_parser = parse_range)]
+    ranges: Vec<Span>,
+    /// fast: exactly these frames. rough: whole segments, without ffmpeg.
+    #[arg(long = "type", value_name = "TYPE", default_value_t = CutType::Fast)]
+    cut_type: CutType,
+    /// Pass over what is missing; without it, a hole is an error.
+    #[arg(long)]
+    allow_holes: bool,
+    /// The file to write; - is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: Target,
+    /// At the end print one object: {"file", "bytes", "type", "ranges", "holes"} (on standard error after -o -).
+    /// Holes are null where a node made the cut.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Bytes on their way from wherever.
+struct Source {
+    size_bytes: Option<u64>,
+    /// Unknown if a node made the cut.
+    holes: Option<Vec<Hole>>,
+    bytes: LocalBoxStream<'static, anyhow::Result<Bytes>>,
+}
+
+pub fn run(args: &CutArgs) -> Result<u8, Failure> {
+    let layout = args.dir.as_deref().map(|dir| layout(dir, &args.stream)).transpose()?;
+    install_tls();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let done = LocalSet::new().block_on(&runtime, async {
+        tokio::select! {
+            done = cut(args, layout) => done,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("cannot listen to signals")?;
+                Err(anyhow::anyhow!("interrupted{}", args.output.what_is_left()))
+            }
+        }
+    });
+    // A write to a pipe that nobody reads may never end; ^C must not wait for it.
+    runtime.shutdown_background();
+    Ok(done.map(|()| EXIT_OK)?)
+}
+
+/// Mistyped names should not look like an empty record.
+fn layout(dir: &std::path::Path, stream: &StreamArgs) -> Result<Layout, Failure> {
+    if !dir.is_dir() {
+        return Err(Failure::Usage(format!("{} is no directory; give the record's with --dir", dir.display())));
+    }
+    let layout = Layout::new(dir);
+    stream.check(&layout)?;
+    Ok(layout)
+}
+
+async fn cut(args: &CutArgs, layout: Option<Layout>) -> anyhow::Result<()> {
+    let blocking = Blocking::new(BLOCKING_AT_ONCE);
+    let mut source = match layout {
+        Some(layout) => local(args, layout, blocking.clone()).await?,
+        None => remote::open(args.url.as_ref().expect("clap wants --dir or --url"), args).await?,
+    };
+    let mut output = Output::create(&args.output, source.size_bytes, blocking).await?;
+    while let Some(bytes) = source.bytes.next().await {
+        match bytes {
+            Ok(bytes) => output.write(bytes).await?,
+            Err(error) => return Err(error.context(format!("the cut broke off{}", args.output.what_is_left()))),
+        }
+    }
+    let written_bytes = output.finish().await?;
+    report(args, written_bytes, source.holes.as_deref())
+}
+
+async fn local(args: &CutArgs, layout: Layout, blocking: Blocking) -> anyhow::Result<Source> {
+    let StreamArgs { channel, quality } = &args.stream;
+    let load = |span: &Span| store::load_span(&layout, channel, quality, *span);
+    let selections: Vec<_> =
+        args.ranges.iter().map(load).collect::<Result<_, _>>().context("cannot read the record")?;
+    let plan = Plan::new(args.cut_type, &selections, args.allow_holes).map_err(|error| advised(error.into()))?;
+    let holes = plan.holes().collect();
+    let record = Record { layout, channel: channel.clone(), quality: quality.clone(), blocking };
+    let stream = cut::start(record, Ffmpeg::new("ffmpeg", Limits::default()), plan).await.map_err(advised)?;
+    let size_bytes = stream.size_bytes();
+    let bytes = stream.map(|bytes| bytes.map_err(advised)).boxed_local();
+    Ok(Source { size_bytes, holes: Some(holes), bytes })
+}
+
+/// The error, and what to do about it.
+fn advised(error: CutError) -> anyhow::Error {
+    let advice = match &error {
+        CutError::Plan(PlanError::Holes(_)) => "--allow-holes passes over them",
+        CutError::Plan(PlanError::NoContent(_)) | CutError::NoFrames => "`segvault select` shows what there is",
+        CutError::FfmpegMissing { .. } => "install ffmpeg, or take whole segments with --type rough",
+        CutError::Vanished { .. } | CutError::Tombstoned { .. } | CutError::Changed { .. } | CutError::Busy { .. } => {
+            "try again"
+        }
+        CutError::Plan(PlanError::NoRanges)
+        | CutError::MixedContainers { .. }
+        | CutError::NotFragmented { .. }
+        // These say themselves that a rough cut is possible.
+        | CutError::NoStamps { .. }
+        | CutError::Codec { .. }
+        | CutError::Inexact { .. }
+        | CutError::Read { .. }
+        | CutError::Panicked(_)
+        | CutError::FfmpegFailed { .. }
+        | CutError::FfmpegStalled { .. }
+        | CutError::FfmpegPipe { .. }
+        | CutError::PictureTooLarge { .. } => return error.into(),
+    };
+    anyhow::anyhow!("{}; {advice}", crate::causes::chain(&error))
+}
+
+fn report(args: &CutArgs, written_bytes: u64, holes: Option<&[Hole]>) -> anyhow::Result<()> {
+    let text = if args.json {
+        let range = |span: &Span| json!({ "start": span.start().to_string(), "end": span.end().to_string() });
+        let hole = |hole: &Hole| json!({ "start": hole.start.to_string(), "end": hole.end.to_string() });
+        json!({
+            "file": args.output.to_string(),
+            "bytes": written_bytes,
+            "type": args.cut_type.as_str(),
+            "ranges": args.ranges.iter().map(range).collect::<Vec<_>>(),
+            "holes": holes.map(|holes| holes.iter().map(hole).collect::<Vec<_>>()),
+        })
+        .to_string()
+    } else {
+        let passed_over = |hole: &Hole| format!("\npassed over a hole from {} to {}", hole.start, hole.end);
+        let holes: String = holes.unwrap_or_default().iter().map(passed_over).collect();
+        format!("{}: {written_bytes} bytes{holes}", args.output)
+    };
+    args.output.tell(&text).context("cannot print")
+}

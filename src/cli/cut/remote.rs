@@ -1,0 +1,72 @@
+//! A cut that a node makes. The one place of this command that speaks HTTP.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use url::Url;
+
+use super::{CutArgs, Source, StreamArgs};
+use crate::ingest::{Body, HttpClient, Patience};
+
+/// A node waits up to a minute for a place for ffmpeg and another for ffmpeg itself, before the first byte and again
+/// amid the cut.
+const PATIENCE: Patience =
+    Patience { head: Duration::from_secs(150), stall: Duration::from_secs(150), whole: Duration::from_secs(24 * 3600) };
+/// How much of a refusal is shown.
+const MAX_REFUSAL_BYTES: usize = 4096;
+
+pub async fn open(node: &Url, args: &CutArgs) -> anyhow::Result<Source> {
+    let url = address(node, args)?;
+    let response = HttpClient::of_this_arbiter().ask(&url, PATIENCE).await;
+    let response = response.with_context(|| format!("cannot ask {node}; is the node running?"))?;
+    if response.status != 200 {
+        let refusal = refusal(response.body).await;
+        anyhow::bail!("{node} refused the cut ({}): {refusal}", response.status);
+    }
+    let size_bytes = response.body.expected_bytes();
+    let bytes = stream::unfold(response.body, |mut body| async move {
+        let next = body.next().await?;
+        Some((next.map_err(anyhow::Error::from), body))
+    });
+    Ok(Source { size_bytes, holes: None, bytes: bytes.boxed_local() })
+}
+
+fn address(node: &Url, args: &CutArgs) -> anyhow::Result<Url> {
+    let StreamArgs { channel, quality } = &args.stream;
+    let mut url = node.clone();
+    url.path_segments_mut()
+        .map_err(|()| anyhow::anyhow!("{node} is no address of a node; write it as http://HOST:PORT"))?
+        .pop_if_empty()
+        .extend(["cut", channel.as_str(), &format!("{quality}.ts")]);
+    let mut query = url.query_pairs_mut();
+    query.clear();
+    for range in &args.ranges {
+        query.append_pair("range", &format!("{},{}", range.start(), range.end()));
+    }
+    query.append_pair("type", args.cut_type.as_str());
+    if args.allow_holes {
+        query.append_pair("allow_holes", "true");
+    }
+    drop(query);
+    Ok(url)
+}
+
+/// What the node says about it: the message of its JSON, or whatever text it sent.
+async fn refusal(mut body: Body) -> String {
+    let mut text = Vec::new();
+    while let Some(Ok(bytes)) = body.next().await {
+        let bytes: Bytes = bytes;
+        text.extend(bytes.iter().take(MAX_REFUSAL_BYTES - text.len()));
+        if text.len() == MAX_REFUSAL_BYTES {
+            break;
+        }
+    }
+    let message = serde_json::from_slice::<serde_json::Value>(&text)
+        .ok()
+        .and_then(|answer| answer.get("message")?.as_str().map(str::to_owned));
+    let shown = message.unwrap_or_else(|| String::from_utf8_lossy(&text).trim().to_owned());
+    // Whatever answered need not be a node of ours: nothing that moves a terminal's cursor.
+    shown.chars().filter(|letter| !letter.is_control()).collect()
+}

@@ -1,0 +1,148 @@
+//! What must not be cut, and what must end.
+
+use std::process::Command;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use segvault::cut::{self, CutError, CutType, Ffmpeg, Limits, Plan, PlanError};
+
+use segvault::model::SegmentKind;
+
+use super::{PLAIN, assert_rising, decode, ffmpeg, packets, put, record, run};
+
+#[actix_rt::test]
+async fn a_tombstone_stops_a_cut_before_and_in_its_course() {
+    let source = record(PLAIN);
+    let range = (source.frame(30), source.frame(330));
+    for cut_type in CutType::ALL {
+        let plan = source.plan(cut_type, &[range]);
+        let marker = source.path(4).with_extension("tombstone");
+        let mut stream = cut::start(source.record.clone(), ffmpeg(), plan.clone()).await.unwrap();
+        std::fs::write(&marker, "").unwrap();
+        let mut last = None;
+        while let Some(chunk) = stream.next().await {
+            last = Some(chunk.map(|_| ()));
+        }
+        assert!(matches!(last, Some(Err(CutError::Tombstoned { .. }))), "{cut_type}: {last:?}");
+        let begun = cut::start(source.record.clone(), ffmpeg(), plan).await.map(|_| ());
+        assert!(matches!(begun, Err(CutError::Tombstoned { .. })), "{cut_type}: {begun:?}");
+        std::fs::remove_file(marker).unwrap();
+    }
+}
+
+#[actix_rt::test]
+async fn a_file_that_vanishes_or_shrinks_ends_the_cut_with_an_error() {
+    let source = record(PLAIN);
+    let range = (source.frame(30), source.frame(330));
+    for cut_type in CutType::ALL {
+        let mut stream = source.start(cut_type, &[range]).await.unwrap();
+        let content = std::fs::read(source.path(5)).unwrap();
+        std::fs::write(source.path(5), &content[..content.len() / 2]).unwrap();
+        let mut last = None;
+        while let Some(chunk) = stream.next().await {
+            last = Some(chunk.map(|_| ()));
+        }
+        assert!(matches!(last, Some(Err(CutError::Changed { .. }))), "{cut_type}: {last:?}");
+        std::fs::write(source.path(5), content).unwrap();
+
+        let plan = source.plan(cut_type, &[range]);
+        let away = source.path(3).with_extension("away");
+        std::fs::rename(source.path(3), &away).unwrap();
+        let begun = cut::start(source.record.clone(), ffmpeg(), plan).await.map(|_| ());
+        assert!(matches!(begun, Err(CutError::Vanished { .. })), "{cut_type}: {begun:?}");
+        std::fs::rename(away, source.path(3)).unwrap();
+    }
+}
+
+#[actix_rt::test]
+async fn what_cannot_be_cut_exactly_is_refused_before_the_first_byte() {
+    let source = record(PLAIN);
+    let edge = (source.frame(30), source.frame(100));
+    let whole = std::fs::read(source.path(0)).unwrap();
+
+    let mpeg2 = "-nostdin -v error -copyts -i - -c:v mpeg2video -c:a copy -mpegts_copyts 1 -f mpegts -";
+    std::fs::write(source.path(0), run(Command::new("ffmpeg").args(mpeg2.split(' ')), &whole).0).unwrap();
+    let failed = source.cut(CutType::Fast, &[edge]).await;
+    assert!(matches!(failed, Err(CutError::Codec { stream_type: 2, .. })), "{failed:?}");
+
+    std::fs::write(source.path(0), vec![b'<'; 10_000]).unwrap();
+    let failed = source.cut(CutType::Fast, &[edge]).await;
+    assert!(matches!(failed, Err(CutError::NoStamps { .. })), "{failed:?}");
+
+    std::fs::write(source.path(0), [&[0, 0, 0, 8][..], b"moof", &whole].concat()).unwrap();
+    let failed = source.cut(CutType::Fast, &[edge]).await;
+    assert!(matches!(failed, Err(CutError::MixedContainers { .. })), "{failed:?}");
+}
+
+#[actix_rt::test]
+async fn undecodable_frames_are_an_error_unless_the_segment_is_known_to_be_damaged() {
+    let source = record(PLAIN);
+    let range = (source.frame(30), source.frame(100));
+    // The tables and a key frame, then from the middle on: what lies between is lost, and some of what follows with it.
+    let whole = std::fs::read(source.path(0)).unwrap();
+    let at = |part: usize| whole.len() * part / 8 / 188 * 188;
+    let damaged = [&whole[..at(1)], &whole[at(4)..]].concat();
+    std::fs::write(source.path(0), &whole[..at(0) + 2 * 188]).unwrap();
+    let failed = source.cut(CutType::Fast, &[range]).await.map(|bytes| bytes.len());
+    assert!(matches!(failed, Err(CutError::NoStamps { .. })), "{failed:?}");
+
+    std::fs::remove_file(source.path(0)).unwrap();
+    let name = &source.segments[0];
+    put(&source.record, name.start(), name.end(), SegmentKind::Partial, &damaged);
+    let video = source.cut(CutType::Fast, &[range]).await.unwrap();
+    let (shown, _) = decode(&video);
+    assert!(shown.ends_with(&(60..100).collect::<Vec<_>>()), "{shown:?}");
+    // What a decoder makes of a picture whose reference is lost is anyone's guess, but not that there are fewer.
+    assert!(shown.len() < 70, "{shown:?}");
+    assert_rising("a damaged start", &packets(&video, "v"));
+}
+
+#[actix_rt::test]
+async fn holes_are_passed_over_where_they_are_allowed() {
+    let source = record(PLAIN);
+    std::fs::remove_file(source.path(2)).unwrap();
+    let range = (source.frame(30), source.frame(250));
+    let selection = source.select(range.0, range.1);
+    assert!(matches!(Plan::new(CutType::Fast, &[selection], false), Err(PlanError::Holes(_))));
+    let video = source.cut(CutType::Fast, &[range]).await.unwrap();
+    let (shown, _) = decode(&video);
+    assert_eq!(shown, (30..120).chain(180..250).collect::<Vec<_>>());
+    assert_rising("over a hole", &packets(&video, "v"));
+}
+
+/// The ffmpeg processes that are children of this one.
+fn children() -> Vec<String> {
+    let own = std::process::id().to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let status = std::fs::read_to_string(entry.unwrap().path().join("stat")).unwrap_or_default();
+        let Some((head, tail)) = status.rsplit_once(") ") else { continue };
+        let fields: Vec<&str> = tail.split(' ').collect();
+        if head.ends_with("(slow-ffmpeg") && fields[1] == own && fields[0] != "Z" {
+            found.push(status.clone());
+        }
+    }
+    found
+}
+
+#[actix_rt::test]
+async fn a_dropped_cut_leaves_no_ffmpeg() {
+    let source = record(PLAIN);
+    // A script that runs the real one, to be told from those of other tests, and slowly, to be still there.
+    let script = source.record.layout.base().join("slow-ffmpeg");
+    std::fs::write(&script, "#!/bin/sh\nffmpeg \"$@\"\nsleep 600\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let ffmpeg = Ffmpeg::new(&script, Limits::default());
+    let plan = source.plan(CutType::Fast, &[(source.frame(30), source.frame(330))]);
+    let stream = cut::start(source.record.clone(), ffmpeg.clone(), plan).await.unwrap();
+    assert_eq!((children().len(), ffmpeg.in_use()), (1, 1));
+    drop(stream);
+    assert_eq!(ffmpeg.in_use(), 0);
+    for _ in 0..500 {
+        if children().is_empty() {
+            return;
+        }
+        actix_rt::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("still there: {:?}", children());
+}

@@ -1,0 +1,284 @@
+//! Cuts of real video by real ffmpeg. Every source frame carries its number as bars, so that each frame of an output can be
+//! told.
+
+mod command;
+mod exact;
+mod faults;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use futures_util::StreamExt;
+use segvault::blocking::Blocking;
+use segvault::cut::{self, CutError, CutStream, CutType, Ffmpeg, Limits, Plan, Record};
+use segvault::model::{SegmentHash, SegmentKind, SegmentName, Span, Timestamp};
+use segvault::select::Selection;
+use segvault::store::{Layout, load_span};
+use sha2::{Digest, Sha256};
+
+/// Numbers have this many bits, each a bar of 16 pixels.
+const BITS: usize = 12;
+const BAR: usize = 16;
+const WIDTH: usize = BITS * BAR;
+const HEIGHT: usize = 64;
+
+/// What a source is made with.
+#[derive(Debug, Clone, Copy)]
+struct Recipe {
+    fps: (u32, u32),
+    /// Frames per GOP, and GOPs per segment.
+    gop: u32,
+    gops: u32,
+    b_frames: u32,
+    seconds: u32,
+    codec: &'static str,
+    mp4: bool,
+    /// Seconds that all stamps are moved by.
+    offset: f64,
+    extra: &'static [&'static str],
+}
+
+const PLAIN: Recipe = Recipe {
+    fps: (30, 1),
+    gop: 60,
+    gops: 1,
+    b_frames: 2,
+    seconds: 12,
+    codec: "libx264",
+    mp4: false,
+    offset: 0.0,
+    extra: &[],
+};
+
+/// A record on disk, and the time of each of its frames.
+struct Source {
+    _dir: tempfile::TempDir,
+    record: Record,
+    segments: Vec<SegmentName>,
+    frames: BTreeMap<usize, Timestamp>,
+}
+
+fn ffmpeg() -> Ffmpeg {
+    Ffmpeg::new("ffmpeg", Limits { at_once: 2, ..Limits::default() })
+}
+
+fn epoch() -> Timestamp {
+    "2026-01-02T03:59:54".parse().unwrap()
+}
+
+/// Frames as gray bars, most significant bit first.
+fn picture(number: usize) -> Vec<u8> {
+    let line: Vec<u8> = (0..WIDTH).map(|x| if number >> (BITS - 1 - x / BAR) & 1 == 1 { 220 } else { 30 }).collect();
+    line.repeat(HEIGHT)
+}
+
+/// The number in a gray picture; panics where a bar is neither dark nor light.
+fn number(picture: &[u8]) -> usize {
+    let row = &picture[HEIGHT / 2 * WIDTH..][..WIDTH];
+    row.chunks(BAR).fold(0, |number, bar| {
+        let light = bar[4..12].iter().map(|value| u32::from(*value)).sum::<u32>() / 8;
+        assert!(!(90..160).contains(&light), "a bar that cannot be read: {light}");
+        number << 1 | usize::from(light >= 160)
+    })
+}
+
+fn run(command: &mut Command, input: &[u8]) -> (Vec<u8>, String) {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // A program that needs only the start of its input closes it early.
+            let _ = stdin.write_all(input);
+        });
+        child.wait_with_output().unwrap()
+    });
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{words}");
+    (output.stdout, words)
+}
+
+/// The numbers of the frames that ffmpeg decodes, and what it said about it.
+fn decode(video: &[u8]) -> (Vec<usize>, String) {
+    let mut command = Command::new("ffmpeg");
+    command.args(
+        "-nostdin -hide_banner -v warning -i - -map 0:v -fps_mode passthrough -pix_fmt gray -f rawvideo -".split(' '),
+    );
+    let (pictures, words) = run(&mut command, video);
+    (pictures.chunks_exact(WIDTH * HEIGHT).map(number).collect(), words)
+}
+
+/// PTS and DTS of each packet of a kind (`v` or `a`), in order of arrival.
+fn packets(video: &[u8], kind: &str) -> Vec<(i64, i64)> {
+    let mut command = Command::new("ffprobe");
+    command.args(format!("-v error -select_streams {kind} -show_entries packet=pts,dts -of csv=p=0 -").split(' '));
+    let (text, _) = run(&mut command, video);
+    let text = String::from_utf8(text).unwrap();
+    // Packets of audio that share a PES header have no stamp of their own until ffprobe has seen a few.
+    let both = |line: &str| {
+        let mut fields = line.split(',').map(|field| field.parse().ok());
+        Some((fields.next()??, fields.next()??))
+    };
+    text.lines().filter_map(both).collect()
+}
+
+fn record(recipe: Recipe) -> Source {
+    let dir = tempfile::tempdir().unwrap();
+    let count = recipe.seconds * recipe.fps.0 / recipe.fps.1;
+    let pictures: Vec<u8> = (0..count as usize).flat_map(picture).collect();
+    let made = dir.path().join("made");
+    std::fs::create_dir(&made).unwrap();
+    let segment_seconds = f64::from(recipe.gop * recipe.gops * recipe.fps.1) / f64::from(recipe.fps.0);
+    let words = format!(
+        "-nostdin -v error -f rawvideo -pix_fmt gray -s {WIDTH}x{HEIGHT} -r {}/{} -i - -f lavfi -i sine=440:r=48000 \
+         -shortest -pix_fmt yuv420p -c:v {} -preset veryfast -bf {} -g {} -keyint_min {} -sc_threshold 0 -c:a aac \
+         -output_ts_offset {} -f hls -hls_time {} -hls_list_size 0 -hls_segment_type {}",
+        recipe.fps.0,
+        recipe.fps.1,
+        recipe.codec,
+        recipe.b_frames,
+        recipe.gop,
+        recipe.gop,
+        recipe.offset,
+        segment_seconds - 0.01,
+        if recipe.mp4 { "fmp4" } else { "mpegts" },
+    );
+    let mut command = Command::new("ffmpeg");
+    command.current_dir(&made).args(words.split(' ')).args(recipe.extra);
+    run(command.arg("list.m3u8"), &pictures);
+    store(dir, &made, recipe)
+}
+
+/// Files what ffmpeg made under the names that a recorder would give.
+fn store(dir: tempfile::TempDir, made: &Path, recipe: Recipe) -> Source {
+    let record = Record {
+        layout: Layout::new(dir.path().join("base")),
+        channel: "ch".parse().unwrap(),
+        quality: "source".parse().unwrap(),
+        blocking: Blocking::new(4),
+    };
+    let list = std::fs::read_to_string(made.join("list.m3u8")).unwrap();
+    let init = std::fs::read(made.join("init.mp4")).unwrap_or_default();
+    let contents: Vec<Vec<u8>> = list
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| [init.clone(), std::fs::read(made.join(line)).unwrap()].concat())
+        .collect();
+    let pts: Vec<Vec<i64>> = contents.iter().map(|content| sorted_pts(content, recipe.mp4)).collect();
+    let first = pts[0][0];
+    let time = |pts_90k: i64| epoch().plus_micros((pts_90k - first) * 100 / 9);
+    let frame_90k = 90_000 * i64::from(recipe.fps.1) / i64::from(recipe.fps.0);
+    let mut segments = Vec::new();
+    for (at, content) in contents.iter().enumerate() {
+        let start = time(pts[at][0]);
+        let end = time(pts.get(at + 1).map_or(pts[at][pts[at].len() - 1] + frame_90k, |next| next[0]));
+        segments.push(put(&record, start, end, SegmentKind::Full, content));
+    }
+    let frames: BTreeMap<usize, Timestamp> = pts.into_iter().flatten().map(time).enumerate().collect();
+    assert_eq!(frames.len() as u32, recipe.seconds * recipe.fps.0 / recipe.fps.1);
+    Source { _dir: dir, record, segments, frames }
+}
+
+fn put(record: &Record, start: Timestamp, end: Timestamp, kind: SegmentKind, content: &[u8]) -> SegmentName {
+    let hash = SegmentHash::from_bytes(Sha256::digest(content).into());
+    let name = SegmentName::finished(start, end.micros_since(start), kind, hash);
+    let path = record.layout.segment_path(&record.channel, &record.quality, &name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+    name
+}
+
+/// By ffprobe, so that our own reader is not its own judge.
+fn sorted_pts(content: &[u8], mp4: bool) -> Vec<i64> {
+    let mut pts: Vec<i64> = if mp4 {
+        let remux = "-nostdin -v error -copyts -i - -map 0:v -c copy -mpegts_copyts 1 -f mpegts -";
+        let (ts, _) = run(Command::new("ffmpeg").args(remux.split(' ')), content);
+        packets(&ts, "v").into_iter().map(|(pts, _)| pts).collect()
+    } else {
+        packets(content, "v").into_iter().map(|(pts, _)| pts).collect()
+    };
+    pts.sort_unstable();
+    pts
+}
+
+impl Source {
+    fn select(&self, start: Timestamp, end: Timestamp) -> Selection {
+        let span = Span::new(start, end).unwrap();
+        load_span(&self.record.layout, &self.record.channel, &self.record.quality, span).unwrap()
+    }
+
+    fn plan(&self, cut_type: CutType, ranges: &[(Timestamp, Timestamp)]) -> Plan {
+        let selections: Vec<_> = ranges.iter().map(|(start, end)| self.select(*start, *end)).collect();
+        Plan::new(cut_type, &selections, true).unwrap()
+    }
+
+    async fn cut(&self, cut_type: CutType, ranges: &[(Timestamp, Timestamp)]) -> Result<Vec<u8>, CutError> {
+        let mut stream = self.start(cut_type, ranges).await?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            bytes.extend(chunk?);
+        }
+        assert!(stream.size_bytes().is_none_or(|size| size == bytes.len() as u64));
+        Ok(bytes)
+    }
+
+    async fn start(&self, cut_type: CutType, ranges: &[(Timestamp, Timestamp)]) -> Result<CutStream, CutError> {
+        cut::start(self.record.clone(), ffmpeg(), self.plan(cut_type, ranges)).await
+    }
+
+    async fn still(&self, moment: Timestamp) -> Result<usize, CutError> {
+        let span = cut::still_span(moment);
+        let selection = self.select(span.start(), span.end());
+        let picture = cut::still(self.record.clone(), ffmpeg(), &selection).await?;
+        assert!(picture.starts_with(b"\x89PNG"));
+        let (shown, words) = decode(&picture);
+        assert_eq!((shown.len(), words.as_str()), (1, ""));
+        Ok(shown[0])
+    }
+
+    /// The numbers of the frames that a range must show.
+    fn expected(&self, start: Timestamp, end: Timestamp) -> Vec<usize> {
+        self.frames.iter().filter(|(_, time)| **time >= start && **time < end).map(|(number, _)| *number).collect()
+    }
+
+    fn path(&self, at: usize) -> PathBuf {
+        self.record.layout.segment_path(&self.record.channel, &self.record.quality, &self.segments[at])
+    }
+
+    fn frame(&self, number: usize) -> Timestamp {
+        self.frames[&number]
+    }
+}
+
+fn assert_rising(what: &str, packets: &[(i64, i64)]) {
+    for pair in packets.windows(2) {
+        assert!(pair[0].1 < pair[1].1, "{what}: the DTS {} is followed by {}", pair[0].1, pair[1].1);
+    }
+    assert!(packets.iter().all(|(pts, dts)| pts >= dts), "{what}: a PTS before its DTS");
+}
+
+/// Checks that a cut has these frames and no others, decodes without a word, and has DTS that rise.
+fn assert_shows(what: &str, video: &[u8], expected: &[usize]) {
+    let (shown, words) = decode(video);
+    assert_eq!(shown, expected, "{what}");
+    assert_eq!(words, "", "{what}");
+    assert_rising(what, &packets(video, "v"));
+    assert_rising(what, &packets(video, "a"));
+    assert_clock(what, video);
+}
+
+/// The program clock runs ahead of the decoding, and never back.
+fn assert_clock(what: &str, video: &[u8]) {
+    let clocks: Vec<i64> = video
+        .chunks_exact(188)
+        .filter(|packet| packet[3] & 0x20 != 0 && packet[4] >= 7 && packet[5] & 0x10 != 0)
+        .map(|packet| i64::from(u32::from_be_bytes([packet[6], packet[7], packet[8], packet[9]])) << 1)
+        .collect();
+    for pair in clocks.windows(2) {
+        let step = (pair[1] - pair[0]).rem_euclid(1 << 33);
+        assert!(step < 90_000, "{what}: the clock steps from {} to {}", pair[0], pair[1]);
+    }
+    let first_dts = packets(video, "v")[0].1.rem_euclid(1 << 33);
+    assert!((first_dts - clocks[0]).rem_euclid(1 << 33) < 10 * 90_000, "{what}: {first_dts} against {}", clocks[0]);
+}
