@@ -19,7 +19,7 @@ SCRIPTS = .ci/run $(wildcard scripts/*.sh)
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: ## Install what is missing, build (a few minutes the first time), run a live test source and a node
+demo: ## Install what is missing, build, run a live test source and a node
 	@scripts/deps.sh demo
 	cargo build --locked
 	@exec $(DEMO) demo $(ARGS)
