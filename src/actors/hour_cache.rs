@@ -15,7 +15,7 @@ use crate::blocking::{Blocking, Panicked};
 use crate::metrics::Metrics;
 use crate::model::{Channel, Hour, Quality, Span};
 use crate::select::HourIndex;
-use crate::store::{self, Layout, LoadedHour, StoreError};
+use crate::store::{self, Layout, ListingText, LoadedHour, StoreError};
 
 /// The indexes of the hours that `span` touches and that exist, in order.
 #[derive(Message)]
@@ -24,6 +24,16 @@ pub struct GetHours {
     pub channel: Channel,
     pub quality: Quality,
     pub span: Span,
+}
+
+/// The text of one hour's listing; an hour that does not exist has an empty one.
+#[derive(Message)]
+#[rtype(result = "Result<ListingText, CacheError>")]
+pub struct GetListing {
+    pub channel: Channel,
+    pub quality: Quality,
+    pub hour: Hour,
+    pub with_tombstones: bool,
 }
 
 /// Why hours cannot be had.
@@ -61,9 +71,9 @@ pub struct HourCache {
     sentinel: Sentinel,
 }
 
-/// What one question did, for the books.
+/// What one question found, and whether the disk had to be listed for it.
 struct Answer {
-    index: Arc<HourIndex>,
+    hour: LoadedHour,
     loaded: bool,
 }
 
@@ -99,26 +109,65 @@ impl HourCache {
 
     fn account(&mut self, channel: &Channel, quality: &Quality, answers: &[Answer]) {
         for answer in answers {
-            if !answer.loaded {
+            if answer.loaded {
+                self.metrics.hour_cache_miss();
+            } else {
                 self.metrics.hour_cache_hit();
+            }
+            let index = &answer.hour.index;
+            let key = (channel.clone(), quality.clone(), index.hour());
+            if answer.hour.is_absent() {
+                // Nobody can fill the memory by asking for what is not there.
+                self.forget(&key);
                 continue;
             }
-            self.metrics.hour_cache_miss();
-            let key = (channel.clone(), quality.clone(), answer.index.hour());
             let Some(entry) = self.entries.get_mut(&key) else { continue };
-            self.size_bytes = self.size_bytes - entry.size_bytes + answer.index.size_bytes();
-            entry.size_bytes = answer.index.size_bytes();
+            let size_bytes = answer.hour.size_bytes();
+            self.size_bytes = self.size_bytes - entry.size_bytes + size_bytes;
+            entry.size_bytes = size_bytes;
             // A live hour is loaded every few seconds: say each stray once.
-            let strays = answer.index.unparsable();
+            let strays = index.unparsable();
             for (name, why) in strays.iter().skip(entry.strays_told) {
                 warn!(self.log, "file name in an hour is no segment name, skipped";
-                    "channel" => %channel, "quality" => %quality, "hour" => %answer.index.hour(),
+                    "channel" => %channel, "quality" => %quality, "hour" => %index.hour(),
                     "file" => %name, "why" => %why);
             }
             entry.strays_told = entry.strays_told.max(strays.len());
         }
         self.evict();
         self.metrics.hour_cache_holds(self.entries.len(), self.size_bytes);
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.size_bytes -= entry.size_bytes;
+        }
+    }
+
+    /// Looks at `hours`, loading those that are not held or have changed.
+    fn ask<F: Fn(&LoadedHour) + Send + 'static>(
+        &mut self,
+        channel: Channel,
+        quality: Quality,
+        hours: &[Hour],
+        also: F,
+    ) -> ResponseActFuture<Self, Result<Vec<LoadedHour>, CacheError>> {
+        let places = self.places(&channel, &quality, hours);
+        let layout = self.layout.clone();
+        let work = {
+            let (channel, quality) = (channel.clone(), quality.clone());
+            move || {
+                let answers = answer_all(&layout, &channel, &quality, &places)?;
+                answers.iter().for_each(|answer| also(&answer.hour));
+                Ok(answers)
+            }
+        };
+        let answered = self.blocking.run(work).map(flatten).into_actor(self).map(move |answers, this, _| {
+            let answers: Vec<Answer> = answers?;
+            this.account(&channel, &quality, &answers);
+            Ok(answers.into_iter().map(|answer| answer.hour).collect())
+        });
+        Box::pin(answered)
     }
 
     /// Forgets the hours that were not asked for the longest, until the rest fits.
@@ -133,9 +182,7 @@ impl HourCache {
             if self.size_bytes <= self.max_bytes {
                 break;
             }
-            if let Some(entry) = self.entries.remove(&key) {
-                self.size_bytes -= entry.size_bytes;
-            }
+            self.forget(&key);
         }
     }
 }
@@ -153,31 +200,32 @@ impl Handler<GetHours> for HourCache {
 
     fn handle(&mut self, question: GetHours, _: &mut Self::Context) -> Self::Result {
         let GetHours { channel, quality, span } = question;
-        let (layout, blocking) = (self.layout.clone(), self.blocking.clone());
         let present = {
-            let (channel, quality) = (channel.clone(), quality.clone());
+            let (layout, channel, quality) = (self.layout.clone(), channel.clone(), quality.clone());
             self.blocking.run(move || present_hours(&layout, &channel, &quality, span)).map(flatten)
         };
         present
             .into_actor(self)
-            .then(move |present, this, _| {
-                let places = present.map(|hours| this.places(&channel, &quality, &hours));
-                let layout = this.layout.clone();
-                async move {
-                    let places = places?;
-                    let work = {
-                        let (channel, quality) = (channel.clone(), quality.clone());
-                        move || answer_all(&layout, &channel, &quality, &places)
-                    };
-                    let answers = blocking.run(work).map(flatten).await?;
-                    Ok((channel, quality, answers))
-                }
-                .into_actor(this)
+            .then(move |present, this, _| match present {
+                Ok(hours) => this.ask(channel, quality, &hours, |_| ()),
+                Err(error) => Box::pin(actix::fut::ready(Err(error))),
             })
-            .map(|answered: Result<_, CacheError>, this, _| {
-                let (channel, quality, answers) = answered?;
-                this.account(&channel, &quality, &answers);
-                Ok(answers.into_iter().map(|answer| answer.index).collect())
+            .map(|hours, _, _| Ok(hours?.into_iter().map(|hour| hour.index).collect()))
+            .boxed_local()
+    }
+}
+
+impl Handler<GetListing> for HourCache {
+    type Result = ResponseActFuture<Self, Result<ListingText, CacheError>>;
+
+    fn handle(&mut self, question: GetListing, _: &mut Self::Context) -> Self::Result {
+        let GetListing { channel, quality, hour, with_tombstones } = question;
+        // Writing the text of thousands of names is work, too.
+        let write = move |hour: &LoadedHour| drop(hour.listing_text(with_tombstones));
+        self.ask(channel, quality, &[hour], write)
+            .map(move |hours, _, _| {
+                let hour = hours?.pop().expect("as many answers as questions");
+                Ok(hour.listing_text(with_tombstones))
             })
             .boxed_local()
     }
@@ -204,12 +252,11 @@ fn answer_all(
         // A load that panicked left nothing behind that could be half-made.
         let mut held = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = held.as_ref().filter(|held| held.stamp.still_holds(layout, channel, quality, *hour)) {
-            return Ok(Answer { index: Arc::clone(&held.index), loaded: false });
+            return Ok(Answer { hour: held.clone(), loaded: false });
         }
         let loaded = store::load_hour(layout, channel, quality, *hour)?;
-        let index = Arc::clone(&loaded.index);
-        *held = Some(loaded);
-        Ok(Answer { index, loaded: true })
+        *held = Some(loaded.clone());
+        Ok(Answer { hour: loaded, loaded: true })
     };
     places.iter().map(answer_one).collect()
 }
@@ -303,7 +350,7 @@ mod tests {
 
     #[actix_rt::test]
     async fn it_holds_a_bounded_size_and_forgets_what_was_not_asked_for_the_longest() {
-        let fixture = Fixture::new(600);
+        let fixture = Fixture::new(1200);
         for hour in 0..10 {
             fixture.plant(&format!("2026-01-02T{hour:02}"), 0);
         }
@@ -321,6 +368,26 @@ mod tests {
         assert_eq!(fixture.counted().1, 10, "the latest is still held");
         ask(1).await.unwrap().unwrap();
         assert_eq!(fixture.counted().1, 12, "the oldest was forgotten");
+    }
+
+    #[actix_rt::test]
+    async fn a_listing_is_held_and_what_is_not_there_is_not() {
+        let fixture = Fixture::new(1 << 20);
+        fixture.plant("2026-01-02T03", 0);
+        settle().await;
+        let ask = |hour: &str| {
+            let (channel, quality) = ("ch".parse().unwrap(), "source".parse().unwrap());
+            let question = GetListing { channel, quality, hour: hour.parse().unwrap(), with_tombstones: false };
+            fixture.cache.send(question)
+        };
+        let (first, second) =
+            (ask("2026-01-02T03").await.unwrap().unwrap(), ask("2026-01-02T03").await.unwrap().unwrap());
+        assert_eq!((first.json.as_ptr(), &first.tag), (second.json.as_ptr(), &second.tag));
+        for hour in 4..24 {
+            let none = ask(&format!("2026-01-02T{hour:02}")).await.unwrap().unwrap();
+            assert_eq!(none.json, "[]");
+        }
+        assert_eq!(fixture.counted().2, 1, "only what exists is held");
     }
 
     #[actix_rt::test]

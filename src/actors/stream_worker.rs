@@ -3,6 +3,7 @@
 //! Promises: goes on whatever happens to the others; a playlist that fails is asked again, with a fresh address where
 //! the source says that the old one is no good; each loss is logged and counted with its cause.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ use crate::store::{self, Anchor, Layout, Saved};
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// Between polls that fail.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Fetches under way, most of them waiting for a permit or to try again; more wait as mere addresses. A source that lists
+/// hours of history would otherwise cost its length in memory.
+const MAX_IN_FLIGHT: usize = 500;
 /// Failed polls in a row after which the address itself is doubted.
 const DOUBT_ADDRESS_AFTER: u32 = 3;
 
@@ -100,6 +104,8 @@ pub struct StreamWorker {
     phase: Phase,
     failed_polls: u32,
     in_flight: usize,
+    /// Wanted, and not begun.
+    waiting: VecDeque<Wanted>,
     newest_end: Option<Timestamp>,
     fetches: u64,
     encrypted_told: bool,
@@ -123,6 +129,7 @@ impl StreamWorker {
             phase: Phase::Waiting,
             failed_polls: 0,
             in_flight: 0,
+            waiting: VecDeque::new(),
             newest_end: None,
             fetches: 0,
             encrypted_told: false,
@@ -285,7 +292,21 @@ impl StreamWorker {
             if one.encrypted {
                 self.refuse_encrypted(&one);
             } else {
-                self.fetch(one, ctx);
+                self.waiting.push_back(one);
+            }
+        }
+        self.fetch_waiting(ctx);
+    }
+
+    /// The oldest first, as sources take away the oldest first; but out of a long history the newest first, so that the
+    /// live edge does not queue behind it.
+    fn fetch_waiting(&mut self, ctx: &mut Context<Self>) {
+        while self.in_flight < MAX_IN_FLIGHT {
+            let is_history = self.waiting.len() > MAX_IN_FLIGHT;
+            let next = if is_history { self.waiting.pop_back() } else { self.waiting.pop_front() };
+            match next {
+                Some(one) => self.fetch(one, ctx),
+                None => break,
             }
         }
     }
@@ -322,9 +343,12 @@ impl StreamWorker {
             debug!(log, "segment fetch failed, will try again"; "start" => %start, "error" => chain(error));
         };
         let fetched = async move { fetch_segment(fetch, on_failure).await };
-        ctx.spawn(fetched.into_actor(self).map(move |fetched, this, _| {
+        ctx.spawn(fetched.into_actor(self).map(move |fetched, this, ctx| {
             this.take_fetched(&wanted, fetched);
             this.one_less_in_flight();
+            if !this.is_draining() {
+                this.fetch_waiting(ctx);
+            }
         }));
     }
 

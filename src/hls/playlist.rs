@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::model::{Channel, Quality, SegmentName, Timestamp};
-use crate::select::{Part, Segment};
+use crate::model::{Channel, Hour, Quality, SegmentName, Timestamp};
+use crate::select::{Part, Segment, Selection};
 
 /// RFC 3986's unreserved characters stand for themselves in a path part.
 const PATH_PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -18,11 +18,6 @@ pub fn encode(part: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(part, PATH_PART)
 }
 
-/// Where a segment's bytes are.
-pub fn segment_url(channel: &Channel, quality: &Quality, hour: crate::model::Hour, name: &str) -> String {
-    format!("/segments/{}/{}/{hour}/{}", encode(channel.as_str()), encode(quality.as_str()), encode(name))
-}
-
 /// The initialisation section at the head of a self-contained segment of fragmented MP4.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Map {
@@ -30,67 +25,195 @@ pub struct Map {
     pub length_bytes: u64,
 }
 
-/// What a media playlist shows.
+/// A media playlist, as pieces of its text in order: a week of 2 s segments is 54 MB, and is never held whole.
 #[derive(Debug, Clone)]
-pub struct Shown<'a> {
-    pub channel: &'a Channel,
-    pub quality: &'a Quality,
-    pub parts: &'a [Part<'a>],
-    /// Nothing will be added: the range has an end, and it is reached.
-    pub closed: bool,
-    /// Present for fragmented MP4.
-    pub map: Option<Map>,
+pub struct MediaPlaylist {
+    selection: Selection,
+    /// How many parts of the selection are shown.
+    len: usize,
+    closed: bool,
+    map: Option<Map>,
+    urls: Urls,
+    next: Next,
+    /// Something is missing before the next segment.
+    hole_before: bool,
 }
 
-/// The whole text of a media playlist.
-pub fn media(shown: &Shown<'_>) -> String {
-    let segments = || {
-        shown.parts.iter().filter_map(|part| match part {
-            Part::Segment(segment) => Some(segment),
-            Part::Hole(_) => None,
-        })
-    };
-    let longest = segments().map(|segment| segment.duration_micros).max().unwrap_or(0);
-    // Rounding up also satisfies players that compare without rounding.
-    let target_seconds = (longest.max(1) + 999_999) / 1_000_000;
-    // EXT-X-MAP in a playlist that is not I-frames only needs version 6.
-    let version = if shown.map.is_some() { 6 } else { 3 };
-    let mut text = String::with_capacity(256 + segments().count() * 200);
-    let _ = write!(
-        text,
-        "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target_seconds}\n#EXT-X-MEDIA-SEQUENCE:0\n"
-    );
-    if shown.closed {
-        text.push_str("#EXT-X-PLAYLIST-TYPE:VOD\n");
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Head,
+    Part(usize),
+    Done,
+}
+
+/// Pieces are about this long: few enough system calls, little enough memory.
+const PIECE_BYTES: usize = 128 * 1024;
+/// What a segment takes: two tags, and a path with a name of about 75 bytes.
+const SEGMENT_BYTES: usize = 220;
+
+impl MediaPlaylist {
+    /// Shows the first `len` parts of `selection`. `closed`: nothing will be added, as the range has an end and it is
+    /// reached. `map` is there for fragmented MP4.
+    pub fn new(
+        channel: &Channel,
+        quality: &Quality,
+        selection: Selection,
+        len: usize,
+        closed: bool,
+        map: Option<Map>,
+    ) -> Self {
+        let urls = Urls::new(channel, quality);
+        Self { selection, len, closed, map, urls, next: Next::Head, hole_before: false }
     }
-    if let Some(map) = &shown.map {
-        let url = segment_url(shown.channel, shown.quality, map.segment.hour(), map.segment.as_str());
-        let _ = writeln!(text, "#EXT-X-MAP:URI=\"{url}\",BYTERANGE=\"{}@0\"", map.length_bytes);
+
+    fn push_head(&self, text: &mut String) {
+        let durations = self.selection.parts().take(self.len).map(|part| match part {
+            Part::Segment(segment) => segment.duration_micros,
+            Part::Hole(_) => 0,
+        });
+        // Rounding up also satisfies players that compare without rounding.
+        let target_seconds = (durations.max().unwrap_or(0).max(1) + 999_999) / 1_000_000;
+        // EXT-X-MAP in a playlist that is not I-frames only needs version 6.
+        let version = if self.map.is_some() { 6 } else { 3 };
+        let _ = write!(
+            text,
+            "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target_seconds}\n#EXT-X-MEDIA-SEQUENCE:0\n"
+        );
+        if self.closed {
+            text.push_str("#EXT-X-PLAYLIST-TYPE:VOD\n");
+        }
+        if let Some(map) = &self.map {
+            text.push_str("#EXT-X-MAP:URI=\"");
+            self.urls.push(text, &map.segment.hour().to_string(), map.segment.as_str());
+            let _ = writeln!(text, "\",BYTERANGE=\"{}@0\"", map.length_bytes);
+        }
     }
-    let mut hole_before = false;
-    let mut first = true;
-    for part in shown.parts {
-        match part {
-            Part::Hole(_) => hole_before = true,
-            Part::Segment(segment) => {
-                if hole_before && !first {
-                    text.push_str("#EXT-X-DISCONTINUITY\n");
+
+    /// Parts from `at` on until the piece is full; answers where to go on.
+    fn push_parts(&mut self, text: &mut String, mut at: usize) -> Next {
+        let mut hour_text = HourText::default();
+        while at < self.len && text.len() < PIECE_BYTES {
+            match self.selection.part(at) {
+                Part::Hole(_) => self.hole_before = true,
+                Part::Segment(segment) => {
+                    // Before the first segment there is nothing to be discontinuous with.
+                    if std::mem::take(&mut self.hole_before) && at > 1 {
+                        text.push_str("#EXT-X-DISCONTINUITY\n");
+                    }
+                    push_segment(text, &self.urls, hour_text.of(segment.hour), &segment);
                 }
-                (hole_before, first) = (false, false);
-                push_segment(&mut text, shown, segment);
+            }
+            at += 1;
+        }
+        if at < self.len {
+            return Next::Part(at);
+        }
+        if self.closed {
+            text.push_str("#EXT-X-ENDLIST\n");
+        }
+        Next::Done
+    }
+}
+
+impl Iterator for MediaPlaylist {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let parts_left = self.len - if let Next::Part(at) = self.next { at } else { 0 };
+        let mut text = String::with_capacity((parts_left * SEGMENT_BYTES).min(PIECE_BYTES) + 2 * SEGMENT_BYTES);
+        let at = match self.next {
+            Next::Head => {
+                self.push_head(&mut text);
+                0
+            }
+            Next::Part(at) => at,
+            Next::Done => return None,
+        };
+        self.next = self.push_parts(&mut text, at);
+        Some(text)
+    }
+}
+
+/// An hour's name, written once for its many segments.
+#[derive(Default)]
+struct HourText(Option<(Hour, String)>);
+
+impl HourText {
+    fn of(&mut self, hour: Hour) -> &str {
+        if self.0.as_ref().is_none_or(|(held, _)| *held != hour) {
+            self.0 = Some((hour, hour.to_string()));
+        }
+        self.0.as_ref().map_or("", |(_, text)| text)
+    }
+}
+
+/// By hand, as a long playlist is little else: formatting it with `write!` takes several times as long.
+fn push_segment(text: &mut String, urls: &Urls, hour_text: &str, segment: &Segment<'_>) {
+    let offset_micros = segment.start.micros_since(segment.hour.start()) as u64;
+    text.push_str("#EXT-X-PROGRAM-DATE-TIME:");
+    text.push_str(hour_text);
+    text.push(':');
+    push_digits(text, offset_micros / 60_000_000, 2);
+    text.push(':');
+    push_digits(text, offset_micros / 1_000_000 % 60, 2);
+    text.push('.');
+    push_digits(text, offset_micros % 1_000_000, 6);
+    text.push_str("Z\n#EXTINF:");
+    let duration_micros = segment.duration_micros.unsigned_abs();
+    push_digits(text, duration_micros / 1_000_000, 1);
+    text.push('.');
+    push_digits(text, duration_micros % 1_000_000, 6);
+    text.push_str(",\n");
+    urls.push(text, hour_text, segment.name);
+    text.push('\n');
+}
+
+/// A number in decimal, with zeros before it to at least `width` digits.
+fn push_digits(text: &mut String, mut value: u64, width: usize) {
+    // 20 digits hold any u64.
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    while value > 0 {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    let from = at.min(digits.len() - width);
+    text.push_str(std::str::from_utf8(&digits[from..]).expect("digits are ASCII"));
+}
+
+/// Where segments' bytes are.
+#[derive(Debug, Clone)]
+struct Urls {
+    /// `/segments/CHANNEL/QUALITY/`
+    prefix: String,
+}
+
+impl Urls {
+    fn new(channel: &Channel, quality: &Quality) -> Self {
+        Self { prefix: format!("/segments/{}/{}/", encode(channel.as_str()), encode(quality.as_str())) }
+    }
+
+    fn push(&self, text: &mut String, hour_text: &str, name: &str) {
+        text.push_str(&self.prefix);
+        text.push_str(hour_text);
+        text.push('/');
+        match name.split_once(':') {
+            // What nearly every name is: the colon of MM:SS, and else only what stands for itself.
+            Some((minute, rest)) if is_plain(minute) && is_plain(rest) => {
+                text.push_str(minute);
+                text.push_str("%3A");
+                text.push_str(rest);
+            }
+            _ => {
+                let _ = write!(text, "{}", encode(name));
             }
         }
     }
-    if shown.closed {
-        text.push_str("#EXT-X-ENDLIST\n");
-    }
-    text
 }
 
-fn push_segment(text: &mut String, shown: &Shown<'_>, segment: &Segment<'_>) {
-    let (seconds, micros) = (segment.duration_micros / 1_000_000, segment.duration_micros % 1_000_000);
-    let url = segment_url(shown.channel, shown.quality, segment.hour, segment.name);
-    let _ = write!(text, "#EXT-X-PROGRAM-DATE-TIME:{}Z\n#EXTINF:{seconds}.{micros:06},\n{url}\n", segment.start);
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
 }
 
 /// One quality of a channel, as a master playlist offers it.
@@ -110,16 +233,18 @@ pub fn master(channel: &Channel, renditions: &[Rendition], start: Option<Timesta
             let _ = write!(query, "{mark}{key}={}Z", encode(&time.to_string()));
         }
     }
-    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
     for (place, rendition) in renditions.iter().enumerate() {
-        let (name, default) = (&rendition.quality, if place == 0 { "YES" } else { "NO" });
+        // A quoted attribute cannot hold its own quote (RFC 8216 §4.2).
+        let name = rendition.quality.as_str().replace('"', "'");
+        let default = if place == 0 { "YES" } else { "NO" };
         let _ = write!(
             text,
             "#EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID=\"{name}\",NAME=\"{name}\",AUTOSELECT=YES,DEFAULT={default}\n\
              #EXT-X-STREAM-INF:BANDWIDTH={},VIDEO=\"{name}\",NAME=\"{name}\"\n/playlist/{}/{}.m3u8{query}\n",
             rendition.bandwidth,
             encode(channel.as_str()),
-            encode(name.as_str()),
+            encode(rendition.quality.as_str()),
         );
     }
     text
@@ -127,43 +252,87 @@ pub fn master(channel: &Channel, renditions: &[Rendition], start: Option<Timesta
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::model::{Hour, SegmentKind};
-    use crate::select::Hole;
+    use crate::model::Span;
+    use crate::select::HourIndex;
 
-    fn segment(second: i64, duration_micros: i64) -> Segment<'static> {
-        let hour: Hour = "2026-01-02T03".parse().unwrap();
-        let start = hour.start().plus_micros(second * 1_000_000);
-        Segment { hour, name: "00:00.0-2.0-full-x.ts", start, duration_micros, kind: SegmentKind::Full }
-    }
+    const HASH: &str = "47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU";
 
-    fn shown(parts: &[Part<'_>], closed: bool) -> String {
-        let (channel, quality) = ("x y".parse().unwrap(), "source".parse().unwrap());
-        media(&Shown { channel: &channel, quality: &quality, parts, closed, map: None })
+    /// A playlist of (offset as text, duration as text) within one hour.
+    fn shown(segments: &[(&str, &str)], from: &str, until: &str, closed: bool) -> MediaPlaylist {
+        let names: Vec<String> =
+            segments.iter().map(|(start, duration)| format!("{start}-{duration}-full-{HASH}.ts")).collect();
+        let hour = "2026-01-02T03".parse().unwrap();
+        let index = HourIndex::build(hour, names.iter().map(String::as_str), |_| 0);
+        let span = Span::new(from.parse().unwrap(), until.parse().unwrap()).unwrap();
+        let selection = Selection::choose(span, vec![Arc::new(index)]);
+        let len = selection.len();
+        MediaPlaylist::new(&"x y".parse().unwrap(), &"source".parse().unwrap(), selection, len, closed, None)
     }
 
     #[test]
     fn a_hole_is_a_discontinuity_and_the_target_covers_every_segment() {
-        let hole = Hole { start: segment(2, 0).start, end: segment(4, 0).start };
-        let parts = [
-            Part::Hole(hole),
-            Part::Segment(segment(0, 2_000_000)),
-            Part::Hole(hole),
-            Part::Segment(segment(4, 2_400_001)),
-        ];
+        let segments = [("00:00.0", "2.0"), ("00:04", "2.400001")];
+        let text: String = shown(&segments, "2026-01-02T02:59:50", "2026-01-02T03:00:06.4", true).collect();
         assert_eq!(
-            shown(&parts, true),
-            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
-             #EXT-X-PROGRAM-DATE-TIME:2026-01-02T03:00:00.000000Z\n#EXTINF:2.000000,\n\
-             /segments/x%20y/source/2026-01-02T03/00%3A00.0-2.0-full-x.ts\n#EXT-X-DISCONTINUITY\n\
-             #EXT-X-PROGRAM-DATE-TIME:2026-01-02T03:00:04.000000Z\n#EXTINF:2.400001,\n\
-             /segments/x%20y/source/2026-01-02T03/00%3A00.0-2.0-full-x.ts\n#EXT-X-ENDLIST\n"
+            text,
+            format!(
+                "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
+                 #EXT-X-PROGRAM-DATE-TIME:2026-01-02T03:00:00.000000Z\n#EXTINF:2.000000,\n\
+                 /segments/x%20y/source/2026-01-02T03/00%3A00.0-2.0-full-{HASH}.ts\n#EXT-X-DISCONTINUITY\n\
+                 #EXT-X-PROGRAM-DATE-TIME:2026-01-02T03:00:04.000000Z\n#EXTINF:2.400001,\n\
+                 /segments/x%20y/source/2026-01-02T03/00%3A04-2.400001-full-{HASH}.ts\n#EXT-X-ENDLIST\n"
+            )
         );
     }
 
     #[test]
     fn an_open_or_empty_playlist_has_no_end() {
-        assert!(!shown(&[Part::Segment(segment(0, 2_000_000))], false).contains("ENDLIST"));
-        assert!(shown(&[], false).contains("#EXT-X-TARGETDURATION:1\n"));
+        let open: String = shown(&[("00:00", "2.0")], "2026-01-02T03:00:00", "2026-01-02T03:00:02", false).collect();
+        assert!(open.contains("#EXTINF") && !open.contains("ENDLIST"));
+        let empty: String = shown(&[], "2026-01-02T03:00:00", "2026-01-02T03:00:02", false).collect();
+        assert!(empty.contains("#EXT-X-TARGETDURATION:1\n") && !empty.contains("DISCONTINUITY"));
+    }
+
+    #[test]
+    fn a_long_playlist_comes_in_pieces_of_bounded_size() {
+        let starts: Vec<String> = (0..1800).map(|n| format!("{:02}:{:02}.{:06}", n / 30, n % 30 * 2, n)).collect();
+        let segments: Vec<(&str, &str)> = starts.iter().map(|start| (start.as_str(), "2.0")).collect();
+        let playlist = shown(&segments, "2026-01-02T03:00:00", "2026-01-02T04:00:00", false);
+        let pieces: Vec<String> = playlist.collect();
+        assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.len() < PIECE_BYTES + 2 * SEGMENT_BYTES));
+        let text = pieces.concat();
+        assert_eq!(text.matches("#EXTINF:2.000000,").count(), 1800);
+        for (n, start) in starts.iter().enumerate() {
+            let expected = format!(
+                "#EXT-X-PROGRAM-DATE-TIME:2026-01-02T03:{start}Z\n#EXTINF:2.000000,\n\
+                 /segments/x%20y/source/2026-01-02T03/{}-2.0-full-{HASH}.ts\n",
+                start.replace(':', "%3A")
+            );
+            assert!(text.contains(&expected), "{n}: {expected}");
+        }
+    }
+
+    #[test]
+    fn digits_are_padded_and_never_cut() {
+        for (value, width, expected) in
+            [(0, 1, "0"), (7, 2, "07"), (123, 2, "123"), (0, 6, "000000"), (u64::MAX, 1, "18446744073709551615")]
+        {
+            let mut text = String::new();
+            push_digits(&mut text, value, width);
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn a_name_of_any_form_is_encoded() {
+        let urls = Urls::new(&"c".parse().unwrap(), &"q".parse().unwrap());
+        for name in ["00:00.5-2.0-full-a_b.ts", "a b:c.ts", "a:b:c", "é", "plain.ts", "%3A:x"] {
+            let mut text = String::new();
+            urls.push(&mut text, "H", name);
+            assert_eq!(text, format!("/segments/c/q/H/{}", encode(name)));
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! `/files…`: what there is, as JSON lists of names.
 
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::params::{self, Query};
 use super::{HttpError, Site};
+use crate::actors::GetListing;
 use crate::store;
 
 pub async fn channels(site: web::Data<Site>) -> Result<HttpResponse, HttpError> {
@@ -30,15 +32,19 @@ pub async fn segments(
     path: web::Path<(String, String, String)>,
     request: HttpRequest,
 ) -> Result<HttpResponse, HttpError> {
-    let (layout, channel, quality) = (site.layout.clone(), params::channel(&path.0)?, params::quality(&path.1)?);
+    let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
     let with_tombstones = Query::parse(request.query_string()).flag("tombstones")?;
     let Some(hour) = params::hour(&path.2)? else { return Ok(names::<String>(Vec::new())) };
-    let listing = site.blocking.run(move || store::list_hour(&layout, &channel, &quality, hour)).await??;
-    let mut listed: Vec<&str> = listing.visible().collect();
-    if with_tombstones {
-        listed.extend(listing.tombstones());
+    let cache = site.directory.hour_cache.get(&()).ok_or(HttpError::Restarting)?;
+    let question = GetListing { channel, quality, hour, with_tombstones };
+    let listing = cache.send(question).await.map_err(|_| HttpError::Restarting)??;
+    let tag = header::EntityTag::new_strong(listing.tag.to_string());
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CACHE_CONTROL, "no-cache")).insert_header((header::ETAG, tag.to_string()));
+    if params::matches_etag(request.headers().get(header::IF_NONE_MATCH), &tag) {
+        return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
     }
-    Ok(names(listed))
+    Ok(response.content_type("application/json").body(listing.json))
 }
 
 fn names<T: ToString>(names: Vec<T>) -> HttpResponse {

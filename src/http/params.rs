@@ -1,5 +1,6 @@
 //! Parses paths and query strings into types of `model`.
 
+use actix_web::http::header;
 use percent_encoding::percent_decode_str;
 
 use super::HttpError;
@@ -62,6 +63,14 @@ pub fn time(parameter: &'static str, text: &str) -> Result<Timestamp, HttpError>
         _ => text.to_owned(),
     };
     text.parse().map_err(|why| HttpError::Time { parameter, why })
+}
+
+/// If-None-Match: whether the client holds what has this tag.
+pub fn matches_etag(header: Option<&header::HeaderValue>, etag: &header::EntityTag) -> bool {
+    let Some(text) = header.and_then(|value| value.to_str().ok()) else { return false };
+    text.split(',').map(str::trim).any(|candidate| {
+        candidate == "*" || candidate.parse().is_ok_and(|candidate: header::EntityTag| candidate.weak_eq(etag))
+    })
 }
 
 #[cfg(test)]

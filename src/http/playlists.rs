@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use futures_util::stream;
 
 use super::params::{self, Query};
 use super::{HttpError, Site};
 use crate::actors::GetHours;
 use crate::cut;
-use crate::hls::playlist::{self, Map, Rendition, Shown};
+use crate::hls::playlist::{self, Map, MediaPlaylist, Rendition};
 use crate::model::{Channel, Hour, Quality, SegmentKind, Span, Timestamp};
-use crate::select::{Part, Selection};
+use crate::select::{Part, Segment, Selection};
 use crate::store::{self, Layout, StoreError};
 
 const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
@@ -96,39 +98,46 @@ pub async fn media(
     if is_implicit && span.is_some_and(|span| span.duration() > LONGEST_IMPLICIT) {
         return Err(HttpError::ImplicitRangeTooLong);
     }
-    let selection = match span {
-        Some(span) => Some(select(&site, &channel, &quality, span).await?),
-        None => None,
-    };
-    let mut parts: Vec<Part<'_>> = selection.iter().flat_map(Selection::parts).collect();
     let now = site.clock.now();
-    if asked.end.is_none_or(|end| end > now) {
-        let settled = settled_len(&parts, now, site.hold);
-        parts.truncate(settled);
-    }
-    let closed = asked.end.is_some_and(|end| end <= now) && matches!(parts.last(), Some(Part::Segment(_)));
-    let map = find_map(&site, &channel, &quality, &parts).await?;
-    let text = playlist::media(&Shown { channel: &channel, quality: &quality, parts: &parts, closed, map });
+    let selection = match span {
+        Some(span) => select(&site, &channel, &quality, span).await?,
+        // A stream that has not begun has a playlist too: players ask again.
+        None => Selection::nothing(now),
+    };
+    let is_live = asked.end.is_none_or(|end| end > now);
+    let len = if is_live { settled_len(&selection, now, site.hold) } else { selection.len() };
+    let ends_in_a_segment = len > 0 && matches!(selection.part(len - 1), Part::Segment(_));
+    let closed = !is_live && ends_in_a_segment;
+    let map = find_map(&site, &channel, &quality, &selection).await?;
+    let playlist = MediaPlaylist::new(&channel, &quality, selection, len, closed, map);
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, PLAYLIST_TYPE))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .body(text))
+        .streaming(stream::iter(playlist.map(|piece| Ok::<_, HttpError>(Bytes::from(piece))))))
 }
 
 /// How much of a live answer will not change any more: it ends before the first hole, or segment that is not whole, that
 /// may still be filled. What comes after it waits, for at most `hold`.
-fn settled_len(parts: &[Part<'_>], now: Timestamp, hold: Duration) -> usize {
-    let is_young = |part: Option<&Part<'_>>| match part {
-        Some(Part::Segment(segment)) => segment.end().plus(hold) > now,
-        Some(Part::Hole(_)) | None => true,
-    };
-    let first = parts.iter().position(|part| matches!(part, Part::Segment(_))).unwrap_or(parts.len());
-    let unsettled = (first..parts.len()).find(|at| match &parts[*at] {
-        // A hole is as old as what follows it.
-        Part::Hole(_) => is_young(parts.get(at + 1)),
-        Part::Segment(segment) => segment.kind != SegmentKind::Full && is_young(Some(&parts[*at])),
-    });
-    unsettled.unwrap_or(parts.len())
+fn settled_len(selection: &Selection, now: Timestamp, hold: Duration) -> usize {
+    let is_young = |segment: Segment<'_>| segment.end().plus(hold) > now;
+    let mut shown_any = false;
+    for place in 0..selection.len() {
+        let is_settled = match selection.part(place) {
+            // Nothing is shown before the first segment, so nothing changes there.
+            Part::Hole(_) if !shown_any => true,
+            // A hole is as old as what follows it; the one at the end is never.
+            Part::Hole(_) => match (place + 1 < selection.len()).then(|| selection.part(place + 1)) {
+                Some(Part::Segment(after)) => !is_young(after),
+                Some(Part::Hole(_)) | None => false,
+            },
+            Part::Segment(segment) => segment.kind == SegmentKind::Full || !is_young(segment),
+        };
+        if !is_settled {
+            return place;
+        }
+        shown_any |= matches!(selection.part(place), Part::Segment(_));
+    }
+    selection.len()
 }
 
 /// For fragmented MP4: where the initialisation section lies.
@@ -136,13 +145,9 @@ async fn find_map(
     site: &Site,
     channel: &Channel,
     quality: &Quality,
-    parts: &[Part<'_>],
+    selection: &Selection,
 ) -> Result<Option<Map>, HttpError> {
-    let first = parts.iter().find_map(|part| match part {
-        Part::Segment(segment) => Some(segment.to_name()),
-        Part::Hole(_) => None,
-    });
-    let Some(segment) = first else { return Ok(None) };
+    let Some(segment) = selection.segments().next().map(Segment::to_name) else { return Ok(None) };
     let path = site.layout.segment_path(channel, quality, &segment);
     let head = site.blocking.run(move || read_head(&path)).await??;
     if !cut::is_mp4(&head) {
@@ -225,34 +230,37 @@ fn measure_bandwidth(layout: &Layout, channel: &Channel, quality: &Quality, hour
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::select::{Hole, Segment};
+    use crate::select::HourIndex;
 
-    fn segment(second: i64, kind: SegmentKind) -> Part<'static> {
+    const HASH: &str = "47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU";
+
+    /// Segments of 2 s at these seconds of the hour, chosen from the hour's beginning to its end.
+    fn selection(segments: &[(u32, &str)]) -> Selection {
+        let names: Vec<String> =
+            segments.iter().map(|(second, kind)| format!("00:{second:02}.0-2.0-{kind}-{HASH}.ts")).collect();
         let hour: Hour = "2026-01-02T03".parse().unwrap();
-        let start = hour.start().plus_micros(second * 1_000_000);
-        Part::Segment(Segment { hour, name: "x", start, duration_micros: 2_000_000, kind })
-    }
-
-    fn hole() -> Part<'static> {
-        let moment = Timestamp::from_micros(0);
-        Part::Hole(Hole { start: moment, end: moment })
+        let index = HourIndex::build(hour, names.iter().map(String::as_str), |_| 0);
+        Selection::choose(Span::new(hour.start(), hour.end()).unwrap(), vec![Arc::new(index)])
     }
 
     #[test]
     fn a_live_playlist_stops_before_what_may_still_be_filled() {
         let hour: Hour = "2026-01-02T03".parse().unwrap();
-        let at = |second: i64| hour.start().plus_micros(second * 1_000_000);
-        let hold = Duration::from_secs(15);
-        use SegmentKind::{Full, Partial};
-        let parts = [hole(), segment(0, Full), segment(2, Full), hole(), segment(6, Full), hole()];
-        assert_eq!(settled_len(&parts, at(9), hold), 3);
-        // The segment after the hole ends at 8; the hole is sealed 15 s later. The hole at the end never is.
-        assert_eq!(settled_len(&parts, at(22), hold), 3);
-        assert_eq!(settled_len(&parts, at(23), hold), 5);
-        let parts = [segment(0, Full), segment(2, Partial), hole(), segment(4, Full)];
-        assert_eq!(settled_len(&parts, at(9), hold), 1);
-        assert_eq!(settled_len(&parts, at(21), hold), 4);
-        assert_eq!(settled_len(&[hole()], at(9), hold), 1);
+        let settled = |selection: &Selection, second: i64| {
+            let len = settled_len(selection, hour.start().plus_micros(second * 1_000_000), Duration::from_secs(15));
+            selection.parts().take(len).filter(|part| matches!(part, Part::Segment(_))).count()
+        };
+        let holed = selection(&[(2, "full"), (4, "full"), (8, "full")]);
+        assert_eq!(settled(&holed, 11), 2);
+        // The segment after the hole ends at 10; the hole is sealed 15 s later. The hole at the end never is.
+        assert_eq!(settled(&holed, 24), 2);
+        assert_eq!(settled(&holed, 25), 3);
+        let broken = selection(&[(0, "full"), (2, "partial"), (4, "full")]);
+        assert_eq!(settled(&broken, 9), 1);
+        assert_eq!(settled(&broken, 21), 3);
+        assert_eq!(settled(&selection(&[]), 9), 0);
     }
 }

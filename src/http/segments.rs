@@ -7,7 +7,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::body::{Extent, requested_extent, stream_file};
-use super::{HttpError, Site};
+use super::{HttpError, Site, params};
 use crate::model::{FileName, Hour, SegmentKind, SegmentName};
 use crate::store;
 
@@ -34,7 +34,7 @@ pub async fn get(
     response.insert_header((header::CACHE_CONTROL, if etag.is_some() { FOR_EVER } else { ASK_AGAIN }));
     if let Some(etag) = &etag {
         response.insert_header((header::ETAG, etag.to_string()));
-        if matches_etag(request.headers().get(header::IF_NONE_MATCH), etag) {
+        if params::matches_etag(request.headers().get(header::IF_NONE_MATCH), etag) {
             return Ok(response.status(actix_web::http::StatusCode::NOT_MODIFIED).finish());
         }
     }
@@ -96,13 +96,6 @@ fn content_type(name: &str) -> &'static str {
         Some("webp") => "image/webp",
         _ => "application/octet-stream",
     }
-}
-
-fn matches_etag(header: Option<&header::HeaderValue>, etag: &header::EntityTag) -> bool {
-    let Some(text) = header.and_then(|value| value.to_str().ok()) else { return false };
-    text.split(',').map(str::trim).any(|candidate| {
-        candidate == "*" || candidate.parse().is_ok_and(|candidate: header::EntityTag| candidate.weak_eq(etag))
-    })
 }
 
 /// If-Range: a part is sent only of the same bytes, else the whole.

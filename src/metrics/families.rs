@@ -99,7 +99,7 @@ families! {
     cache_hours_bytes: IntGauge = "segvault_cache_hours_bytes", [];
     /// Requests answered.
     http_requests: IntCounterVec = "segvault_http_requests_total", ["route", "status"];
-    /// Time from a request to the end of its answer's body.
+    /// Time from a request to the head of its answer.
     http_duration: HistogramVec = "segvault_http_request_duration_seconds", ["route"], HTTP_SECONDS;
     /// Cuts made or refused.
     cut_cuts: IntCounterVec = "segvault_cut_cuts_total", ["type", "outcome"];

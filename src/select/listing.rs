@@ -41,6 +41,11 @@ impl Listing {
         self.visible().filter(|name| name.ends_with(SEGMENT_ENDING))
     }
 
+    /// Chat batches that no tombstone marks, in order of name.
+    pub fn chat(&self) -> impl Iterator<Item = &str> {
+        self.visible().filter(|name| name.ends_with(CHAT_ENDING))
+    }
+
     /// Segments and chat batches that no tombstone marks, in order of name.
     pub fn visible(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|name| &**name).filter(|name| !self.is_marked(name))

@@ -66,15 +66,36 @@ impl Selection {
         Self { span, picks: chooser.picks, hours }
     }
 
+    /// What there is where nothing has been recorded yet.
+    pub fn nothing(now: Timestamp) -> Self {
+        let span = Span::new(now, now.plus_micros(1)).expect("a microsecond is not empty");
+        Self::choose(span, Vec::new())
+    }
+
     pub fn span(&self) -> Span {
         self.span
     }
 
-    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
-        self.picks.iter().map(|pick| match *pick {
+    /// How many parts there are, holes included.
+    pub fn len(&self) -> usize {
+        self.picks.len()
+    }
+
+    /// A selection has at least a hole; this is for completeness of `len`.
+    pub fn is_empty(&self) -> bool {
+        self.picks.is_empty()
+    }
+
+    /// The part at `place`, which is below `len`.
+    pub fn part(&self, place: usize) -> Part<'_> {
+        match self.picks[place] {
             Pick::Segment { hour, place } => Part::Segment(self.hours[hour as usize].best_at(place as usize)),
             Pick::Hole(hole) => Part::Hole(hole),
-        })
+        }
+    }
+
+    pub fn parts(&self) -> impl DoubleEndedIterator<Item = Part<'_>> + ExactSizeIterator {
+        (0..self.len()).map(|place| self.part(place))
     }
 
     pub fn segments(&self) -> impl Iterator<Item = Segment<'_>> {

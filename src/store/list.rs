@@ -6,11 +6,16 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::time::ClockId;
+use sha2::{Digest, Sha256};
 
 use super::{Layout, StoreError};
 use crate::model::{Channel, Hour, Quality, Span};
@@ -151,12 +156,65 @@ fn clock_nanos(clock: ClockId) -> i128 {
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
-/// An hour as it was when `stamp` was taken.
+/// An hour as it was when `stamp` was taken. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct LoadedHour {
     pub index: Arc<HourIndex>,
     pub stamp: HourStamp,
+    listed: Arc<Listed>,
 }
+
+/// What the hour's listing shows beside the index, and the listing's text once somebody has asked for it.
+#[derive(Debug)]
+struct Listed {
+    chat: Vec<Box<str>>,
+    tombstones: Vec<Box<str>>,
+    /// Without tombstones, and with them.
+    texts: [OnceLock<ListingText>; 2],
+}
+
+/// A listing as peers read it.
+#[derive(Debug, Clone)]
+pub struct ListingText {
+    /// A JSON list of names.
+    pub json: Bytes,
+    /// The same for the same names on every node.
+    pub tag: Arc<str>,
+}
+
+impl LoadedHour {
+    /// The JSON list of visible names, with the tombstones if asked. Made once.
+    pub fn listing_text(&self, with_tombstones: bool) -> ListingText {
+        let make = || {
+            let segments = self.index.all().map(|segment| segment.name);
+            let strays = self.index.unparsable().iter().map(|(name, _)| &**name);
+            let chat = self.listed.chat.iter().map(|name| &**name);
+            let tombstones = self.listed.tombstones.iter().map(|name| &**name).filter(|_| with_tombstones);
+            let mut names: Vec<&str> = segments.chain(strays).chain(chat).chain(tombstones).collect();
+            names.sort_unstable();
+            let json = serde_json::to_vec(&names).expect("a list of text is JSON");
+            let tag = URL_SAFE_NO_PAD.encode(&Sha256::digest(&json)[..TAG_BYTES]).into();
+            ListingText { json: json.into(), tag }
+        };
+        self.listed.texts[usize::from(with_tombstones)].get_or_init(make).clone()
+    }
+
+    /// Whether there is no such directory.
+    pub fn is_absent(&self) -> bool {
+        self.stamp.directory.is_none()
+    }
+
+    /// Memory that this value holds, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        let texts = self.listed.texts.iter().filter_map(OnceLock::get).map(|text| text.json.len());
+        let names =
+            self.listed.chat.iter().chain(&self.listed.tombstones).map(|name| name.len() + size_of::<Box<str>>());
+        self.index.size_bytes() + size_of::<Listed>() + texts.sum::<usize>() + names.sum::<usize>()
+    }
+}
+
+/// Enough that two listings never share a tag by chance.
+const TAG_BYTES: usize = 15;
 
 /// Lists an hour and chooses its best segments. Blocks on the disk.
 pub fn load_hour(layout: &Layout, channel: &Channel, quality: &Quality, hour: Hour) -> Result<LoadedHour, StoreError> {
@@ -166,7 +224,12 @@ pub fn load_hour(layout: &Layout, channel: &Channel, quality: &Quality, hour: Ho
     let listing = if stamp.directory.is_some() { read_listing(&dir)? } else { Listing::default() };
     let size_of = |name: &str| fs::metadata(dir.join(name)).map_or(0, |file| file.len());
     let index = Arc::new(HourIndex::build(hour, listing.segments(), size_of));
-    Ok(LoadedHour { index, stamp })
+    let listed = Listed {
+        chat: listing.chat().map(Into::into).collect(),
+        tombstones: listing.tombstones().map(Into::into).collect(),
+        texts: Default::default(),
+    };
+    Ok(LoadedHour { index, stamp, listed: Arc::new(listed) })
 }
 
 /// Chooses for a span straight from the disk, for those who have no cache. Blocks on the disk.
@@ -264,5 +327,25 @@ mod tests {
         assert_eq!(channels(&layout).unwrap(), std::slice::from_ref(&channel));
         assert_eq!(hours(&layout, &channel, &quality).unwrap(), [hour]);
         assert_eq!(list_hour(&layout, &channel, &quality, hour).unwrap().visible().count(), 0);
+    }
+
+    #[test]
+    fn a_listing_names_all_that_is_visible_and_its_tag_follows_the_names() {
+        let (_guard, layout, channel, quality, hour) = fixture();
+        let dir = layout.hour_dir(&channel, &quality, hour);
+        fs::create_dir_all(&dir).unwrap();
+        for name in [NAME, "stray.ts", "batch.json", "gone.ts", "gone.tombstone", ".hidden.ts"] {
+            fs::write(dir.join(name), "").unwrap();
+        }
+        let load = || load_hour(&layout, &channel, &quality, hour).unwrap();
+        let loaded = load();
+        assert_eq!(loaded.listing_text(false).json, format!("[{NAME:?},\"batch.json\",\"stray.ts\"]"));
+        assert_eq!(
+            loaded.listing_text(true).json,
+            format!("[{NAME:?},\"batch.json\",\"gone.tombstone\",\"stray.ts\"]")
+        );
+        assert_eq!(load().listing_text(false).tag, loaded.listing_text(false).tag);
+        fs::write(dir.join("batch.tombstone"), "").unwrap();
+        assert_ne!(load().listing_text(false).tag, loaded.listing_text(false).tag);
     }
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use layout::Layout;
-pub use list::{HourStamp, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
+pub use list::{HourStamp, ListingText, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
 pub use pending::{PendingSegment, Saved};
 pub use recover::{Recovery, own_temp_mark, recover};
 pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
