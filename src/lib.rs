@@ -6,6 +6,7 @@ pub mod hls;
 pub mod select;
 
 pub mod cut;
+pub mod db;
 pub mod ingest;
 pub mod store;
 
@@ -22,6 +23,7 @@ pub mod causes;
 pub mod clock;
 pub mod config;
 pub mod health;
+pub mod jitter;
 pub mod log;
 pub mod metrics;
 

@@ -119,6 +119,11 @@ impl Metrics {
         self.0.families.cache_hours_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
+    /// Whether the database did what it was last asked.
+    pub fn database_is_up(&self, up: bool) {
+        self.0.families.database_up.set(up.into());
+    }
+
     /// A request was answered; `route` is the pattern, never the path.
     pub fn http_answered(&self, route: &'static str, status: u16, took: Duration) {
         let families = &self.0.families;
@@ -212,6 +217,7 @@ mod tests {
         metrics.hour_cache_hit();
         metrics.hour_cache_miss();
         metrics.hour_cache_holds(3, 4096);
+        metrics.database_is_up(true);
         metrics.http_answered("/cut", 200, Duration::from_secs(1));
         metrics.cut_ended("fast", "done", Duration::from_secs(2));
     }
@@ -238,6 +244,7 @@ mod tests {
             ("segvault_cache_hour_misses_total", 1.0),
             ("segvault_cache_hours_entries", 3.0),
             ("segvault_cache_hours_bytes", 4096.0),
+            ("segvault_database_up", 1.0),
             ("segvault_http_requests_total{route=\"/cut\",status=\"200\"}", 1.0),
             ("segvault_http_request_duration_seconds_count{route=\"/cut\"}", 1.0),
             ("segvault_cut_cuts_total{outcome=\"done\",type=\"fast\"}", 1.0),
@@ -301,7 +308,7 @@ mod tests {
                 name.strip_prefix("segvault_").unwrap().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
             );
             assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
-            let units = ["_total", "_seconds", "_bytes", "_entries", "_processes", "_info"];
+            let units = ["_total", "_seconds", "_bytes", "_entries", "_processes", "_info", "_up", "_writable"];
             assert!(units.iter().any(|unit| name.ends_with(unit)), "{name}");
             let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} "))).unwrap();
             assert!(help.ends_with('.') && !help.starts_with(' '), "{help:?}");

@@ -16,13 +16,15 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, Child, Directory, Downloader, Drain, Guardian, HourCache, Recording, Sentinel, StreamWorker,
+    ActorKind, Child, Directory, Downloader, Drain, Guardian, HourCache, Pace, Recording, Registrar, Registration,
+    Sentinel, StreamWorker,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
 use crate::config::{ChannelConfig, Config};
 use crate::cut::{Ffmpeg, Limits};
+use crate::db::Db;
 use crate::health::Health;
 use crate::http::{self, Site, UnderWay};
 use crate::ingest::HlsSource;
@@ -103,6 +105,16 @@ impl Node {
         for channel in &config.channels {
             children.extend(recorders(&recording, channel));
         }
+        let registration = Registration {
+            db: Db::new(&config.database.database),
+            name: config.node.name.clone(),
+            started_at: clock.now(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            log: logger.clone(),
+            pace: Pace::default(),
+        };
+        children.push(registrar(registration, directory.clone()));
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
 
         let under_way = UnderWay::default();
@@ -155,6 +167,10 @@ impl Node {
         // From here on a death is part of the stop. A guardian that does not answer rebuilds nothing either.
         let _ = timeout(Duration::from_secs(1), self.guardian.send(Drain)).await;
 
+        if let Some(registrar) = self.directory.registrar.get(&()) {
+            let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
+        }
+
         self.server.pause().await;
         let answers_end = end.checked_sub(RECORDING_RESERVE).unwrap_or(end);
         while self.under_way.count() > 0 && Instant::now() < answers_end {
@@ -184,6 +200,15 @@ fn hour_cache(recording: &Recording, reading: Blocking, max_bytes: usize) -> Chi
         directory.hour_cache.publish((), address);
     };
     Child { kind: ActorKind::HourCache, name: String::new(), arbiter: "hour cache".into(), factory: Box::new(factory) }
+}
+
+fn registrar(registration: Registration, directory: Directory) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let registration = registration.clone();
+        let address = Registrar::start_in_arbiter(arbiter, move |_| Registrar::new(registration, sentinel));
+        directory.registrar.publish((), address);
+    };
+    Child { kind: ActorKind::Registrar, name: String::new(), arbiter: "registrar".into(), factory: Box::new(factory) }
 }
 
 /// A channel's downloader and the workers of its qualities, on an arbiter of their own.

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::{Actor, Addr};
 
-use super::{Downloader, HourCache, StreamWorker};
+use super::{Downloader, HourCache, Registrar, StreamWorker};
 use crate::model::{Channel, Quality};
 
 /// Addresses by key. Cheap to clone.
@@ -46,4 +46,5 @@ pub struct Directory {
     pub hour_cache: Addresses<(), HourCache>,
     pub downloaders: Addresses<Channel, Downloader>,
     pub workers: Addresses<(Channel, Quality), StreamWorker>,
+    pub registrar: Addresses<(), Registrar>,
 }

@@ -33,6 +33,9 @@ pub enum MediaFound {
     NotOffered,
 }
 
+/// When the source was asked, and what it said; `Err` if nothing.
+type Answered = (Instant, Result<SourceState, ()>);
+
 /// What the source last said, so that the log tells changes and not repetitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Told {
@@ -51,7 +54,7 @@ pub struct Downloader {
     log: Logger,
     sentinel: Sentinel,
     /// The lock makes askers wait for the request under way instead of sending their own.
-    asked: Rc<Mutex<Option<(Instant, Result<SourceState, ()>)>>>,
+    asked: Rc<Mutex<Option<Answered>>>,
     told: Told,
 }
 

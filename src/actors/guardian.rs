@@ -31,6 +31,7 @@ pub enum ActorKind {
     Downloader,
     StreamWorker,
     HourCache,
+    Registrar,
 }
 
 impl ActorKind {
@@ -39,6 +40,7 @@ impl ActorKind {
             Self::Downloader => "downloader",
             Self::StreamWorker => "stream_worker",
             Self::HourCache => "hour_cache",
+            Self::Registrar => "registrar",
         }
     }
 }
@@ -79,6 +81,23 @@ impl Sentinel {
         let pulse = self.pulse.clone();
         pulse.beat();
         ctx.run_interval(BEAT_EVERY, move |_, _| pulse.beat());
+    }
+}
+
+#[cfg(test)]
+impl Sentinel {
+    /// For an actor that is tested alone: nobody hears of its end.
+    pub fn unguarded() -> Self {
+        struct Nobody;
+        impl Actor for Nobody {
+            type Context = Context<Self>;
+        }
+        impl Handler<Died> for Nobody {
+            type Result = ();
+            fn handle(&mut self, _: Died, _: &mut Self::Context) {}
+        }
+        let pulse = Health::default().pulse("alone");
+        Self { guardian: Nobody.start().recipient(), place: 0, generation: 0, pulse }
     }
 }
 

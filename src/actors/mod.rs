@@ -8,10 +8,12 @@ mod directory;
 mod downloader;
 mod guardian;
 mod hour_cache;
+mod registrar;
 mod stream_worker;
 
 pub use directory::Directory;
 pub use downloader::{Downloader, FindMedia, MediaFound};
 pub use guardian::{ActorKind, Child, Drain, Guardian, Sentinel};
 pub use hour_cache::{CacheError, GetHours, HourCache};
+pub use registrar::{Pace, Registrar, Registration};
 pub use stream_worker::{Recording, StreamWorker};

@@ -2,6 +2,7 @@
 
 pub mod config;
 mod cut;
+pub mod db;
 mod demo;
 mod place;
 mod run;
@@ -39,6 +40,9 @@ enum Command {
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Prepare the database, or see how it is.
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Hide segments for good, or list what is hidden.
     #[command(subcommand)]
     Tombstone(tombstone::TombstoneCommand),
@@ -116,6 +120,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Config(ConfigCommand::Show(args)) => {
             Ok(config::show(&args, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
+        }
+        Command::Db(command) => {
+            Ok(db::run(&command, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
         }
         Command::Tombstone(command) => tombstone::run(command),
         Command::Completions { shell } => {

@@ -14,6 +14,7 @@ use super::client::{ByteBudget, FetchError, HttpClient};
 use super::shape::{Shape, ShapeCheck};
 use super::tracker::Wanted;
 use crate::blocking::{Blocking, Panicked};
+use crate::jitter::jittered;
 use crate::metrics::{FetchReason, LossCause};
 use crate::model::{Channel, Quality, SegmentKind};
 use crate::store::{Layout, PendingSegment, Saved, StoreError};
@@ -137,12 +138,6 @@ pub async fn fetch_segment(fetch: SegmentFetch, on_failure: impl Fn(&TryError)) 
         sleep(jittered(backoff)).await;
         backoff = (backoff * 2).min(LONGEST_BACKOFF);
     }
-}
-
-/// Between half of `backoff` and all of it, so that many fetches do not try again as one.
-fn jittered(backoff: Duration) -> Duration {
-    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
-    backoff / 2 + backoff.mul_f64((random >> 11) as f64 / (1u64 << 53) as f64) / 2
 }
 
 type Attempt = Result<(PendingSegment, SegmentKind, Duration), (TryError, Option<PendingSegment>)>;

@@ -87,7 +87,10 @@ impl ShapeCheck {
             | [_, _, _, _, b'p', b'r', b'f', b't', ..] => State::Mp4(Boxes::default()),
             // ADTS, or an ID3 tag before it (RFC 8216 §3.4).
             [0xff, 0xf0..=0xff, ..] | [b'I', b'D', b'3', ..] => State::Audio,
-            text if text.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => State::Text,
+            // Judged by the same bytes, however large the first piece was.
+            text if text.iter().take(HEAD_BYTES).all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => {
+                State::Text
+            }
             _ => State::Unknown,
         };
         self.pass(&head);

@@ -111,6 +111,8 @@ families! {
     store_writable: IntGauge = "segvault_store_writable", [];
     /// Pieces of work that run ffmpeg now.
     cut_ffmpeg_in_use: IntGauge = "segvault_cut_ffmpeg_in_use_processes", [];
+    /// Whether the database did what it was last asked (1) or not (0).
+    database_up: IntGauge = "segvault_database_up", [];
     /// Log lines dropped because standard error was too slow.
     log_dropped: IntCounter = "segvault_log_dropped_lines_total", [];
     /// Always 1; its label says which version runs.

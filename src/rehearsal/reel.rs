@@ -16,7 +16,7 @@ use super::spec::{ReelSpec, Rendition, micros};
 use super::{RehearsalError, disk};
 
 /// Part of each reel's key. Raise it whenever the same spec gives different video.
-const GENERATION: u32 = 1;
+const GENERATION: u32 = 2;
 
 /// A finished reel on disk. Cheap to clone.
 #[derive(Debug, Clone)]

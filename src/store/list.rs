@@ -261,7 +261,7 @@ mod tests {
         fs::write(layout.base().join("stray.txt"), "").unwrap();
         fs::write(layout.quality_dir(&channel, &quality).join("2026-01-02T04"), "").unwrap();
         fs::create_dir(layout.quality_dir(&channel, &quality).join("garbage")).unwrap();
-        assert_eq!(channels(&layout).unwrap(), [channel.clone()]);
+        assert_eq!(channels(&layout).unwrap(), std::slice::from_ref(&channel));
         assert_eq!(hours(&layout, &channel, &quality).unwrap(), [hour]);
         assert_eq!(list_hour(&layout, &channel, &quality, hour).unwrap().visible().count(), 0);
     }

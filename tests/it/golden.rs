@@ -164,7 +164,7 @@ fn a_range_gets_its_best_segments_and_shows_its_holes() {
 }
 
 /// Defect of the origin: a range that ends in a hole takes a segment from after its end. FORMATS §3: it is never taken.
-fn without_overshoot<'t>(mut parts: Vec<Option<&'t str>>, span: Span) -> Vec<Option<&'t str>> {
+fn without_overshoot(mut parts: Vec<Option<&str>>, span: Span) -> Vec<Option<&str>> {
     let starts_late = |path: &str| {
         let (hour, name) = path.split_once('/').unwrap();
         SegmentName::parse(hour.parse().unwrap(), name).unwrap().start() >= span.end()

@@ -3,9 +3,15 @@
 
 mod commands;
 mod cut;
+mod db;
+mod demo;
+mod deny;
+mod docs;
 mod golden;
 mod hardship;
+mod postgres;
 mod record;
+mod rooms;
 mod serve;
 mod soak;
 mod support;

@@ -255,7 +255,7 @@ pub fn read_reply(mut stream: TcpStream, headless: bool) -> Reply {
     let (body, complete) = match headers.get("content-length").map(|length| length.parse::<usize>().unwrap()) {
         _ if headless => (raw, true),
         Some(length) => (raw.clone(), raw.len() == length),
-        None if headers.get("transfer-encoding").is_some() => dechunk(&raw),
+        None if headers.contains_key("transfer-encoding") => dechunk(&raw),
         None => (raw, true),
     };
     Reply { status, headers, body, complete }

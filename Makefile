@@ -1,0 +1,58 @@
+# `make` prints what there is to make.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# A shell that has not read rustup's profile yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# What `make build` makes. The demo takes the build that the tests use: it is there in a third of the time.
+PROFILE ?= release
+# More arguments for the program at the end of a target: make demo ARGS="--duration 60s", make test ARGS="--lib select".
+ARGS ?=
+
+DEMO = $${CARGO_TARGET_DIR:-target}/debug/segvault
+SCRIPTS = .ci/run $(wildcard scripts/*.sh)
+
+.PHONY: help demo test build deps fmt lint clippy shellcheck deny soak clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: ## Install what is missing, build, run a live test source and a node
+	@scripts/deps.sh demo
+	cargo build --locked
+	@exec $(DEMO) demo $(ARGS)
+
+test: ## Install what the tests need and run them all
+	@scripts/deps.sh test
+	cargo test --locked --no-fail-fast $(ARGS)
+
+build: ## Build the binary: target/release/segvault
+	@scripts/deps.sh build
+	cargo build --locked --profile $(PROFILE)
+
+deps: ## Install what building, the demo and the tests need (Debian, Ubuntu); asks nothing
+	@scripts/deps.sh test
+
+fmt: ## Format the code
+	cargo fmt
+
+lint: clippy shellcheck deny ## Formatting, clippy, shell scripts, licences: everything but the tests
+	cargo fmt --check
+
+clippy:
+	cargo clippy --locked --all-targets -- -D warnings
+
+shellcheck:
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo 'shellcheck is not installed: skipped'; fi
+
+deny: ## Check the licences, names and sources of all dependencies against deny.toml
+	cargo test --locked --test it deny:: -- --nocapture
+
+soak: ## Run the long tests (named soak_…), in release mode, one after the other
+	@scripts/deps.sh test
+	cargo test --locked --release --test it -- --ignored --nocapture --test-threads=1 soak_
+
+clean: ## Remove everything that was built
+	cargo clean
