@@ -84,6 +84,11 @@ pub(super) async fn survey(
     }
 }
 
+/// Looks at a file that would be of help. `None` if it cannot be had.
+pub(super) async fn survey_helper(record: &Record, segment: SegmentName) -> Option<SourceFile> {
+    survey(record, vec![segment]).await.ok()?.1.pop()
+}
+
 #[derive(Debug, Default)]
 struct Surveyor {
     container: Option<Container>,

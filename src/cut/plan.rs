@@ -84,6 +84,8 @@ pub struct PlannedRange {
     pub span: Span,
     /// Never empty.
     pub parts: Vec<Part>,
+    /// The file before the first one. Nothing of it is shown, but the first one may need it to be decoded.
+    pub lead_in: Option<SegmentName>,
     /// What is missing in the range, and is passed over in silence.
     pub holes: Vec<Hole>,
 }
@@ -122,7 +124,7 @@ impl Plan {
         self.ranges.iter().flat_map(|range| &range.parts)
     }
 
-    /// Every file that is read, in order; one that two ranges share comes twice.
+    /// Every file that is shown, in order; one that two ranges share comes twice.
     pub fn segments(&self) -> impl Iterator<Item = &SegmentName> {
         self.parts().flat_map(Part::segments)
     }
@@ -149,7 +151,11 @@ fn plan_range(cut_type: CutType, selection: &Selection) -> Result<PlannedRange, 
     if parts.is_empty() {
         return Err(PlanError::NoContent(span));
     }
-    Ok(PlannedRange { span, parts, holes: selection.holes().collect() })
+    // Nearest to the first file that is shown, which need not be the first that was selected.
+    let first = parts.first().and_then(|part| part.segments().first()).expect("a part has a segment");
+    let skipped = selection.segments().take_while(|segment| segment.start < first.start()).last();
+    let lead_in = skipped.or(selection.lead_in()).map(select::Segment::to_name);
+    Ok(PlannedRange { span, parts, lead_in, holes: selection.holes().collect() })
 }
 
 fn push_copy(parts: &mut Vec<Part>, segment: SegmentName) {
@@ -241,6 +247,21 @@ mod tests {
         ] {
             assert_eq!(parts(&all, start, end), expected, "{start}..{end}");
         }
+    }
+
+    #[test]
+    fn the_file_before_the_first_leads_in_unless_there_is_a_hole() {
+        let all = six();
+        let lead_in = |segments: &[SegmentName], start| {
+            let plan = Plan::new(CutType::Fast, &[selection(segments, start, 22_000_000)], true).unwrap();
+            plan.ranges()[0].lead_in.clone()
+        };
+        assert_eq!(lead_in(&all, 14_500_000), Some(all[1].clone()));
+        assert_eq!(lead_in(&all, 14_000_000), Some(all[1].clone()));
+        // Selected, but with nothing to show.
+        assert_eq!(lead_in(&all, 13_999_996), Some(all[1].clone()));
+        assert_eq!(lead_in(&all[1..], 12_000_000), None);
+        assert_eq!(lead_in(&[&all[..1], &all[2..]].concat(), 14_500_000), None);
     }
 
     #[test]

@@ -9,13 +9,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::CutError;
 use super::ffmpeg::{Ffmpeg, Seat};
-use super::files::{Record, SourceFile, survey};
+use super::files::{Record, SourceFile, survey, survey_helper};
 use super::mpegts::Pid;
 use super::plan::{PlanError, ticks_of_micros};
 use super::source::Source;
 use super::trim::{picture_args, shift_for};
 use crate::model::{SegmentName, Span, Timestamp};
-use crate::select::{ContainsHoles, Part, Selection};
+use crate::select::{ContainsHoles, Part, Segment, Selection};
 
 /// Longer than any segment, so that the one that follows is in the selection too.
 const LOOK_AHEAD: Duration = Duration::from_secs(30);
@@ -32,7 +32,8 @@ pub async fn still(record: Record, ffmpeg: Ffmpeg, selection: &Selection) -> Res
     let (container, files) = survey(&record, candidates(selection)?).await?;
     let source = Source { record, ffmpeg, container };
     let seat = source.ffmpeg.seat().await?;
-    let frame = find(&source, &seat, files, selection.span().start()).await?;
+    let lead_in = selection.lead_in().map(Segment::to_name);
+    let frame = find(&source, &seat, lead_in, files, selection.span().start()).await?;
     draw(&source, &seat, frame).await
 }
 
@@ -45,9 +46,18 @@ struct Frame {
     shift_90k: i64,
 }
 
-async fn find(source: &Source, seat: &Seat, files: Vec<SourceFile>, moment: Timestamp) -> Result<Frame, CutError> {
+async fn find(
+    source: &Source,
+    seat: &Seat,
+    lead_in: Option<SegmentName>,
+    files: Vec<SourceFile>,
+    moment: Timestamp,
+) -> Result<Frame, CutError> {
     let mut last_before = None;
-    let mut before = None;
+    let mut before = match lead_in {
+        Some(lead_in) => survey_helper(&source.record, lead_in).await,
+        None => None,
+    };
     for file in files {
         let summary = source.measure(seat, &file).await?;
         let Some(video) = &summary.video else { continue };

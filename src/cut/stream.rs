@@ -12,13 +12,13 @@ use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 
 use super::CutError;
 use super::ffmpeg::{Ffmpeg, Running, Seat};
-use super::files::{Container, FileReader, Record, SourceFile, survey};
+use super::files::{Container, FileReader, Record, SourceFile, survey, survey_helper};
 use super::mpegts::{Restamp, Scan};
 use super::plan::{CutType, Plan};
 use super::source::Source;
 use super::steps::{Step, steps};
 use super::trim::{Edge, TrimJob, edge, seam};
-use crate::model::{SegmentKind, Timestamp};
+use crate::model::{SegmentKind, SegmentName, Timestamp};
 
 /// What a cut's bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,7 @@ pub async fn start(record: Record, ffmpeg: Ffmpeg, plan: Plan) -> Result<CutStre
         CutType::Fast => (ContentType::MpegTs, None),
     };
     let mut executor = Executor {
+        lead_ins: plan.ranges().iter().map(|range| range.lead_in.clone()).collect(),
         steps: steps(plan, container, files),
         source: Source { record, ffmpeg, container },
         current: None,
@@ -120,6 +121,8 @@ struct Executor {
     source: Source,
     steps: VecDeque<(usize, Step)>,
     current: Option<Current>,
+    /// Per range, the file before its first one.
+    lead_ins: Vec<Option<SegmentName>>,
     /// The file that came last, and its range.
     before: Option<(usize, SourceFile)>,
     output: Output,
@@ -269,6 +272,14 @@ impl Executor {
         }
     }
 
+    /// The file before the next one of `range`: the end of another range is no help in decoding it.
+    async fn file_before(&mut self, range: usize) -> Option<SourceFile> {
+        match self.before.take() {
+            Some((its_range, file)) if its_range == range => Some(file),
+            Some(_) | None => survey_helper(&self.source.record, self.lead_ins[range].clone()?).await,
+        }
+    }
+
     async fn run(
         &mut self,
         range: usize,
@@ -277,10 +288,9 @@ impl Executor {
         seat: &Seat,
     ) -> Result<Current, CutError> {
         self.output.begin(range, job.first_pts(), job.shift_90k(), !job.is_reencoded());
-        let before = self.before.replace((range, file.clone()));
-        // The end of another range is no help in decoding this one.
-        let before = before.filter(|(its_range, _)| *its_range == range && job.needs_file_before());
-        let files = before.map(|(_, file)| file).into_iter().chain([file]).collect();
+        let before = if job.needs_file_before() { self.file_before(range).await } else { None };
+        self.before = Some((range, file.clone()));
+        let files = before.into_iter().chain([file]).collect();
         let input = self.source.shifted_streams(seat, files, job.shift_90k())?;
         let running = seat.run(job.args(), input)?;
         Ok(Current::Trim { running, job, seen: Box::default() })

@@ -112,6 +112,15 @@ impl Selection {
         })
     }
 
+    /// The segment that the first one follows without a hole. It is not part of the answer, but a decoder may need it: where
+    /// a GOP is open, the first pictures refer to pictures before them.
+    pub fn lead_in(&self) -> Option<Segment<'_>> {
+        let first = self.segments().next()?;
+        let earlier = self.hours.iter().flat_map(|hour| hour.best()).take_while(|segment| segment.start < first.start);
+        let meets = |segment: &Segment<'_>| first.start.micros_since(segment.end()).abs() <= TOLERANCE_MICROS;
+        earlier.filter(|segment| segment.kind == SegmentKind::Full && meets(segment)).last()
+    }
+
     pub fn has_content(&self) -> bool {
         self.segments().next().is_some()
     }

@@ -83,6 +83,24 @@ async fn open_gops_are_cut_exactly() {
 }
 
 #[actix_rt::test]
+async fn a_range_may_start_in_the_open_gop_of_its_first_segment() {
+    // Of MPEG-TS only: ffmpeg's own fragmented MP4 gives the key frame of an open GOP a wrong presentation time.
+    let source = record(Recipe { extra: &["-x264-params", "open-gop=1", "-bsf:v", "dump_extra"], ..PLAIN });
+    for segment in &source.segments[1..4] {
+        let start = segment.start();
+        for (start, end) in [
+            (start, segment.end()),
+            (start, start.plus_micros(5_000_000)),
+            (start.plus_micros(20_000), start.plus_micros(200_000)),
+        ] {
+            let video = source.cut(CutType::Fast, &[(start, end)]).await.unwrap();
+            assert_shows(&format!("open GOP, {start} to {end}"), &video, &source.expected(start, end));
+        }
+        assert_eq!(source.still(start).await.unwrap(), source.expected(start, segment.end())[0]);
+    }
+}
+
+#[actix_rt::test]
 async fn five_b_frames_are_cut_exactly() {
     let deep = &["-preset", "slow", "-x264-params", "b-pyramid=normal:b-adapt=2"];
     random_cuts("5 B-frames", Recipe { b_frames: 5, extra: deep, ..PLAIN }, 8).await;
