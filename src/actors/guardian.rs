@@ -84,6 +84,23 @@ impl Sentinel {
     }
 }
 
+#[cfg(test)]
+impl Sentinel {
+    /// For an actor that is tested alone: nobody hears of its end.
+    pub fn unguarded() -> Self {
+        struct Nobody;
+        impl Actor for Nobody {
+            type Context = Context<Self>;
+        }
+        impl Handler<Died> for Nobody {
+            type Result = ();
+            fn handle(&mut self, _: Died, _: &mut Self::Context) {}
+        }
+        let pulse = Health::default().pulse("alone");
+        Self { guardian: Nobody.start().recipient(), place: 0, generation: 0, pulse }
+    }
+}
+
 impl Drop for Sentinel {
     fn drop(&mut self) {
         let panicked = std::thread::panicking();

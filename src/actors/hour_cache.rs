@@ -213,3 +213,121 @@ fn answer_all(
     };
     places.iter().map(answer_one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::log::DropCount;
+
+    struct Fixture {
+        _dir: tempfile::TempDir,
+        layout: Layout,
+        metrics: Metrics,
+        cache: Addr<HourCache>,
+    }
+
+    impl Fixture {
+        fn new(max_bytes: usize) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let layout = Layout::new(dir.path());
+            let metrics = Metrics::new(Clock::system(), DropCount::default());
+            let log = Logger::root(slog::Discard, slog::o!());
+            let cache = HourCache::new(
+                layout.clone(),
+                Blocking::new(8),
+                metrics.clone(),
+                log,
+                max_bytes,
+                Sentinel::unguarded(),
+            );
+            Self { _dir: dir, layout, metrics, cache: cache.start() }
+        }
+
+        fn plant(&self, hour: &str, second: u32) {
+            let dir = self.layout.base().join("ch/source").join(hour);
+            std::fs::create_dir_all(&dir).unwrap();
+            let hash = "47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU";
+            std::fs::write(dir.join(format!("00:{second:02}.0-2.0-full-{hash}.ts")), "").unwrap();
+        }
+
+        fn ask(&self, start: &str, end: &str) -> Request<HourCache, GetHours> {
+            let span = Span::new(start.parse().unwrap(), end.parse().unwrap()).unwrap();
+            let (channel, quality) = ("ch".parse().unwrap(), "source".parse().unwrap());
+            self.cache.send(GetHours { channel, quality, span })
+        }
+
+        /// (asked and held, asked and loaded, hours held)
+        fn counted(&self) -> (u64, u64, u64) {
+            let (_, text) = self.metrics.render();
+            let value = |name: &str| {
+                let line = text.lines().find(|line| line.starts_with(name) && !line.starts_with('#')).unwrap();
+                line.rsplit_once(' ').unwrap().1.parse().unwrap()
+            };
+            let names =
+                ["segvault_cache_hour_hits_total", "segvault_cache_hour_misses_total", "segvault_cache_hours_entries"];
+            (value(names[0]), value(names[1]), value(names[2]))
+        }
+    }
+
+    /// As a directory looks some seconds after its last change.
+    async fn settle() {
+        actix_rt::time::sleep(std::time::Duration::from_millis(2100)).await;
+    }
+
+    #[actix_rt::test]
+    async fn an_hour_is_loaded_once_for_all_who_ask_at_once() {
+        let fixture = Fixture::new(1 << 20);
+        fixture.plant("2026-01-02T03", 0);
+        fixture.plant("2026-01-02T03", 2);
+        settle().await;
+        let all = (0..50).map(|_| fixture.ask("2026-01-02T03:00:00", "2026-01-02T03:10:00"));
+        let answers = futures_util::future::join_all(all).await;
+        for answer in answers {
+            let hours = answer.unwrap().unwrap();
+            assert_eq!(hours.iter().map(|hour| hour.len()).collect::<Vec<_>>(), [2]);
+        }
+        assert_eq!(fixture.counted(), (49, 1, 1));
+    }
+
+    #[actix_rt::test]
+    async fn what_anyone_changes_shows_at_once() {
+        let fixture = Fixture::new(1 << 20);
+        fixture.plant("2026-01-02T03", 0);
+        for second in 1..40 {
+            fixture.plant("2026-01-02T03", second);
+            let hours = fixture.ask("2026-01-02T03:00:00", "2026-01-02T03:10:00").await.unwrap().unwrap();
+            assert_eq!(hours[0].len(), second as usize + 1);
+        }
+    }
+
+    #[actix_rt::test]
+    async fn it_holds_a_bounded_size_and_forgets_what_was_not_asked_for_the_longest() {
+        let fixture = Fixture::new(600);
+        for hour in 0..10 {
+            fixture.plant(&format!("2026-01-02T{hour:02}"), 0);
+        }
+        settle().await;
+        let ask =
+            |hour: u32| fixture.ask(&format!("2026-01-02T{hour:02}:10:00"), &format!("2026-01-02T{hour:02}:20:00"));
+        for hour in 1..10 {
+            // Each asks for the hour before, too.
+            assert_eq!(ask(hour).await.unwrap().unwrap().len(), 2);
+        }
+        let (_, loaded, held) = fixture.counted();
+        assert_eq!(loaded, 10);
+        assert!((1..=4).contains(&held), "{held} hours held");
+        ask(9).await.unwrap().unwrap();
+        assert_eq!(fixture.counted().1, 10, "the latest is still held");
+        ask(1).await.unwrap().unwrap();
+        assert_eq!(fixture.counted().1, 12, "the oldest was forgotten");
+    }
+
+    #[actix_rt::test]
+    async fn a_thousand_years_cost_what_is_there() {
+        let fixture = Fixture::new(1 << 20);
+        fixture.plant("2026-01-02T03", 0);
+        let hours = fixture.ask("0001-01-01T00:00:00", "9999-12-31T00:00:00").await.unwrap().unwrap();
+        assert_eq!(hours.len(), 1);
+    }
+}

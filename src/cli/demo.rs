@@ -137,7 +137,7 @@ fn newest_end(layout: &Layout, channel: &Channel, quality: &Quality) -> anyhow::
 
 fn print_where_to_look(node: &Node, source: &SourceHandle, spec: &ReelSpec, record: &Path, newest: Timestamp) {
     let url = format!("http://{}", node.address());
-    let program = std::env::current_exe().map_or_else(|_| "segvault".into(), |path| path.display().to_string());
+    let program = std::env::current_exe().map_or_else(|_| "segvault".into(), |path| quoted(&path));
     // Not on whole seconds, so that the edges fall within segments and GOPs: the cut is exact all the same.
     let start = newest.plus_micros(-7_300_000);
     let end = start.plus_micros(5_000_000);
@@ -158,8 +158,15 @@ fn print_where_to_look(node: &Node, source: &SourceHandle, spec: &ReelSpec, reco
          Numbers  {url}/metrics\n\
          Record   {record}\n\n\
          ^C stops.",
-        record = record.display(),
+        record = quoted(record),
         first = frame(start),
         last = frame(end) - 1,
     );
+}
+
+/// As a shell takes it for one word.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }

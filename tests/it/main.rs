@@ -4,6 +4,7 @@
 mod commands;
 mod cut;
 mod db;
+mod demo;
 mod deny;
 mod docs;
 mod golden;

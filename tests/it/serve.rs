@@ -300,7 +300,8 @@ fn sigterm_lets_a_cut_in_flight_complete() {
     let size = plant_large(&base);
     let mut node = NodeProcess::start_with(&base, "", |_| {});
     let stream = node.ask("/cut/ch/source.ts?type=rough&start=2026-01-02T03:00:00&end=2026-01-02T03:00:40");
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    // The answer has begun; the client reads nothing of it yet.
+    assert!(stream.peek(&mut [0]).unwrap() > 0);
     node.signal("-TERM");
     eventually("it is stopping", || (!node.logged("stopping").is_empty()).then_some(()));
     std::thread::sleep(std::time::Duration::from_millis(500));
@@ -318,8 +319,8 @@ fn a_second_signal_stops_at_once() {
     let base = dir.path().join("base");
     plant_large(&base);
     let mut node = NodeProcess::start_with(&base, "", |_| {});
-    let _unread = node.ask("/cut/ch/source.ts?type=rough&start=2026-01-02T03:00:00&end=2026-01-02T03:00:40");
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let unread = node.ask("/cut/ch/source.ts?type=rough&start=2026-01-02T03:00:00&end=2026-01-02T03:00:40");
+    assert!(unread.peek(&mut [0]).unwrap() > 0);
     node.signal("-INT");
     eventually("it is stopping", || (!node.logged("stopping").is_empty()).then_some(()));
     let before = std::time::Instant::now();
