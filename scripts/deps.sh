@@ -8,7 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { printf '%s\n' "$*" >&2; }
-has() { command -v "$1" >/dev/null 2>&1; }
+# As a program of its own: bash has a kill, tests need one that they can start.
+has() { type -P "$1" >/dev/null; }
 
 # cargo, in the version that Cargo.toml asks for. With rustup, rust-toolchain.toml fetches it by itself.
 check_rust() {
@@ -45,6 +46,7 @@ packages_for() {
   { has ffmpeg && has ffprobe; } || echo ffmpeg
   [ "$1" = demo ] && return
   has_postgres || echo postgresql
+  has kill || echo procps
 }
 
 as_root() {
