@@ -14,7 +14,7 @@ ARGS ?=
 DEMO = $${CARGO_TARGET_DIR:-target}/debug/segvault
 SCRIPTS = .ci/run $(wildcard scripts/*.sh)
 
-.PHONY: help demo test build deps fmt lint clippy shellcheck deny soak clean
+.PHONY: help demo test build deps fmt lint clippy shellcheck deny soak bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,10 @@ deny: ## Check the licences, names and sources of all dependencies against deny.
 soak: ## Run the long tests (named soak_…), in release mode, one after the other
 	@scripts/deps.sh test
 	cargo test --locked --release --test it -- --ignored --nocapture --test-threads=1 soak_
+
+bench: ## Measure a week's tree against the limits of this machine; writes docs/performance.md (3 GB below target/bench)
+	@scripts/deps.sh build
+	cargo bench --locked --bench week
 
 clean: ## Remove everything that was built
 	cargo clean
