@@ -45,6 +45,10 @@ pub enum CacheError {
     Panicked(#[from] Panicked),
 }
 
+/// Into how many pieces of disk work a question about many hours is divided, and how many hours are too few to divide.
+const SHARES: usize = 4;
+const LEAST_SHARE: usize = 8;
+
 type Key = (Channel, Quality, Hour);
 
 /// One hour's place. Its lock is held while the hour is loaded, on a blocking thread, so that others who want it wait
@@ -145,7 +149,7 @@ impl HourCache {
     }
 
     /// Looks at `hours`, loading those that are not held or have changed.
-    fn ask<F: Fn(&LoadedHour) + Send + 'static>(
+    fn ask<F: Fn(&LoadedHour) + Send + Sync + 'static>(
         &mut self,
         channel: Channel,
         quality: Quality,
@@ -153,17 +157,24 @@ impl HourCache {
         also: F,
     ) -> ResponseActFuture<Self, Result<Vec<LoadedHour>, CacheError>> {
         let places = self.places(&channel, &quality, hours);
-        let layout = self.layout.clone();
-        let work = {
+        let also = Arc::new(also);
+        // In shares, so that a week is loaded on all cores.
+        let share = places.len().div_ceil(SHARES).max(LEAST_SHARE);
+        let work = places.chunks(share).map(|places| {
+            let (layout, places, also) = (self.layout.clone(), places.to_vec(), Arc::clone(&also));
             let (channel, quality) = (channel.clone(), quality.clone());
-            move || {
+            self.blocking.run(move || {
                 let answers = answer_all(&layout, &channel, &quality, &places)?;
                 answers.iter().for_each(|answer| also(&answer.hour));
                 Ok(answers)
-            }
-        };
-        let answered = self.blocking.run(work).map(flatten).into_actor(self).map(move |answers, this, _| {
-            let answers: Vec<Answer> = answers?;
+            })
+        });
+        let work = futures_util::future::join_all(work).map(|shares| -> Result<Vec<Answer>, CacheError> {
+            let shares: Vec<Vec<Answer>> = shares.into_iter().map(flatten).collect::<Result<_, _>>()?;
+            Ok(shares.into_iter().flatten().collect())
+        });
+        let answered = work.into_actor(self).map(move |answers, this, _| {
+            let answers = answers?;
             this.account(&channel, &quality, &answers);
             Ok(answers.into_iter().map(|answer| answer.hour).collect())
         });

@@ -4,7 +4,7 @@
 //! never a shorter cut. One chunk is in memory at a time.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -14,10 +14,8 @@ use super::CutError;
 use super::fmp4;
 use crate::blocking::Blocking;
 use crate::model::{Channel, Quality, SegmentName};
-use crate::store::{Layout, is_tombstoned};
+use crate::store::{Layout, Pieces, is_tombstoned};
 
-/// What one read asks of the disk: large enough that the hop to a blocking thread (about 20 µs) does not show.
-const CHUNK_BYTES: u64 = 256 * 1024;
 /// How many files one piece of blocking work looks at.
 const SURVEY_AT_ONCE: usize = 256;
 
@@ -161,49 +159,32 @@ fn read_up_to(file: &mut File, count: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// One file, read in chunks.
+/// One file, read piece by piece.
 #[derive(Debug)]
 pub(super) struct FileReader {
-    blocking: Blocking,
     segment: SegmentName,
-    /// Away while a chunk is being read.
-    file: Option<File>,
-    left_bytes: u64,
+    pieces: Pieces,
 }
 
 impl FileReader {
     /// Opens a file to read it from `skip_bytes` on.
     pub async fn open(record: &Record, source: &SourceFile, skip_bytes: u64) -> Result<Self, CutError> {
         let (path, segment) = (record.path(&source.segment), source.segment.clone());
-        let opened = record.blocking.run(move || {
-            let (mut file, len_bytes) = open(&path, &segment)?;
-            file.seek(SeekFrom::Start(skip_bytes)).map_err(|source| read_error(&segment, source))?;
-            Ok::<_, CutError>((file, len_bytes))
-        });
+        let opened = record.blocking.run(move || open(&path, &segment));
         let (file, len_bytes) = opened.await??;
         if len_bytes != source.len_bytes {
             return Err(CutError::Changed { segment: source.segment.path_text() });
         }
-        Ok(Self {
-            blocking: record.blocking.clone(),
-            segment: source.segment.clone(),
-            file: Some(file),
-            left_bytes: len_bytes.saturating_sub(skip_bytes),
-        })
+        let pieces = Pieces::new(file, skip_bytes, len_bytes, record.blocking.clone());
+        Ok(Self { segment: source.segment.clone(), pieces })
     }
 
-    /// The next chunk, or `None` once all the bytes that the file had when it was opened have been read.
+    /// The next piece, or `None` once all the bytes that the file had when it was opened have been read.
     pub async fn next(&mut self) -> Result<Option<Bytes>, CutError> {
-        let wanted = self.left_bytes.min(CHUNK_BYTES);
-        let Some(mut file) = self.file.take().filter(|_| wanted > 0) else { return Ok(None) };
-        let read = self.blocking.run(move || read_up_to(&mut file, wanted).map(|bytes| (file, bytes)));
-        let (file, bytes) = read.await?.map_err(|source| read_error(&self.segment, source))?;
-        if bytes.len() as u64 != wanted {
-            return Err(CutError::Changed { segment: self.segment.path_text() });
-        }
-        self.left_bytes -= wanted;
-        self.file = Some(file);
-        Ok(Some(bytes.into()))
+        self.pieces.next().await.map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => CutError::Changed { segment: self.segment.path_text() },
+            _ => read_error(&self.segment, source),
+        })
     }
 }
 

@@ -1,9 +1,7 @@
-//! Streams a file, or a part of it, with back-pressure: no more than one piece ahead of the client.
+//! Parts of files as bodies of answers.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 
 use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
@@ -11,9 +9,7 @@ use futures_util::Stream;
 use futures_util::stream;
 
 use crate::blocking::Blocking;
-
-/// Large enough to make few trips to the disk, small enough for hundreds of clients at once.
-const PIECE_BYTES: u64 = 256 * 1024;
+use crate::store::Pieces;
 
 /// Bytes `first..end` of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,24 +24,10 @@ impl Extent {
     }
 }
 
-/// Reads an extent piece by piece. A file that is shorter than it was is an error, never a short body.
+/// Sends an extent of a file.
 pub fn stream_file(file: File, extent: Extent, blocking: Blocking) -> impl Stream<Item = io::Result<Bytes>> {
-    let file = Arc::new(file);
-    stream::try_unfold(extent.first, move |at| {
-        let (file, blocking) = (Arc::clone(&file), blocking.clone());
-        async move {
-            if at >= extent.end {
-                return Ok(None);
-            }
-            let len_bytes = (extent.end - at).min(PIECE_BYTES) as usize;
-            let read = move || {
-                let mut piece = vec![0; len_bytes];
-                file.read_exact_at(&mut piece, at).map(|()| Bytes::from(piece))
-            };
-            let piece = blocking.run(read).await.map_err(io::Error::other)??;
-            Ok(Some((piece, at + len_bytes as u64)))
-        }
-    })
+    let pieces = Pieces::new(file, extent.first, extent.end, blocking);
+    stream::try_unfold(pieces, |mut pieces| async move { Ok(pieces.next().await?.map(|piece| (piece, pieces))) })
 }
 
 /// What a Range header asks of a file (RFC 9110 §14). `None`: the whole file, as for anything that is not one range of
@@ -66,8 +48,6 @@ pub fn requested_extent(header: Option<&HeaderValue>, len_bytes: u64) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use futures_util::TryStreamExt;
-
     use super::*;
 
     #[test]
@@ -91,18 +71,5 @@ mod tests {
             assert_eq!(extent(text), expected, "{text}");
         }
         assert_eq!(requested_extent(None, 100), Ok(None));
-    }
-
-    #[actix_rt::test]
-    async fn a_file_that_shrank_is_an_error() {
-        let mut path = tempfile::NamedTempFile::new().unwrap();
-        io::Write::write_all(&mut path, &[7; 600_000]).unwrap();
-        let read = |end| {
-            let extent = Extent { first: 1, end };
-            stream_file(path.reopen().unwrap(), extent, Blocking::new(1)).try_collect::<Vec<_>>()
-        };
-        let whole: usize = read(600_000).await.unwrap().iter().map(Bytes::len).sum();
-        assert_eq!(whole, 599_999);
-        assert!(read(600_001).await.is_err());
     }
 }

@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::body::{Extent, requested_extent, stream_file};
 use super::{HttpError, Site, params};
 use crate::model::{FileName, Hour, SegmentKind, SegmentName};
-use crate::store;
+use crate::store::{self, StoreError};
 
 /// A segment's name holds its hash: under that name there will never be other bytes.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
@@ -79,7 +79,7 @@ fn open(path: PathBuf) -> Result<(File, u64), HttpError> {
     match open() {
         Ok((file, metadata)) if metadata.is_file() => Ok((file, metadata.len())),
         Ok(_) => Err(HttpError::Absent("file")),
-        Err(error) => match store::StoreError::of_read(&path, error) {
+        Err(error) => match StoreError::of_read(&path, error) {
             error if error.is_not_found() => Err(HttpError::Absent("file")),
             error => Err(HttpError::Store(error)),
         },

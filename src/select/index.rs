@@ -27,6 +27,14 @@ impl Segment<'_> {
     }
 }
 
+/// A segment without its name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Brief {
+    pub start: Timestamp,
+    pub end: Timestamp,
+    pub kind: SegmentKind,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     duration_micros: i64,
@@ -44,6 +52,7 @@ pub struct HourIndex {
     entries: Box<[Entry]>,
     /// Positions in `entries`: one per start, in order.
     best: Box<[u32]>,
+    longest_micros: i64,
     unparsable: Vec<(Box<str>, BadSegmentName)>,
 }
 
@@ -81,8 +90,10 @@ impl HourIndex {
                 }
             })
             .collect();
-        let mut index = Self { hour, texts: texts.into(), entries, best: Box::default(), unparsable };
+        let mut index =
+            Self { hour, texts: texts.into(), entries, best: Box::default(), longest_micros: 0, unparsable };
         index.best = index.choose(&mut size_of);
+        index.longest_micros = index.best().map(|segment| segment.duration_micros).max().unwrap_or(0);
         index
     }
 
@@ -104,6 +115,11 @@ impl HourIndex {
         (0..self.entries.len() as u32).map(|at| self.segment(at))
     }
 
+    /// The duration of the longest best segment, in µs; 0 where there is none.
+    pub fn longest_micros(&self) -> i64 {
+        self.longest_micros
+    }
+
     /// How many starts have a segment.
     pub fn len(&self) -> usize {
         self.best.len()
@@ -122,6 +138,13 @@ impl HourIndex {
     pub fn size_bytes(&self) -> usize {
         let unparsable: usize = self.unparsable.iter().map(|(name, _)| name.len() + 24).sum();
         size_of::<Self>() + self.texts.len() + size_of_val(&*self.entries) + size_of_val(&*self.best) + unparsable
+    }
+
+    /// What choosing along a range needs of the segment at `place` of `best()`: its text is left alone.
+    pub(super) fn brief_at(&self, place: usize) -> Brief {
+        let entry = &self.entries[self.best[place] as usize];
+        let start = self.hour.start().plus_micros(i64::from(entry.offset_micros));
+        Brief { start, end: start.plus_micros(entry.duration_micros), kind: entry.kind }
     }
 
     /// The segment at `place` of `best()`.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::index::Brief;
 use super::{HourIndex, Segment, TOLERANCE_MICROS};
 use crate::model::{SegmentKind, Span, Timestamp};
 
@@ -31,11 +32,15 @@ pub struct ContainsHoles {
     pub count: usize,
 }
 
+/// Eight bytes, as a week has 302,400 of them: a segment by its hour's number and its place there, or a hole by its number.
 #[derive(Debug, Clone, Copy)]
-enum Pick {
-    Segment { hour: u32, place: u32 },
-    Hole(Hole),
+struct Pick {
+    hour: u32,
+    place: u32,
 }
+
+/// Instead of an hour's number: `place` is a hole's.
+const IS_HOLE: u32 = u32::MAX;
 
 /// What to show for a span, in order. Keeps the hours' indexes alive instead of copying names.
 #[derive(Debug, Clone)]
@@ -43,27 +48,29 @@ pub struct Selection {
     span: Span,
     hours: Vec<Arc<HourIndex>>,
     picks: Vec<Pick>,
+    holes: Vec<Hole>,
 }
 
 impl Selection {
     /// Chooses from `hours`, which are those of `span.hours()`, in order; an hour without a directory may be absent.
     pub fn choose(span: Span, hours: Vec<Arc<HourIndex>>) -> Self {
         debug_assert!(hours.windows(2).all(|pair| pair[0].hour() < pair[1].hour()));
-        let mut chooser = Chooser { span, picks: Vec::new(), last: None };
+        let most = hours.iter().map(|index| index.len()).sum();
+        let mut chooser = Chooser { span, picks: Vec::with_capacity(most), holes: Vec::new(), last: None };
         'hours: for (at, index) in hours.iter().enumerate() {
             for place in 0..index.len() {
-                let segment = index.best_at(place);
+                let segment = index.brief_at(place);
                 if segment.start >= span.end() {
                     break 'hours;
                 }
-                chooser.offer(segment, Pick::Segment { hour: at as u32, place: place as u32 });
+                chooser.offer(segment, Pick { hour: at as u32, place: place as u32 });
                 if chooser.is_done() {
                     break 'hours;
                 }
             }
         }
         chooser.close();
-        Self { span, picks: chooser.picks, hours }
+        Self { span, picks: chooser.picks, holes: chooser.holes, hours }
     }
 
     /// What there is where nothing has been recorded yet.
@@ -89,8 +96,8 @@ impl Selection {
     /// The part at `place`, which is below `len`.
     pub fn part(&self, place: usize) -> Part<'_> {
         match self.picks[place] {
-            Pick::Segment { hour, place } => Part::Segment(self.hours[hour as usize].best_at(place as usize)),
-            Pick::Hole(hole) => Part::Hole(hole),
+            Pick { hour: IS_HOLE, place } => Part::Hole(self.holes[place as usize]),
+            Pick { hour, place } => Part::Segment(self.hours[hour as usize].best_at(place as usize)),
         }
     }
 
@@ -105,11 +112,13 @@ impl Selection {
         })
     }
 
-    pub fn holes(&self) -> impl Iterator<Item = Hole> {
-        self.parts().filter_map(|part| match part {
-            Part::Segment(_) => None,
-            Part::Hole(hole) => Some(hole),
-        })
+    pub fn holes(&self) -> impl ExactSizeIterator<Item = Hole> {
+        self.holes.iter().copied()
+    }
+
+    /// No segment of the hours looked at is longer than this, in µs.
+    pub fn longest_micros(&self) -> i64 {
+        self.hours.iter().map(|index| index.longest_micros()).max().unwrap_or(0)
     }
 
     /// The segment that the first one follows without a hole. It is not part of the answer, but a decoder may need it: where
@@ -128,31 +137,32 @@ impl Selection {
     /// `Ok` when there is no hole.
     pub fn complete(&self) -> Result<(), ContainsHoles> {
         match self.holes().next() {
-            Some(first) => Err(ContainsHoles { first, count: self.holes().count() }),
+            Some(first) => Err(ContainsHoles { first, count: self.holes().len() }),
             None => Ok(()),
         }
     }
 }
 
-struct Chooser<'a> {
+struct Chooser {
     span: Span,
     picks: Vec<Pick>,
-    last: Option<Segment<'a>>,
+    holes: Vec<Hole>,
+    last: Option<Brief>,
 }
 
-impl<'a> Chooser<'a> {
-    fn offer(&mut self, segment: Segment<'a>, pick: Pick) {
+impl Chooser {
+    fn offer(&mut self, segment: Brief, pick: Pick) {
         match self.last {
-            None if segment.end() <= self.span.start() => return,
+            None if segment.end <= self.span.start() => return,
             None if segment.start > self.span.start() => self.hole(self.span.start(), segment.start),
             None => {}
             Some(last) => {
-                let gap = segment.start.micros_since(last.end());
+                let gap = segment.start.micros_since(last.end);
                 if gap < -TOLERANCE_MICROS {
                     return;
                 }
                 if gap > TOLERANCE_MICROS || last.kind != SegmentKind::Full {
-                    self.hole(last.end().min(segment.start), segment.start);
+                    self.hole(last.end.min(segment.start), segment.start);
                 }
             }
         }
@@ -161,20 +171,21 @@ impl<'a> Chooser<'a> {
     }
 
     fn is_done(&self) -> bool {
-        self.last.is_some_and(|last| last.end() >= self.span.end())
+        self.last.is_some_and(|last| last.end >= self.span.end())
     }
 
     fn close(&mut self) {
         match self.last {
             None => self.hole(self.span.start(), self.span.end()),
-            Some(last) if last.kind != SegmentKind::Full || last.end() < self.span.end() => {
-                self.hole(last.end().min(self.span.end()), self.span.end());
+            Some(last) if last.kind != SegmentKind::Full || last.end < self.span.end() => {
+                self.hole(last.end.min(self.span.end()), self.span.end());
             }
             Some(_) => {}
         }
     }
 
     fn hole(&mut self, start: Timestamp, end: Timestamp) {
-        self.picks.push(Pick::Hole(Hole { start, end }));
+        self.picks.push(Pick { hour: IS_HOLE, place: self.holes.len() as u32 });
+        self.holes.push(Hole { start, end });
     }
 }

@@ -232,12 +232,23 @@ pub fn load_hour(layout: &Layout, channel: &Channel, quality: &Quality, hour: Ho
     Ok(LoadedHour { index, stamp, listed: Arc::new(listed) })
 }
 
-/// Chooses for a span straight from the disk, for those who have no cache. Blocks on the disk.
+/// Chooses for a span straight from the disk, for those who have no cache. Blocks on the disk, on all cores.
 pub fn load_span(layout: &Layout, channel: &Channel, quality: &Quality, span: Span) -> Result<Selection, StoreError> {
     let (first, last) = (span.start().hour().previous(), span.end().hour());
-    let present = hours(layout, channel, quality)?.into_iter().filter(|hour| (first..=last).contains(hour));
-    let indexes = present.map(|hour| load_hour(layout, channel, quality, hour).map(|loaded| loaded.index));
-    Ok(Selection::choose(span, indexes.collect::<Result<_, _>>()?))
+    let mut present = hours(layout, channel, quality)?;
+    present.retain(|hour| (first..=last).contains(hour));
+    let load = |hours: &[Hour]| -> Result<Vec<Arc<HourIndex>>, StoreError> {
+        let loaded = hours.iter().map(|hour| load_hour(layout, channel, quality, *hour).map(|loaded| loaded.index));
+        loaded.collect()
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = present.len().div_ceil(cores).max(1);
+    let shares = std::thread::scope(|scope| {
+        let threads: Vec<_> = present.chunks(share).map(|hours| scope.spawn(move || load(hours))).collect();
+        let joined = threads.into_iter().map(|thread| thread.join().expect("loading an hour does not panic"));
+        joined.collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok(Selection::choose(span, shares.concat()))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod anchor;
 mod layout;
 mod list;
 mod pending;
+mod pieces;
 mod recover;
 mod tombstone;
 
@@ -18,6 +19,7 @@ pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use layout::Layout;
 pub use list::{HourStamp, ListingText, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
 pub use pending::{PendingSegment, Saved};
+pub use pieces::Pieces;
 pub use recover::{Recovery, own_temp_mark, recover};
 pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
 

@@ -1,0 +1,121 @@
+//! The bytes of a file, piece by piece: out of the page cache at once, from the disk through the blocking door.
+//!
+//! Promises: one piece in memory at a time; nothing is read before it is asked for; an arbiter never waits for the disk; a
+//! file that is shorter than was said is an error, never a short answer.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::blocking::Blocking;
+
+/// From the disk: large enough to make few trips, small enough for hundreds of clients at once.
+const DISK_PIECE_BYTES: u64 = 256 * 1024;
+/// From the page cache: fits the processor's cache, and what the allocator keeps (glibc maps larger ones anew each time).
+const CACHED_PIECE_BYTES: u64 = 96 * 1024;
+
+/// A stretch of a file that is being read.
+#[derive(Debug)]
+pub struct Pieces {
+    blocking: Blocking,
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+}
+
+impl Pieces {
+    /// Reads the bytes `first..end` of `file`.
+    pub fn new(file: File, first: u64, end: u64, blocking: Blocking) -> Self {
+        Self { blocking, file: Arc::new(file), at: first, end }
+    }
+
+    /// The next piece, never empty; `None` after the last.
+    pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let left_bytes = self.end.saturating_sub(self.at);
+        if left_bytes == 0 {
+            return Ok(None);
+        }
+        let piece = match self.read_cached(left_bytes.min(CACHED_PIECE_BYTES))? {
+            Some(piece) => piece,
+            None => self.read_disk(left_bytes.min(DISK_PIECE_BYTES)).await?,
+        };
+        self.at += piece.len() as u64;
+        Ok(Some(piece.into()))
+    }
+
+    /// What is in the page cache, if anything; it may be less than wanted. Does not wait.
+    fn read_cached(&self, wanted: u64) -> io::Result<Option<Vec<u8>>> {
+        let mut piece = vec![0; wanted as usize];
+        let slices = &mut [IoSliceMut::new(&mut piece)];
+        match rustix::io::preadv2(&self.file, slices, self.at, ReadWriteFlags::NOWAIT) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                piece.truncate(read);
+                Ok(Some(piece))
+            }
+            // Not in the cache; or a file system that cannot tell.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn read_disk(&self, wanted: u64) -> io::Result<Vec<u8>> {
+        let (file, at) = (Arc::clone(&self.file), self.at);
+        let read = self.blocking.run(move || {
+            let mut piece = vec![0; wanted as usize];
+            file.read_exact_at(&mut piece, at).map(|()| piece)
+        });
+        read.await.map_err(io::Error::other)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file(len_bytes: usize) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        let content: Vec<u8> = (0..len_bytes).map(|at| (at % 251) as u8).collect();
+        file.write_all(&content).unwrap();
+        file
+    }
+
+    async fn read_all(mut pieces: Pieces) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        while let Some(piece) = pieces.next().await? {
+            assert!(!piece.is_empty() && piece.len() as u64 <= DISK_PIECE_BYTES);
+            all.extend_from_slice(&piece);
+        }
+        Ok(all)
+    }
+
+    #[actix_rt::test]
+    async fn any_stretch_comes_whole_and_in_order() {
+        for (first, end) in
+            [(0, 0), (0, 1), (0, 98_304), (0, 98_305), (7, 600_000), (300_000, 300_010), (600_000, 600_000)]
+        {
+            let all = read_all(Pieces::new(file(600_000), first, end, Blocking::new(1))).await.unwrap();
+            assert_eq!(all, (first..end).map(|at| (at % 251) as u8).collect::<Vec<_>>());
+        }
+    }
+
+    #[actix_rt::test]
+    async fn what_is_not_in_the_cache_comes_from_the_disk() {
+        let pieces = Pieces::new(file(600_000), 5, 600_000, Blocking::new(1));
+        assert_eq!(pieces.read_disk(10).await.unwrap(), [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
+    }
+
+    #[actix_rt::test]
+    async fn a_file_that_shrank_is_an_error() {
+        let error = read_all(Pieces::new(file(600_000), 0, 600_001, Blocking::new(1))).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        let error = Pieces::new(file(10), 0, 11, Blocking::new(1)).read_disk(11).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
