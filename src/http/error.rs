@@ -45,6 +45,8 @@ pub enum HttpError {
     Panicked(#[from] Panicked),
     #[error("a part of the node is being restarted; try again in a second")]
     Restarting,
+    #[error("the answer took too long to begin; the disk may be stuck")]
+    TooSlow,
     #[error("{}", .0.as_str())]
     NotReady(NotReady),
     #[error("parts of the node do not answer: {0}")]
@@ -86,6 +88,7 @@ impl HttpError {
             Self::Store(_) => (S::INTERNAL_SERVER_ERROR, "store", false),
             Self::Panicked(_) => (S::INTERNAL_SERVER_ERROR, "internal", false),
             Self::Restarting => (S::SERVICE_UNAVAILABLE, "restarting", true),
+            Self::TooSlow => (S::SERVICE_UNAVAILABLE, "too_slow", true),
             Self::NotReady(_) => (S::SERVICE_UNAVAILABLE, "not_ready", true),
             Self::NotAlive(_) => (S::SERVICE_UNAVAILABLE, "not_alive", true),
         }

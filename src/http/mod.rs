@@ -20,8 +20,9 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, header};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
 use slog::Logger;
+use tokio::time::timeout;
 
 pub use error::HttpError;
 use under_way::CountedBody;
@@ -57,6 +58,11 @@ const WORKERS: usize = 2;
 /// A client that sends no request for this long is let go.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+/// No answer takes longer to begin: a cut waits for its turn for a minute at most, and for its first frames for another.
+const HEAD_DEADLINE: Duration = Duration::from_secs(150);
+/// A client that takes nothing of what is sent to it for this long is gone, or holds an ffmpeg that others wait for.
+const CLIENT_STALLS_AFTER: Duration = Duration::from_secs(10 * 60);
+
 /// A listening server, not yet awaited.
 pub struct Listening {
     pub server: Server,
@@ -81,6 +87,14 @@ pub fn listen(site: Site, address: SocketAddr) -> std::io::Result<Listening> {
     .tcp_nodelay(true)
     // A client that goes away silently is noticed, and its ffmpeg ends.
     .h1_allow_half_closed(false)
+    .on_connect(|connection, _| {
+        if let Some(stream) = connection.downcast_ref::<actix_rt::net::TcpStream>() {
+            // The kernel watches: while a socket is full nobody asks the body for more, so no code of ours runs. Where it
+            // cannot, a stalled client is held until it ends.
+            let stalls_after_ms = CLIENT_STALLS_AFTER.as_millis() as u32;
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, stalls_after_ms);
+        }
+    })
     .listen(listener)?
     .run();
     Ok(Listening { server, address })
@@ -130,7 +144,13 @@ async fn observe(
     let mut response = if request.method() == Method::OPTIONS {
         request.into_response(HttpResponse::NoContent().finish())
     } else {
-        next.call(request).await?.map_into_boxed_body()
+        match timeout(HEAD_DEADLINE, next.call(request)).await {
+            Ok(answered) => answered?.map_into_boxed_body(),
+            Err(_) => {
+                site.metrics.http_answered(route, HttpError::TooSlow.status_code().as_u16(), began.elapsed());
+                return Err(HttpError::TooSlow.into());
+            }
+        }
     };
     let headers = response.headers_mut();
     for (name, value) in [

@@ -6,6 +6,7 @@ use std::process::Command;
 use segvault::model::SegmentKind;
 use segvault::rehearsal::{Fault, PathKind, Rule};
 
+use crate::record::LONG_SECONDS;
 use crate::support::{NodeProcess, assert_hashes, eventually, run, segvault, small_spec, source, stored};
 
 /// Runs a node that must not start: exit code and what it says.
@@ -100,7 +101,7 @@ fn a_full_disk_is_told_and_recording_goes_on_when_there_is_space() {
     let (code, _, said) = run(Command::new("unshare").args(&unshare).arg("true"));
     assert_eq!(code, 0, "this test needs root, or user namespaces (unshare): {said}");
 
-    let source = source(&small_spec(), 120, 2);
+    let source = source(&small_spec(), LONG_SECONDS, 2);
     let config = base.with_extension("toml");
     std::fs::write(
         &config,

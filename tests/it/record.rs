@@ -8,6 +8,8 @@ use segvault::rehearsal::{Container, Fault, Framing, PathKind, ReelSpec, Rule, S
 
 use crate::support::{NodeProcess, assert_hashes, eventually, quality, small_spec, source, source_with, stored};
 
+/// Longer than a test that stops the source by itself takes on a busy machine.
+pub const LONG_SECONDS: u64 = 300;
 const BOTH: [&str; 2] = ["source", "90p"];
 
 /// Waits until the source has ended, after `total` segments, and the node has kept its last segment; then every segment since the first one kept
@@ -190,7 +192,7 @@ fn what_is_cut_off_to_the_end_is_kept_as_partial() {
 #[test]
 fn kill_9_loses_nothing_that_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
-    let source = source(&small_spec(), 120, 2);
+    let source = source(&small_spec(), LONG_SECONDS, 2);
     let base = dir.path().join("base");
     let mut acknowledged: Vec<String> = Vec::new();
     let mut recovered = 0;
