@@ -1,8 +1,8 @@
 //! The composition root: builds handles, actors and HTTP, in order, and takes them down in order. The one file that
 //! knows everything.
 //!
-//! Start: the store is checked, locked and recovered first, as nothing may record into it before; nothing waits for a
-//! source. Stop: not ready; answers under way end; recording ends last; all within the grace period.
+//! Start: the store is checked and locked first; nothing waits for a source, the database, or the recovery of temps.
+//! Stop: not ready; answers under way end; recording ends last; all within the grace period.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -31,7 +31,7 @@ use crate::ingest::HlsSource;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::Quality;
-use crate::store::{self, Layout, StoreError};
+use crate::store::{self, Layout, StoreError, TempMark};
 
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
 const RECORDING_AT_ONCE: usize = 16;
@@ -52,8 +52,6 @@ pub enum NodeError {
     Store { path: PathBuf, source: io::Error },
     #[error("another segvault runs on {}; stop it, or give this one another node.dir", .0.display())]
     Locked(PathBuf),
-    #[error("cannot recover what an earlier run left behind")]
-    Recover(#[from] StoreError),
     #[error("cannot listen on {address}; is it in use? (node.listen)")]
     Listen { address: SocketAddr, source: io::Error },
 }
@@ -80,13 +78,12 @@ impl Node {
         let layout = Layout::new(&config.node.dir);
         let lock = prepare_store(&layout)?;
         let metrics = Metrics::new(clock.clone(), log.dropped.clone());
-        recover(&layout, &logger, &metrics).await?;
-
         let health = Health::default();
         let directory = Directory::default();
         let reading = Blocking::new(READING_AT_ONCE);
         let limits = Limits { at_once: config.cut.max_ffmpeg as usize, stall: config.cut.stall, ..Limits::default() };
         let ffmpeg = Ffmpeg::new("ffmpeg", limits);
+        let temp_mark = TempMark::of_this_process();
         let recording = Recording {
             directory: directory.clone(),
             layout: layout.clone(),
@@ -95,6 +92,7 @@ impl Node {
             metrics: metrics.clone(),
             health: health.clone(),
             log: logger.clone(),
+            temp_mark: temp_mark.clone(),
             segment_permits: config.record.segment_permits as usize,
         };
         for channel in &config.channels {
@@ -135,7 +133,8 @@ impl Node {
         let server = listening.server.handle();
         actix_rt::spawn(listening.server);
         write_listen_file(&layout, listening.address, &logger);
-        actix_rt::spawn(probe_store(layout.clone(), health.clone(), metrics, logger.clone()));
+        actix_rt::spawn(probe_store(layout.clone(), health.clone(), metrics.clone(), logger.clone()));
+        actix_rt::spawn(recover(layout.clone(), temp_mark, metrics, logger.clone()));
         actix_rt::spawn(probe_ffmpeg(ffmpeg, logger.clone()));
         health.set_started();
         info!(logger, "node is up"; "name" => %config.node.name, "address" => %listening.address,
@@ -263,17 +262,23 @@ fn prepare_store(layout: &Layout) -> Result<File, NodeError> {
     }
 }
 
-async fn recover(layout: &Layout, log: &Logger, metrics: &Metrics) -> Result<(), NodeError> {
-    let (in_layout, in_log) = (layout.clone(), log.clone());
-    let recover =
-        move || store::recover(&in_layout, |error| warn!(in_log, "a temp is left as it is"; "error" => chain(&error)));
-    // Before anything else runs, so there is nobody whom a panic here could be kept from.
-    let recovery = Blocking::new(1).run(recover).await.expect("recovering does not panic")?;
-    for name in &recovery.recovered {
-        info!(log, "kept what a killed process left behind"; "segment" => name.path_text());
+/// Keeps what an earlier run left behind. Beside everything else: a large archive takes a while, and recording must not
+/// wait for it.
+async fn recover(layout: Layout, mine: TempMark, metrics: Metrics, log: Logger) {
+    let in_log = log.clone();
+    let on_error = move |error: StoreError| warn!(in_log, "a temp is left as it is"; "error" => chain(&error));
+    match Blocking::new(1).run(move || store::recover(&layout, &mine, on_error)).await {
+        Ok(Ok(recovery)) => {
+            for name in &recovery.recovered {
+                info!(log, "kept what a killed process left behind"; "segment" => name.path_text());
+            }
+            metrics.segments_recovered(recovery.recovered.len());
+        }
+        Ok(Err(error)) => {
+            warn!(log, "temps could not be recovered, the next start tries again"; "error" => chain(&error))
+        }
+        Err(error) => error!(log, "temps could not be recovered"; "error" => chain(&error)),
     }
-    metrics.segments_recovered(recovery.recovered.len());
-    Ok(())
 }
 
 fn listen_file(layout: &Layout) -> PathBuf {

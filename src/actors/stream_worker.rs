@@ -25,7 +25,7 @@ use crate::ingest::{
 };
 use crate::metrics::{LossCause, Metrics, PollOutcome};
 use crate::model::{Channel, Quality, SegmentKind, Span, Timestamp};
-use crate::store::{self, Anchor, Layout, Saved};
+use crate::store::{self, Anchor, Layout, Saved, TempMark};
 
 /// Between questions where the channel is not live, or its playlist has ended. Live playlists of the shortest kind list
 /// 6 s, so a beginning is seen before its first segment goes.
@@ -49,6 +49,7 @@ pub struct Recording {
     pub metrics: Metrics,
     pub health: Health,
     pub log: Logger,
+    pub temp_mark: TempMark,
     /// Segments of one quality that are fetched at once.
     pub segment_permits: usize,
 }
@@ -107,7 +108,6 @@ pub struct StreamWorker {
     /// Wanted, and not begun.
     waiting: VecDeque<Wanted>,
     newest_end: Option<Timestamp>,
-    fetches: u64,
     encrypted_told: bool,
     draining: Vec<oneshot::Sender<()>>,
 }
@@ -131,7 +131,6 @@ impl StreamWorker {
             in_flight: 0,
             waiting: VecDeque::new(),
             newest_end: None,
-            fetches: 0,
             encrypted_told: false,
             draining: Vec::new(),
         }
@@ -320,7 +319,6 @@ impl StreamWorker {
     }
 
     fn fetch(&mut self, wanted: Wanted, ctx: &mut Context<Self>) {
-        self.fetches += 1;
         self.in_flight += 1;
         let fetch = SegmentFetch {
             client: self.client.clone(),
@@ -329,7 +327,7 @@ impl StreamWorker {
             layout: self.recording.layout.clone(),
             channel: self.channel.clone(),
             quality: self.quality.clone(),
-            unique: store::own_temp_mark(self.fetches),
+            unique: self.recording.temp_mark.next(),
             wanted: wanted.clone(),
         };
         let (log, metrics, health) = (self.log.clone(), self.recording.metrics.clone(), self.recording.health.clone());

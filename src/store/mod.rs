@@ -20,7 +20,7 @@ pub use layout::Layout;
 pub use list::{HourStamp, ListingText, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
-pub use recover::{Recovery, own_temp_mark, recover};
+pub use recover::{Recovery, TempMark, recover};
 pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
 
 /// What can go wrong with the disk.

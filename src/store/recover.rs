@@ -1,12 +1,14 @@
-//! At start: gives what a killed process left as `temp` a final name, as `partial` (DESIGN §3.1).
+//! After a start: gives what a killed process left as `temp` a final name, as `partial` (DESIGN §3.1).
 //!
-//! Must run before anything of ours records into the same directories: a temp that is still being written looks the
-//! same. A process of the existing system may share them, so a temp that is not ours is left alone while it is young.
-//! Blocks on the disk.
+//! Runs beside recording, which must not wait while a large archive is read: temps of this process carry its own mark
+//! and are left alone. A process of the existing system may share the directories, so a temp that is not of segvault is
+//! left alone while it is young. Blocks on the disk.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -22,17 +24,32 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(30 * 60);
 /// Bytes read at a time; large enough that reading is not bound by system calls.
 const READ_BYTES: usize = 256 * 1024;
 
-/// The last part of a temp's name, unlike that of any other temp: no process gives out the same twice, and two agree by
-/// chance once in 2^64.
-pub fn own_temp_mark(count: u64) -> String {
-    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), count);
-    format!("{OWN_MARK}{random:016x}-{count}")
+/// Marks the temps of one process. Cheap to clone; clones count together.
+#[derive(Debug, Clone)]
+pub struct TempMark {
+    mark: Arc<str>,
+    given: Arc<AtomicU64>,
 }
 
-fn is_abandoned(path: &Path, name: &SegmentName) -> bool {
-    let is_ours = name.as_str().splitn(4, '-').nth(3).is_some_and(|last| last.starts_with(OWN_MARK));
+impl TempMark {
+    /// For a process that begins; two agree by chance once in 2^64.
+    pub fn of_this_process() -> Self {
+        let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
+        Self { mark: format!("{OWN_MARK}{random:016x}-").into(), given: Arc::default() }
+    }
+
+    /// The last part of a temp's name, never the same twice.
+    pub fn next(&self) -> String {
+        format!("{}{}", self.mark, self.given.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Whether nobody writes this temp any more: it is of an earlier segvault, of which only one runs on a directory, or it
+/// is old.
+fn is_abandoned(path: &Path, name: &SegmentName, mine: &TempMark) -> bool {
+    let last = name.as_str().splitn(4, '-').nth(3).unwrap_or_default();
     let age = || path.metadata().ok()?.modified().ok()?.elapsed().ok();
-    is_ours || age().is_some_and(|age| age > ABANDONED_AFTER)
+    !last.starts_with(&*mine.mark) && (last.starts_with(OWN_MARK) || age().is_some_and(|age| age > ABANDONED_AFTER))
 }
 
 /// What was found at start.
@@ -43,12 +60,13 @@ pub struct Recovery {
     pub empty: usize,
 }
 
-/// Recovers every `temp` under BASE; `on_error` is told of those that cannot be, and they stay.
-pub fn recover(layout: &Layout, mut on_error: impl FnMut(StoreError)) -> Result<Recovery, StoreError> {
+/// Recovers every `temp` under BASE but those of `mine`; `on_error` is told of those that cannot be, and they stay.
+pub fn recover(layout: &Layout, mine: &TempMark, mut on_error: impl FnMut(StoreError)) -> Result<Recovery, StoreError> {
     let mut recovery = Recovery::default();
     for channel in channels(layout)? {
         for quality in qualities(layout, &channel)? {
-            for hour in hours(layout, &channel, &quality)? {
+            // The latest first: that is where a process was killed, and where somebody looks.
+            for hour in hours(layout, &channel, &quality)?.into_iter().rev() {
                 let listing = list_hour(layout, &channel, &quality, hour)?;
                 let temps = listing
                     .segments()
@@ -56,7 +74,7 @@ pub fn recover(layout: &Layout, mut on_error: impl FnMut(StoreError)) -> Result<
                     .filter(|name| name.kind() == SegmentKind::Temp);
                 for name in temps {
                     let path = layout.segment_path(&channel, &quality, &name);
-                    if !is_abandoned(&path, &name) {
+                    if !is_abandoned(&path, &name, mine) {
                         continue;
                     }
                     match recover_one(&path, &name) {
@@ -112,9 +130,12 @@ mod tests {
         let create =
             |unique: &str| PendingSegment::create(&layout, &channel, &quality, start, 2_000_000, unique).unwrap();
         create("9b08923d-10c6-4fd9-94b2-b8fda02f34a6").append(b"of a living process of the existing system").unwrap();
-        create(&own_temp_mark(1)).append(b"hello world").unwrap();
-        create(&own_temp_mark(2));
-        let recovery = recover(&layout, |error| panic!("{error}")).unwrap();
+        let (killed, mine) = (TempMark::of_this_process(), TempMark::of_this_process());
+        create(&killed.next()).append(b"hello world").unwrap();
+        create(&killed.next());
+        let being_written = create(&mine.next());
+        let recovery = recover(&layout, &mine, |error| panic!("{error}")).unwrap();
+        being_written.discard().unwrap();
         let expected = "58:30.000000-2.0-partial-uU0nuZNNPgilLlLX2n2r-sSE7-N6U4DukIj3rOLvzek.ts";
         assert_eq!(recovery.recovered.iter().map(SegmentName::as_str).collect::<Vec<_>>(), [expected]);
         assert_eq!(recovery.empty, 1);
@@ -122,6 +143,6 @@ mod tests {
             list_hour(&layout, &channel, &quality, start.hour()).unwrap().segments().collect::<Vec<_>>(),
             [expected, "58:30.000000-2.0-temp-9b08923d-10c6-4fd9-94b2-b8fda02f34a6.ts"]
         );
-        assert_eq!(recover(&layout, |error| panic!("{error}")).unwrap(), Recovery::default());
+        assert_eq!(recover(&layout, &mine, |error| panic!("{error}")).unwrap(), Recovery::default());
     }
 }

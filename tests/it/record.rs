@@ -220,8 +220,9 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
     println!("{} acknowledged, {recovered} recovered as partial", acknowledged.len());
     let all = stored(&base, "ch", "source");
     assert_hashes(&all);
-    let temps = walk(&base).into_iter().filter(|path| path.contains("-temp-segvault-")).count();
-    assert!(temps <= 8, "{temps} temps: those of earlier processes were not recovered");
+    let temps = || walk(&base).into_iter().filter(|path| path.contains("-temp-segvault-")).count();
+    // What is being written at this moment is of this process.
+    eventually("temps of earlier processes are recovered", || (temps() <= 2).then_some(()));
     node.stop();
     assert!(acknowledged.len() >= 20);
 }
