@@ -64,10 +64,6 @@ impl Timestamp {
     pub fn plus(self, duration: Duration) -> Self {
         self.plus_micros(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
     }
-
-    pub fn minus(self, duration: Duration) -> Self {
-        self.plus_micros(-i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
-    }
 }
 
 impl fmt::Display for Timestamp {
@@ -215,11 +211,6 @@ impl Hour {
     /// Hours from `self` to `last`, both included; empty when `last` is earlier.
     pub fn through(self, last: Hour) -> impl DoubleEndedIterator<Item = Hour> + ExactSizeIterator {
         (self.0..last.0.saturating_add(1)).map(Hour)
-    }
-
-    /// How many hours `self` lies after `earlier`.
-    pub fn hours_since(self, earlier: Hour) -> i64 {
-        i64::from(self.0) - i64::from(earlier.0)
     }
 }
 

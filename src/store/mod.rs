@@ -42,11 +42,6 @@ impl StoreError {
         Self { act, path: path.to_owned(), source }
     }
 
-    /// No space is left, or a quota is used up: what is needed is space, not another try.
-    pub fn is_full(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-    }
-
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
