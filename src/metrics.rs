@@ -151,6 +151,11 @@ impl Metrics {
         self.0.families.store_writable.set(i64::from(writable));
     }
 
+    /// Segments that wait for the disk take this much memory.
+    pub fn spool_holds(&self, bytes: usize) {
+        self.0.families.store_spool_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
     /// The content type, and everything in Prometheus' text format.
     pub fn render(&self) -> (&'static str, String) {
         self.refresh();

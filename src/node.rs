@@ -4,6 +4,8 @@
 //! Start: the store is checked and locked first; nothing waits for a source, the database, or the recovery of temps.
 //! Stop: not ready; answers under way end; recording ends last; all within the grace period.
 
+mod disk;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
@@ -27,21 +29,22 @@ use crate::cut::{Ffmpeg, Limits};
 use crate::db::Db;
 use crate::health::Health;
 use crate::http::{self, Site, UnderWay};
-use crate::ingest::HlsSource;
+use crate::ingest::{Disk, HlsSource};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::Quality;
-use crate::store::{self, Layout, StoreError, TempMark};
+use crate::store::{self, Layout, Spool, StoreError, TempMark, Volume};
+use disk::DiskWatch;
 
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
 const RECORDING_AT_ONCE: usize = 16;
 const READING_AT_ONCE: usize = 32;
-/// About what a recorder hands to the disk at once.
-const PROBE_BYTES: usize = 256 * 1024;
-/// Between looks at whether the store takes writes.
-const PROBE_STORE_EVERY: Duration = Duration::from_secs(10);
+/// Between questions to a source where the playlists of its channel are now.
+const REFRESH_EVERY: Duration = Duration::from_secs(20);
 /// Between looks at whether the last answer has been sent.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What segments that wait in memory get to be written, if the grace period is over.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 /// What recording gets of the grace period at least, when answers take all of it.
 const RECORDING_RESERVE: Duration = Duration::from_secs(3);
 
@@ -50,6 +53,8 @@ const RECORDING_RESERVE: Duration = Duration::from_secs(3);
 pub enum NodeError {
     #[error("cannot use {} as the store; check node.dir, and that this user may write there", path.display())]
     Store { path: PathBuf, source: io::Error },
+    #[error("cannot take {} for the store", path.display())]
+    Volume { path: PathBuf, source: StoreError },
     #[error("another segvault runs on {}; stop it, or give this one another node.dir", .0.display())]
     Locked(PathBuf),
     #[error("cannot listen on {address}; is it in use? (node.listen)")]
@@ -67,6 +72,7 @@ pub struct Node {
     guardian: Addr<Guardian>,
     server: ServerHandle,
     under_way: UnderWay,
+    disk_watch: DiskWatch,
     /// Held until the end: it keeps a second process off the same directory.
     _lock: File,
 }
@@ -77,6 +83,8 @@ impl Node {
         let logger = log.logger.clone();
         let layout = Layout::new(&config.node.dir);
         let lock = prepare_store(&layout)?;
+        let volume =
+            Volume::adopt(&layout).map_err(|source| NodeError::Volume { path: layout.base().to_owned(), source })?;
         let metrics = Metrics::new(clock.clone(), log.dropped.clone());
         let health = Health::default();
         let directory = Directory::default();
@@ -84,10 +92,16 @@ impl Node {
         let limits = Limits { at_once: config.cut.max_ffmpeg as usize, stall: config.cut.stall, ..Limits::default() };
         let ffmpeg = Ffmpeg::new("ffmpeg", limits);
         let temp_mark = TempMark::of_this_process();
+        let spool_bytes = usize::try_from(config.record.spool_size.bytes()).unwrap_or(usize::MAX);
+        let disk = Disk {
+            layout: layout.clone(),
+            volume,
+            blocking: Blocking::new(RECORDING_AT_ONCE),
+            spool: Spool::new(spool_bytes),
+        };
         let recording = Recording {
             directory: directory.clone(),
-            layout: layout.clone(),
-            blocking: Blocking::new(RECORDING_AT_ONCE),
+            disk: disk.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             health: health.clone(),
@@ -133,7 +147,8 @@ impl Node {
         let server = listening.server.handle();
         actix_rt::spawn(listening.server);
         write_listen_file(&layout, listening.address, &logger);
-        actix_rt::spawn(probe_store(layout.clone(), health.clone(), metrics.clone(), logger.clone()));
+        let disk_watch = DiskWatch::new(disk, health.clone(), metrics.clone(), logger.clone());
+        actix_rt::spawn(disk_watch.clone().keep());
         actix_rt::spawn(recover(layout.clone(), temp_mark, metrics, logger.clone()));
         actix_rt::spawn(probe_ffmpeg(ffmpeg, logger.clone()));
         health.set_started();
@@ -149,6 +164,7 @@ impl Node {
             guardian,
             server,
             under_way,
+            disk_watch,
             _lock: lock,
         })
     }
@@ -186,13 +202,16 @@ impl Node {
         if drained.is_err() {
             warn!(self.log, "segments are left unfinished, the next start keeps them as partial");
         }
+        if timeout_at(end.max(Instant::now() + LAST_WRITES), self.disk_watch.end()).await.is_err() {
+            error!(self.log, "what memory held for the disk is lost");
+        }
         let _ = fs::remove_file(listen_file(&self.layout));
         info!(self.log, "stopped");
     }
 }
 
 fn hour_cache(recording: &Recording, reading: Blocking, max_bytes: usize) -> Child {
-    let Recording { directory, layout, metrics, log, .. } = recording.clone();
+    let Recording { directory, disk: Disk { layout, .. }, metrics, log, .. } = recording.clone();
     let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
         let cache = HourCache::new(layout.clone(), reading.clone(), metrics.clone(), log.clone(), max_bytes, sentinel);
         let address = HourCache::start_in_arbiter(arbiter, move |_| cache);
@@ -225,7 +244,7 @@ fn downloader(recording: &Recording, config: &ChannelConfig) -> Child {
         let (qualities, source, log) = (qualities.clone(), HlsSource::new(url.clone()), log.clone());
         let built = {
             let channel = channel.clone();
-            move |_: &mut Context<Downloader>| Downloader::new(channel, qualities, source, log, sentinel)
+            move |_: &mut Context<Downloader>| Downloader::new(channel, qualities, source, REFRESH_EVERY, log, sentinel)
         };
         directory.downloaders.publish(channel.clone(), Downloader::start_in_arbiter(arbiter, built));
     };
@@ -293,41 +312,6 @@ fn write_listen_file(layout: &Layout, address: SocketAddr, log: &Logger) {
     if let Err(error) = written {
         warn!(log, "the address cannot be written down"; "path" => %path.display(), "error" => %error);
     }
-}
-
-/// Writes a file now and then: a full, read-only or lost disk shows even while nothing is recorded, and one that has
-/// recovered too.
-async fn probe_store(layout: Layout, health: Health, metrics: Metrics, log: Logger) {
-    let door = Blocking::new(1);
-    loop {
-        let path = layout.own_dir().join("probe");
-        let probed = match timeout(PROBE_STORE_EVERY, door.run(move || write_probe(&path))).await {
-            Err(_) => Err("the disk does not answer".to_owned()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Ok(Ok(written)) => written.map_err(|error| error.to_string()),
-        };
-        let changed = health.set_store_writable(probed.is_ok());
-        match probed {
-            Err(error) if changed => error!(log, "store cannot be written, what comes may be lost"; "error" => error),
-            Ok(()) if changed => info!(log, "store is writable"),
-            Ok(()) | Err(_) => {}
-        }
-        metrics.store_writable(health.is_store_writable());
-        sleep(PROBE_STORE_EVERY).await;
-    }
-}
-
-/// A new file each time: overwriting one needs no space.
-fn write_probe(path: &Path) -> io::Result<()> {
-    let write = || {
-        let mut file = File::create(path)?;
-        io::Write::write_all(&mut file, &[0x47; PROBE_BYTES])?;
-        file.sync_all()
-    };
-    let written = write();
-    // A full disk should not be kept full by the probe of whether it is.
-    let removed = fs::remove_file(path);
-    written.and(removed)
 }
 
 async fn probe_ffmpeg(ffmpeg: Ffmpeg, log: Logger) {

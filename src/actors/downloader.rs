@@ -1,5 +1,6 @@
-//! Knows where a channel's media playlists are. Asks the source, and remembers the answer for a while, so that many
-//! workers that ask at once, or a source that is down, cost one request per interval.
+//! Knows where a channel's media playlists are. Asks the source now and then, so that a worker which needs an address
+//! has one at once; and remembers each answer for a while, so that many workers that ask at once, or a source that is
+//! down, cost one request per interval.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::guardian::Sentinel;
-use crate::ingest::{HttpClient, Source, SourceError, SourceState};
+use crate::ingest::{Dates, HttpClient, Source, SourceError, SourceState};
 use crate::model::{Channel, Quality};
 
 /// An answer of the source, or its silence, stands for this long: enough for the workers of one channel to share it.
@@ -22,12 +23,25 @@ const ANSWER_STANDS: Duration = Duration::from_secs(1);
 #[rtype(result = "Result<MediaFound, ()>")]
 pub struct FindMedia {
     pub quality: Quality,
+    /// An address that was told before then is of no use.
+    pub newer_than: Option<Instant>,
+}
+
+/// An address of a media playlist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundMedia {
+    pub url: Url,
+    /// How long it is good for from now on, where the source tells.
+    pub lives_for: Option<Duration>,
+    pub dates: Dates,
+    /// When the source told it.
+    pub told_at: Instant,
 }
 
 /// The answer to `FindMedia`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaFound {
-    At(Url),
+    At(FoundMedia),
     NotLive,
     /// The channel is live without this quality.
     NotOffered,
@@ -35,6 +49,11 @@ pub enum MediaFound {
 
 /// When the source was asked, and what it said; `Err` if nothing.
 type Answered = (Instant, Result<SourceState, ()>);
+
+/// Time to ask the source, whether anybody wants to know or not.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Refresh;
 
 /// What the source last said, so that the log tells changes and not repetitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +69,7 @@ pub struct Downloader {
     channel: Channel,
     qualities: Rc<[Quality]>,
     source: Rc<dyn Source>,
+    refresh_every: Duration,
     client: HttpClient,
     log: Logger,
     sentinel: Sentinel,
@@ -64,6 +84,7 @@ impl Downloader {
         channel: Channel,
         qualities: Vec<Quality>,
         source: impl Source + 'static,
+        refresh_every: Duration,
         log: Logger,
         sentinel: Sentinel,
     ) -> Self {
@@ -71,6 +92,7 @@ impl Downloader {
             channel,
             qualities: qualities.into(),
             source: Rc::new(source),
+            refresh_every,
             client: HttpClient::of_this_arbiter(),
             log,
             sentinel,
@@ -107,11 +129,53 @@ impl Downloader {
     }
 }
 
+impl Downloader {
+    /// What the source says, or has said: an answer stands if it is of this moment, or if somebody is live and it `will
+    /// do`.
+    fn ask(&self, will_do: impl Fn(Instant) -> bool + 'static) -> ResponseActFuture<Self, Answered> {
+        let (asked, source, client) = (Rc::clone(&self.asked), Rc::clone(&self.source), self.client.clone());
+        let qualities = Rc::clone(&self.qualities);
+        async move {
+            let mut asked = asked.lock().await;
+            let stands = |(when, answer): &&Answered| {
+                when.elapsed() < ANSWER_STANDS || (matches!(answer, Ok(SourceState::Live { .. })) && will_do(*when))
+            };
+            if let Some(standing) = asked.as_ref().filter(stands) {
+                return (None, standing.clone());
+            }
+            let fresh = source.media_urls(&client, &qualities).await;
+            let answered = (Instant::now(), fresh.as_ref().map(SourceState::clone).map_err(|_| ()));
+            *asked = Some(answered.clone());
+            (Some(fresh), answered)
+        }
+        .into_actor(self)
+        .map(|(fresh, answered), this, _| {
+            if let Some(fresh) = &fresh {
+                this.tell(fresh);
+            }
+            answered
+        })
+        .boxed_local()
+    }
+}
+
 impl Actor for Downloader {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.sentinel.keep_beating(ctx);
+        ctx.notify_later(Refresh, self.refresh_every);
+    }
+}
+
+impl Handler<Refresh> for Downloader {
+    type Result = ();
+
+    fn handle(&mut self, _: Refresh, ctx: &mut Self::Context) {
+        let asked = self.ask(|_| false);
+        ctx.spawn(asked.map(|_, this, ctx| {
+            ctx.notify_later(Refresh, this.refresh_every);
+        }));
     }
 }
 
@@ -119,31 +183,21 @@ impl Handler<FindMedia> for Downloader {
     type Result = ResponseActFuture<Self, Result<MediaFound, ()>>;
 
     fn handle(&mut self, question: FindMedia, _: &mut Self::Context) -> Self::Result {
-        let (asked, source, client) = (Rc::clone(&self.asked), Rc::clone(&self.source), self.client.clone());
-        let qualities = Rc::clone(&self.qualities);
-        async move {
-            let mut asked = asked.lock().await;
-            if let Some((_, answer)) = asked.as_ref().filter(|(when, _)| when.elapsed() < ANSWER_STANDS) {
-                return (None, answer.clone());
-            }
-            let fresh = source.media_urls(&client, &qualities).await;
-            let answer = fresh.as_ref().map(SourceState::clone).map_err(|_| ());
-            *asked = Some((Instant::now(), answer.clone()));
-            (Some(fresh), answer)
-        }
-        .into_actor(self)
-        .map(move |(fresh, answer), this, _| {
-            if let Some(fresh) = &fresh {
-                this.tell(fresh);
-            }
-            Ok(match answer? {
-                SourceState::NotLive => MediaFound::NotLive,
-                SourceState::Live { media, .. } => {
-                    let found = media.into_iter().find(|media| media.quality == question.quality);
-                    found.map_or(MediaFound::NotOffered, |media| MediaFound::At(media.url))
-                }
+        let (newer_than, fresh_for) = (question.newer_than, self.refresh_every);
+        let will_do =
+            move |when: Instant| when.elapsed() < fresh_for && newer_than.is_none_or(|newer_than| when > newer_than);
+        self.ask(will_do)
+            .map(move |(told_at, answer), this, _| {
+                let media = match answer? {
+                    SourceState::NotLive => return Ok(MediaFound::NotLive),
+                    SourceState::Live { media, .. } => media,
+                };
+                let found = media.into_iter().find(|media| media.quality == question.quality);
+                Ok(found.map_or(MediaFound::NotOffered, |media| {
+                    let lives_for = media.lives_for.map(|life| life.saturating_sub(told_at.elapsed()));
+                    MediaFound::At(FoundMedia { url: media.url, lives_for, dates: this.source.dates(), told_at })
+                }))
             })
-        })
-        .boxed_local()
+            .boxed_local()
     }
 }

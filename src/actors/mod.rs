@@ -16,4 +16,4 @@ pub use downloader::{Downloader, FindMedia, MediaFound};
 pub use guardian::{ActorKind, Child, Drain, Guardian, Sentinel};
 pub use hour_cache::{CacheError, GetHours, GetListing, HourCache};
 pub use registrar::{Pace, Registrar, Registration};
-pub use stream_worker::{Recording, StreamWorker};
+pub use stream_worker::{Recording, StreamWorker, tell_saved};

@@ -50,6 +50,8 @@ const HOLD: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600
 const CUT_STALL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600);
 /// Below this not even one busy hour fits; the cache would only thrash.
 const HOURS_SIZE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1 << 20)..=ByteSize::from_bytes(1 << 40);
+/// Zero holds nothing.
+const SPOOL_SIZE: RangeInclusive<ByteSize> = ByteSize::from_bytes(0)..=ByteSize::from_bytes(1 << 40);
 const PERMITS: RangeInclusive<u32> = 1..=64;
 
 /// Everything a node can be told, checked.
@@ -97,6 +99,8 @@ pub struct ChannelConfig {
 pub struct RecordConfig {
     /// How many segments of one quality may be fetched at once.
     pub segment_permits: u32,
+    /// How much memory may hold what is recorded while the disk is in trouble.
+    pub spool_size: ByteSize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,8 +247,9 @@ fn read_channels(reader: &mut Reader, root: &Table) -> Vec<ChannelConfig> {
 
 fn read_record(mut section: Section<'_, '_>) -> Option<RecordConfig> {
     let segment_permits = section.integer("segment_permits", 8, PERMITS);
+    let spool_size = section.size("spool_size", "64MiB", SPOOL_SIZE);
     section.close(&[]);
-    Some(RecordConfig { segment_permits: segment_permits? })
+    Some(RecordConfig { segment_permits: segment_permits?, spool_size: spool_size? })
 }
 
 fn read_playlist(mut section: Section<'_, '_>) -> Option<PlaylistConfig> {

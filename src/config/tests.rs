@@ -51,6 +51,7 @@ fn nothing_given_is_a_whole_configuration() {
     assert_eq!(config.log, LogConfig { format: log::Format::Auto, level: log::Level::Info });
     assert_eq!(config.channels, []);
     assert_eq!(config.record.segment_permits, 8);
+    assert_eq!(config.record.spool_size.bytes(), 64 << 20);
     assert_eq!(config.playlist.hold, Duration::from_secs(15));
     assert_eq!(config.cache.hours_size.bytes(), 64 << 20);
     assert_eq!(config.cut, CutConfig { max_ffmpeg: 2, stall: Duration::from_secs(60) });
@@ -79,6 +80,7 @@ fn a_file_is_read_in_full() {
         qualities = ["source", "480p"]
         [record]
         segment_permits = 0x10
+        spool_size = "0B"
         [playlist]
         hold = "0s"
         [cache]
@@ -94,6 +96,7 @@ fn a_file_is_read_in_full() {
     assert_eq!(names, ["gdq", "esa"]);
     assert_eq!(config.channels[1].qualities.iter().map(Quality::as_str).collect::<Vec<_>>(), ["source", "480p"]);
     assert_eq!(config.record.segment_permits, 16);
+    assert_eq!(config.record.spool_size.bytes(), 0);
     assert_eq!(config.playlist.hold, Duration::ZERO);
     assert_eq!(config.cut, CutConfig { max_ffmpeg: 3, stall: Duration::from_secs(90) });
     assert_eq!(config.database.database, Database::Sqlite("/srv/jobs.db".into()));

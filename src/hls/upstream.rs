@@ -6,7 +6,12 @@
 //! Promises: never panics on hostile text; a segment without a positive duration or with a URI that is no line of its
 //! own is left out, and the sequence numbers of the others stay true.
 
+mod key;
+
+pub use key::{Encryption, Key};
+
 use crate::model::{Timestamp, parse_duration_text};
+use key::KeysInForce;
 
 /// A text that is no playlist, with the beginning of what came instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,15 +57,16 @@ pub struct UpstreamSegment {
     pub date_time: Option<Timestamp>,
     pub byte_range: Option<ByteRange>,
     pub map: Option<UpstreamMap>,
-    /// EXT-X-KEY with a method other than NONE is in force.
-    pub encrypted: bool,
+    pub encryption: Encryption,
 }
 
 /// The initialisation section of fragmented MP4.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamMap {
     pub uri: String,
     pub byte_range: Option<ByteRange>,
+    /// By the key that was in force where the map was named.
+    pub encryption: Encryption,
 }
 
 /// `length` bytes from `offset`.
@@ -137,25 +143,31 @@ struct Scanned<'t> {
     uri: &'t str,
     duration_micros: Option<i64>,
     date_time: Option<Timestamp>,
-    encrypted: bool,
+    encryption: Encryption,
+    /// Of the map that was named last.
+    map_encryption: Encryption,
 }
 
 fn scan(text: &str) -> Vec<Scanned<'_>> {
     let mut scanned = Vec::new();
-    let (mut duration_micros, mut date_time, mut encrypted) = (None, None, false);
+    let (mut duration_micros, mut date_time) = (None, None);
+    let (mut keys, mut map_encryption) = (KeysInForce::default(), Encryption::Clear);
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if let Some(rest) = line.strip_prefix("#EXTINF:") {
             duration_micros = parse_duration_text(rest.split(',').next().unwrap_or(rest).trim());
         } else if let Some(rest) = line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:") {
             date_time = parse_date_time(rest.trim());
         } else if let Some(rest) = line.strip_prefix("#EXT-X-KEY:") {
-            encrypted = !rest.split(',').any(|attribute| attribute.trim() == "METHOD=NONE");
+            keys.read(rest);
+        } else if line.starts_with("#EXT-X-MAP:") {
+            map_encryption = keys.encryption();
         } else if !line.starts_with('#') {
             scanned.push(Scanned {
                 uri: line,
                 duration_micros: duration_micros.take(),
                 date_time: date_time.take(),
-                encrypted,
+                encryption: keys.encryption(),
+                map_encryption: map_encryption.clone(),
             });
         }
     }
@@ -179,16 +191,18 @@ fn media_playlist(media: m3u8_rs::MediaPlaylist, scanned: Vec<Scanned<'_>>) -> M
     let (mut map, mut next_byte) = (None, 0);
     let mut place = 0;
     for parsed in media.segments {
+        let ahead = scanned[place..].iter().position(|line| line.uri == parsed.uri.trim());
+        let line = ahead.map(|ahead| &scanned[place + ahead]);
         if let Some(new) = &parsed.map {
             let byte_range = new.byte_range.as_ref();
             map = Some(UpstreamMap {
                 uri: new.uri.clone(),
                 byte_range: byte_range
                     .map(|range| ByteRange { offset: range.offset.unwrap_or(0), length: range.length }),
+                encryption: line.map(|line| line.map_encryption.clone()).unwrap_or_default(),
             });
         }
-        let Some(ahead) = scanned[place..].iter().position(|line| line.uri == parsed.uri.trim()) else { continue };
-        let line = &scanned[place + ahead];
+        let (Some(ahead), Some(line)) = (ahead, line) else { continue };
         let media_sequence = media.media_sequence.saturating_add((place + ahead) as u64);
         place += ahead + 1;
         let byte_range = parsed
@@ -204,7 +218,7 @@ fn media_playlist(media: m3u8_rs::MediaPlaylist, scanned: Vec<Scanned<'_>>) -> M
             date_time: line.date_time,
             byte_range,
             map: map.clone(),
-            encrypted: line.encrypted,
+            encryption: line.encryption.clone(),
         });
     }
     MediaPlaylist { target_duration_seconds: media.target_duration, segments, ended: media.end_list }
@@ -273,12 +287,15 @@ mod tests {
     }
 
     #[test]
-    fn a_key_marks_what_follows() {
+    fn a_key_holds_for_what_follows_and_for_the_map_behind_it() {
         let playlist = media(
-            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:2,\na.ts\n#EXTINF:2,\nb.ts\n\
-             #EXT-X-KEY:METHOD=NONE\n#EXTINF:2,\nc.ts\n",
+            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI=\"clear.mp4\"\n#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n\
+             #EXTINF:2,\na.ts\n#EXT-X-MAP:URI=\"i.mp4\"\n#EXTINF:2,\nb.ts\n#EXT-X-KEY:METHOD=NONE\n#EXTINF:2,\nc.ts\n",
         );
-        assert_eq!(playlist.segments.iter().map(|s| s.encrypted).collect::<Vec<_>>(), [true, true, false]);
+        let key = Encryption::Aes128(Key { uri: "k".into(), iv: None });
+        let found: Vec<_> =
+            playlist.segments.iter().map(|s| (&s.encryption, &s.map.as_ref().unwrap().encryption)).collect();
+        assert_eq!(found, [(&key, &Encryption::Clear), (&key, &key), (&Encryption::Clear, &key)]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The HTTP client that fetches from sources and peers.
 //!
 //! Promises: a body that ends before its end is an error, never a short success; every wait has a deadline; a body is
-//! streamed, and one that is read whole has a bound.
+//! streamed, and one that is read whole has a bound; redirects are followed, and the answer says where they led, as what
+//! a playlist lists is relative to that.
 //! One per arbiter: it is not `Send`.
 
 use std::cell::OnceCell;
@@ -24,12 +25,14 @@ use url::Url;
 
 use crate::hls::upstream::ByteRange;
 
-/// Time until the status line and headers.
-const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// Time until a connection stands.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 /// Time without a single byte, after which a body counts as stuck.
-const STALL_DEADLINE: Duration = Duration::from_secs(30);
+pub const STALL_DEADLINE: Duration = Duration::from_secs(30);
 /// Connections kept per client. More than all permits of an arbiter's channels together would use is waste.
 const MAX_CONNECTIONS: usize = 100;
+/// As browsers have it, less; more is a loop.
+const MAX_REDIRECTS: usize = 5;
 
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +53,19 @@ pub enum FetchError {
     TooLong(usize),
     #[error("asked for a byte range, and got something else")]
     WrongRange,
+    #[error("redirected more than {MAX_REDIRECTS} times, or to nowhere")]
+    Redirected,
 }
 
 impl FetchError {
     /// Whether the server says that what was asked for is not there.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Status(404 | 410))
+    }
+
+    /// Whether the server does not accept the address: a token has expired, mostly.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Status(401 | 403))
     }
 }
 
@@ -104,10 +114,12 @@ impl HttpClient {
                 Ok::<_, ConnectError>(Connection::new(uri, EndIsError(io)))
             }
         });
-        let connector = awc::Connector::new().timeout(HEAD_DEADLINE).limit(MAX_CONNECTIONS).connector(ends_are_errors);
+        let connector =
+            awc::Connector::new().timeout(CONNECT_DEADLINE).limit(MAX_CONNECTIONS).connector(ends_are_errors);
         let client = awc::Client::builder()
             .connector(connector)
-            .timeout(HEAD_DEADLINE)
+            .timeout(CONNECT_DEADLINE)
+            .disable_redirects()
             .max_http_version(Version::HTTP_11)
             .add_default_header((header::USER_AGENT, concat!("segvault/", env!("CARGO_PKG_VERSION"))))
             .finish();
@@ -115,8 +127,7 @@ impl HttpClient {
     }
 
     /// Sends a GET. `Ok` means status 200, or 206 where a range was asked for.
-    pub async fn get(&self, url: &Url, range: Option<ByteRange>, whole: Duration) -> Result<Response, FetchError> {
-        let patience = Patience { head: HEAD_DEADLINE, stall: STALL_DEADLINE, whole };
+    pub async fn get(&self, url: &Url, range: Option<ByteRange>, patience: Patience) -> Result<Response, FetchError> {
         let response = self.send(url, range, patience).await?;
         match (response.status, range) {
             (StatusCode::OK, None) | (StatusCode::PARTIAL_CONTENT, Some(_)) => Ok(response),
@@ -131,6 +142,24 @@ impl HttpClient {
     }
 
     async fn send(&self, url: &Url, range: Option<ByteRange>, patience: Patience) -> Result<Response, FetchError> {
+        let deadline = Instant::now() + patience.whole;
+        let mut url = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            match self.send_once(&url, range, patience, deadline).await? {
+                Sent::Answer(response) => return Ok(response),
+                Sent::Elsewhere(other) => url = other,
+            }
+        }
+        Err(FetchError::Redirected)
+    }
+
+    async fn send_once(
+        &self,
+        url: &Url,
+        range: Option<ByteRange>,
+        patience: Patience,
+        deadline: Instant,
+    ) -> Result<Sent, FetchError> {
         // What is archived is the bytes as they are; a server that compresses nonetheless is decompressed.
         let mut request = self.client.get(url.as_str()).insert_header((header::ACCEPT_ENCODING, "identity"));
         request = request.timeout(patience.head);
@@ -138,7 +167,6 @@ impl HttpClient {
             let last = range.offset.saturating_add(range.length.saturating_sub(1));
             request = request.insert_header((header::RANGE, format!("bytes={}-{last}", range.offset)));
         }
-        let deadline = Instant::now() + patience.whole;
         let answer = timeout(patience.head, request.send()).await;
         let response = match answer {
             Err(_) | Ok(Err(awc::error::SendRequestError::Timeout)) => return Err(FetchError::NoAnswer(patience.head)),
@@ -149,6 +177,10 @@ impl HttpClient {
         let expected_bytes = header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
         let is_encoded = header(header::CONTENT_ENCODING).is_some();
         let status = response.status();
+        if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+            let elsewhere = header(header::LOCATION).and_then(|location| url.join(location).ok());
+            return elsewhere.map(Sent::Elsewhere).ok_or(FetchError::Redirected);
+        }
         let body = Body {
             stream: response.map(|piece| piece.map_err(|error| error.to_string())).boxed_local(),
             got_bytes: 0,
@@ -156,7 +188,7 @@ impl HttpClient {
             deadline,
             patience,
         };
-        Ok(Response { status, body })
+        Ok(Sent::Answer(Response { status, url: url.clone(), body }))
     }
 
     /// Fetches a small body whole, within its budget.
@@ -166,7 +198,18 @@ impl HttpClient {
         range: Option<ByteRange>,
         budget: ByteBudget,
     ) -> Result<Bytes, FetchError> {
-        let mut body = self.get(url, range, budget.deadline).await?.body;
+        Ok(self.get_located(url, range, budget).await?.0)
+    }
+
+    /// The same, with the address that answered in the end: what a playlist lists is relative to that.
+    pub async fn get_located(
+        &self,
+        url: &Url,
+        range: Option<ByteRange>,
+        budget: ByteBudget,
+    ) -> Result<(Bytes, Url), FetchError> {
+        let patience = Patience { head: budget.deadline, stall: STALL_DEADLINE, whole: budget.deadline };
+        let Response { url, mut body, .. } = self.get(url, range, patience).await?;
         let mut whole = BytesMut::new();
         while let Some(piece) = body.next().await {
             let piece = piece?;
@@ -175,14 +218,21 @@ impl HttpClient {
             }
             whole.extend_from_slice(&piece);
         }
-        Ok(whole.freeze())
+        Ok((whole.freeze(), url))
     }
 }
 
 /// An answer.
 pub struct Response {
     pub status: StatusCode,
+    /// What answered, after all redirects.
+    pub url: Url,
     pub body: Body,
+}
+
+enum Sent {
+    Answer(Response),
+    Elsewhere(Url),
 }
 
 /// A body as it arrives.

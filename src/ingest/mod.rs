@@ -2,14 +2,25 @@
 //!
 //! Promises: depends on nothing but the source and the disk (DESIGN §3.2).
 
+mod attempt;
 mod client;
+mod decrypt;
+mod extras;
 mod fetch;
+mod hedge;
+mod sessions;
 mod shape;
+mod sink;
 mod source;
 mod tracker;
 
+pub use attempt::TryError;
 pub use client::{Body, ByteBudget, FetchError, HttpClient, Patience, Response};
-pub use fetch::{Fetched, SegmentFetch, TryError, fetch_segment};
+pub use extras::{ExtraError, Extras};
+pub use fetch::{Fetched, SegmentFetch, fetch_segment};
+pub use hedge::hedged;
+pub use sessions::{Dates, Due, SessionId, Sessions};
 pub use shape::{Shape, ShapeCheck};
-pub use source::{HlsSource, MediaUrl, PLAYLIST_BUDGET, Source, SourceError, SourceState};
-pub use tracker::{Lost, Step, Tracker, Wanted};
+pub use sink::{Disk, DiskError, Kept};
+pub use source::{HlsSource, MediaUrl, PLAYLIST_BUDGET, PLAYLIST_SOFT, Source, SourceError, SourceState};
+pub use tracker::{Address, Cipher, Lost, Step, Tracker, Wanted, WantedMap};

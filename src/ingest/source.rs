@@ -7,11 +7,16 @@ use futures_util::future::LocalBoxFuture;
 use url::Url;
 
 use super::client::{ByteBudget, FetchError, HttpClient};
+use super::hedge::hedged;
+use super::sessions::Dates;
 use crate::hls::upstream::{self, BadPlaylist, Playlist, Variant};
 use crate::model::Quality;
 
 /// A playlist is text of some kilobytes; hours of history make megabytes. More is an attack or a mistake.
-pub const PLAYLIST_BUDGET: ByteBudget = ByteBudget { max_bytes: 16 << 20, deadline: Duration::from_secs(60) };
+pub const PLAYLIST_BUDGET: ByteBudget = ByteBudget { max_bytes: 16 << 20, deadline: Duration::from_secs(90) };
+const MASTER_BUDGET: ByteBudget = ByteBudget { deadline: Duration::from_secs(30), ..PLAYLIST_BUDGET };
+/// A playlist that is not there by then is asked for a second time beside.
+pub const PLAYLIST_SOFT: Duration = Duration::from_secs(5);
 /// The quality that stands for the best variant, however the source names it.
 const BEST: &str = "source";
 
@@ -29,6 +34,8 @@ pub enum SourceError {
 pub struct MediaUrl {
     pub quality: Quality,
     pub url: Url,
+    /// How long the address is good for, where the source tells.
+    pub lives_for: Option<Duration>,
 }
 
 /// What a source says of a channel.
@@ -46,6 +53,11 @@ pub trait Source {
         client: &'a HttpClient,
         qualities: &'a [Quality],
     ) -> LocalBoxFuture<'a, Result<SourceState, SourceError>>;
+
+    /// How far the dates in its media playlists can be believed.
+    fn dates(&self) -> Dates {
+        Dates::AsTold
+    }
 }
 
 /// A plain HLS address: a master playlist, or one media playlist.
@@ -67,19 +79,21 @@ impl Source for HlsSource {
         qualities: &'a [Quality],
     ) -> LocalBoxFuture<'a, Result<SourceState, SourceError>> {
         async move {
-            let text = match client.get_whole(&self.url, None, PLAYLIST_BUDGET).await {
+            let fetched = hedged(PLAYLIST_SOFT, || client.get_located(&self.url, None, MASTER_BUDGET)).await;
+            let (text, base) = match fetched {
                 Err(error) if error.is_gone() => return Ok(SourceState::NotLive),
                 fetched => fetched?,
             };
             Ok(match upstream::parse(&text)? {
-                Playlist::Master(variants) => choose(&self.url, &variants, qualities),
+                Playlist::Master(variants) => choose(&base, &variants, qualities),
                 // The address is a media playlist itself: it serves the one quality that can be meant.
                 Playlist::Media(_) => {
                     let (media, missing) = qualities
                         .iter()
                         .cloned()
                         .partition::<Vec<_>, _>(|quality| quality.as_str() == BEST || qualities.len() == 1);
-                    let media = media.into_iter().map(|quality| MediaUrl { quality, url: self.url.clone() });
+                    let media =
+                        media.into_iter().map(|quality| MediaUrl { quality, url: self.url.clone(), lives_for: None });
                     SourceState::Live { media: media.collect(), missing, offered: vec![BEST.into()] }
                 }
             })
@@ -99,7 +113,7 @@ fn choose(base: &Url, variants: &[Variant], qualities: &[Quality]) -> SourceStat
         };
         let variant = variants.iter().find(named).or_else(best);
         match variant.and_then(|variant| base.join(&variant.uri).ok()) {
-            Some(url) => media.push(MediaUrl { quality: quality.clone(), url }),
+            Some(url) => media.push(MediaUrl { quality: quality.clone(), url, lives_for: None }),
             None => missing.push(quality.clone()),
         }
     }

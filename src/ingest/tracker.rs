@@ -1,48 +1,91 @@
 //! Playlist by playlist: what is new, what was lost, whether the source began anew, and at which time each segment is.
 //!
-//! Promises: pure; each segment of a session is wanted once; times never come from anything but the source's dates, or,
-//! where it gives none, from the clock once and from then on from the durations.
+//! Several sessions of one source may show their lists here in any order. Those that number alike share one run of
+//! numbers, an epoch; one that numbers otherwise gets an epoch of its own.
+//!
+//! Promises: pure; each segment of an epoch is wanted once, also one that shows up late; times never come from anything
+//! but the source's dates, or, where it gives none, from the clock once and from then on from the durations.
 //! Never: fetches, waits, or asks what time it is.
 
-use std::collections::VecDeque;
+mod numbering;
+
 use std::time::Duration;
 
 use url::Url;
 
-use crate::hls::upstream::{ByteRange, MediaPlaylist, UpstreamSegment};
+use crate::hls::upstream::{ByteRange, Encryption, MediaPlaylist, UpstreamSegment};
 use crate::model::{Span, Timestamp};
+use numbering::{Numbering, Relation, Seen, file_name};
 
-/// How many past segments are remembered, to tell an edge server that lags from a source that began anew. More than a
-/// live playlist lists; an hour of history at 2 s would be 1,800.
-const REMEMBERED: usize = 2000;
-/// Dates closer than this name the same segment (FORMATS §3).
-const SAME_TIME_MICROS: i64 = 10_000;
+/// Epochs that are remembered: that of the session that records, and that of the one which takes over.
+const MAX_EPOCHS: usize = 2;
 /// A source without dates that falls this far behind the clock has paused: time goes on without it.
 const PAUSED_AFTER: Duration = Duration::from_secs(15);
 /// Never poll faster or slower than this, whatever a playlist says.
 const POLL_AT_MOST_EVERY: Duration = Duration::from_millis(200);
 const POLL_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 
+/// How the bytes of a resource are to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cipher {
+    Clear,
+    /// AES-128, CBC, PKCS#7, with the key behind this address.
+    Aes128 {
+        key: Url,
+        iv: [u8; 16],
+    },
+    /// By a method that we cannot undo, or a key at no address.
+    Unreadable(Box<str>),
+}
+
+impl Cipher {
+    fn resolve(encryption: &Encryption, base: &Url, media_sequence: u64) -> Self {
+        match encryption {
+            Encryption::Clear => Self::Clear,
+            Encryption::Aes128(key) => match base.join(&key.uri) {
+                Ok(url) => Self::Aes128 { key: url, iv: key.iv.unwrap_or(u128::from(media_sequence).to_be_bytes()) },
+                Err(_) => Self::Unreadable("AES-128 with a key at no address".into()),
+            },
+            Encryption::Other(method) => Self::Unreadable(method.clone()),
+        }
+    }
+}
+
+/// The initialisation section to put before a segment's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedMap {
+    pub url: Url,
+    pub byte_range: Option<ByteRange>,
+    pub cipher: Cipher,
+}
+
+/// Where a segment's bytes are, and how they are to be read. It changes when a token is renewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    pub url: Url,
+    pub byte_range: Option<ByteRange>,
+    pub map: Option<WantedMap>,
+    pub cipher: Cipher,
+}
+
 /// A segment to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Counts the times that the source began anew; with the sequence number it names the segment.
+    /// With the sequence number it names the segment, whatever token its address carries.
     pub epoch: u32,
     pub media_sequence: u64,
-    pub url: Url,
-    pub byte_range: Option<ByteRange>,
-    /// The initialisation section to put before the bytes.
-    pub map: Option<(Url, Option<ByteRange>)>,
+    pub address: Address,
     pub start: Timestamp,
     pub duration_micros: i64,
     /// The time was worked out from the clock, not told by the source.
     pub clocked: bool,
-    pub encrypted: bool,
+    /// The session's clock has slipped: the bytes may be whole, the time is not to be trusted.
+    pub mistimed: bool,
 }
 
 impl Wanted {
-    pub fn duration(&self) -> Duration {
-        Duration::from_micros(self.duration_micros.unsigned_abs())
+    pub fn span(&self) -> Option<Span> {
+        Span::new(self.start, self.start.plus_micros(self.duration_micros)).ok()
     }
 }
 
@@ -57,72 +100,53 @@ pub struct Lost {
 /// What one playlist says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// In order of time.
+    /// The epoch that it belongs to; `None` where it lists nothing.
+    pub epoch: Option<u32>,
+    /// In order of their numbers.
     pub wanted: Vec<Wanted>,
-    pub lost: Option<Lost>,
-    /// The source began anew.
+    /// Given up with this step.
+    pub lost: Vec<Lost>,
+    /// The present addresses of segments that were wanted before.
+    pub listed: Vec<(u64, Address)>,
+    pub last_listed: Option<u64>,
+    /// The source began anew, or numbers otherwise.
     pub reset: bool,
     /// An older playlist than one seen before.
     pub stale: bool,
     pub ended: bool,
+    /// From the beginning of one poll to that of the next.
     pub poll_after: Duration,
-}
-
-#[derive(Debug, Clone)]
-struct Seen {
-    media_sequence: u64,
-    path: String,
-    start: Timestamp,
-    duration_micros: i64,
-}
-
-impl Seen {
-    fn end(&self) -> Timestamp {
-        self.start.plus_micros(self.duration_micros)
-    }
-
-    /// Whether `segment`, of the same number, is this one: by path, else by date, else by file name, as tokens in a
-    /// path change when it is renewed.
-    fn is(&self, segment: &Placed<'_>) -> bool {
-        let path = segment.url.path();
-        if self.path == path {
-            return true;
-        }
-        match segment.dated {
-            Some(start) => (start.micros_since(self.start)).abs() <= SAME_TIME_MICROS,
-            None => file_name(&self.path) == file_name(path),
-        }
-    }
-}
-
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// A listed segment with its resolved address and its date, told or counted from a told one.
 struct Placed<'p> {
     segment: &'p UpstreamSegment,
+    /// Of the playlist.
+    base: &'p Url,
     url: Url,
     dated: Option<Timestamp>,
+}
+
+impl Placed<'_> {
+    fn address(&self) -> Address {
+        let number = self.segment.media_sequence;
+        let map = self.segment.map.as_ref().and_then(|map| {
+            let cipher = Cipher::resolve(&map.encryption, self.base, number);
+            Some(WantedMap { url: self.base.join(&map.uri).ok()?, byte_range: map.byte_range, cipher })
+        });
+        let cipher = Cipher::resolve(&self.segment.encryption, self.base, number);
+        Address { url: self.url.clone(), byte_range: self.segment.byte_range, map, cipher }
+    }
 }
 
 /// What has been seen of one quality of a live source.
 #[derive(Debug, Clone, Default)]
 pub struct Tracker {
-    epoch: u32,
-    seen: VecDeque<Seen>,
-    /// The last playlist said that nothing would follow.
-    ended: bool,
+    /// The newest last.
+    epochs: Vec<Numbering>,
+    epochs_begun: u32,
     /// Where an earlier process had come to: (media sequence, path, start).
     resumed: Option<(u64, String, Timestamp)>,
-}
-
-/// How the playlist's first numbers relate to what we have seen.
-enum Relation {
-    /// Everything after this number is new.
-    After(Option<u64>),
-    Stale,
-    Anew,
 }
 
 impl Tracker {
@@ -131,118 +155,160 @@ impl Tracker {
         Self { resumed, ..Self::default() }
     }
 
-    /// Takes one playlist, fetched from `base` at `now`.
-    pub fn step(&mut self, playlist: &MediaPlaylist, base: &Url, now: Timestamp) -> Step {
+    /// Takes one playlist, fetched from `base` at `now` by a session whose last playlist belonged to `epoch`.
+    pub fn step(&mut self, epoch: Option<u32>, playlist: &MediaPlaylist, base: &Url, now: Timestamp) -> Step {
         let placed = place(playlist, base);
-        let relation = self.relate(&placed);
-        self.ended = playlist.ended;
-        let reset = matches!(relation, Relation::Anew);
-        if reset {
-            self.epoch += 1;
-            self.resumed = None;
+        let mut step = Step {
+            epoch,
+            wanted: Vec::new(),
+            lost: Vec::new(),
+            listed: Vec::new(),
+            last_listed: placed.last().map(|one| one.segment.media_sequence),
+            reset: false,
+            stale: false,
+            ended: playlist.ended,
+            // RFC 8216 §6.3.4: half the target duration where nothing is new.
+            poll_after: (target(playlist) / 2).clamp(POLL_AT_MOST_EVERY, POLL_AT_LEAST_EVERY),
+        };
+        if placed.is_empty() {
+            return step;
         }
+        let (at, relation) = self.relate(epoch, &placed, now);
+        self.epochs[at].ended = playlist.ended;
+        step.epoch = Some(self.epochs[at].epoch);
+        step.reset = matches!(relation, Relation::Anew);
+        step.stale = matches!(relation, Relation::Stale);
         let last_seen = match relation {
             Relation::After(last) => last,
             Relation::Anew => None,
-            Relation::Stale => return self.idle(playlist, true),
+            Relation::Stale => Some(u64::MAX),
         };
-        let new: Vec<&Placed<'_>> =
-            placed.iter().filter(|one| last_seen.is_none_or(|last| one.segment.media_sequence > last)).collect();
-        if new.is_empty() {
-            return self.idle(playlist, false);
+        let (mut new, mut late) = (Vec::new(), Vec::new());
+        for one in &placed {
+            let number = one.segment.media_sequence;
+            if last_seen.is_none_or(|last| number > last) {
+                new.push(one);
+            } else if self.epochs[at].is_missing(number) {
+                late.push(one);
+            } else if self.epochs[at].find(number).is_some_and(|seen| seen.is(one)) {
+                step.listed.push((number, one.address()));
+            }
         }
-        let before = self.seen.back().cloned();
-        let wanted = self.give_times(&new, reset, now);
-        let lost = if reset { None } else { before.and_then(|before| lost_between(&before, &wanted[0])) };
-        for one in &wanted {
-            self.remember(one, reset && one == &wanted[0]);
+        let late = self.give_late_times(at, &placed, &late);
+        let new = self.give_times(at, &new, step.reset, now);
+        if let Some(last) = new.last() {
+            let longest_wait = Duration::from_micros(last.duration_micros.unsigned_abs());
+            step.poll_after = longest_wait.min(target(playlist)).clamp(POLL_AT_MOST_EVERY, POLL_AT_LEAST_EVERY);
         }
-        let longest_wait = Duration::from_micros(wanted.last().map_or(0, |one| one.duration_micros) as u64);
-        let poll_after = longest_wait.min(target(playlist)).clamp(POLL_AT_MOST_EVERY, POLL_AT_LEAST_EVERY);
-        Step { wanted, lost, reset, stale: false, ended: playlist.ended, poll_after }
+        for one in late.into_iter().chain(new) {
+            self.epochs[at].remember(&one);
+            if !self.is_held_elsewhere(at, &one) {
+                step.wanted.push(one);
+            }
+        }
+        step
     }
 
-    /// RFC 8216 §6.3.4: half the target duration where nothing is new.
-    fn idle(&self, playlist: &MediaPlaylist, stale: bool) -> Step {
-        let poll_after = (target(playlist) / 2).clamp(POLL_AT_MOST_EVERY, POLL_AT_LEAST_EVERY);
-        Step { wanted: Vec::new(), lost: None, reset: false, stale, ended: playlist.ended, poll_after }
+    /// Gives up the missing numbers of which `is_over(epoch, number)` says that no session will show them any more.
+    pub fn settle(&mut self, is_over: impl Fn(u32, u64) -> bool) -> Vec<Lost> {
+        let settled = self.epochs.iter_mut().map(|run| {
+            let epoch = run.epoch;
+            run.settle(|number| is_over(epoch, number))
+        });
+        settled.flatten().collect()
     }
 
-    fn relate(&self, placed: &[Placed<'_>]) -> Relation {
-        let (Some(last), Some(listed_last)) = (self.seen.back(), placed.last()) else { return Relation::After(None) };
-        let known = |one: &Placed<'_>| self.find(one.segment.media_sequence).map(|seen| seen.is(one));
-        let matches: Vec<bool> = placed.iter().filter_map(known).collect();
-        let same_session = if matches.is_empty() {
-            self.continues_without_overlap(placed, last)
-        } else {
-            // One that matches is enough: a source that began anew shares none.
-            matches.contains(&true)
-        };
-        if !same_session {
-            Relation::Anew
-        } else if listed_last.segment.media_sequence < last.media_sequence {
-            Relation::Stale
-        } else {
-            Relation::After(Some(last.media_sequence))
+    /// The missing numbers that have not been given up: of each run of them, its epoch and its last number.
+    pub fn missing(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.epochs.iter().flat_map(|run| run.untold().map(|number| (run.epoch, number)))
+    }
+
+    /// Finds the epoch of a playlist, or begins one.
+    fn relate(&mut self, epoch: Option<u32>, placed: &[Placed<'_>], now: Timestamp) -> (usize, Relation) {
+        let own = self.epochs.iter().position(|run| Some(run.epoch) == epoch).or(self.epochs.len().checked_sub(1));
+        if let Some(own) = own {
+            let relation = self.epochs[own].relate(placed, now);
+            if !matches!(relation, Relation::Anew) {
+                return (own, relation);
+            }
         }
-    }
-
-    /// After an end there is only a new beginning. Numbers that only go up are a jump; numbers from before our memory are a new beginning, unless dates say that
-    /// they are old.
-    fn continues_without_overlap(&self, placed: &[Placed<'_>], last: &Seen) -> bool {
-        let listed = placed.last().expect("the caller has one");
-        if self.ended {
-            return false;
+        // A list of the session beside this one, or of a server that has not heard of the new beginning.
+        let other = self.epochs.iter().rposition(|run| Some(run.epoch) != epoch && run.overlaps(placed));
+        if let Some(other) = other.filter(|other| Some(*other) != own) {
+            let relation = self.epochs[other].relate(placed, now);
+            if !matches!(relation, Relation::Anew) {
+                return (other, relation);
+            }
         }
-        if listed.segment.media_sequence > last.media_sequence {
-            // A higher number with an earlier date is another session that numbers from elsewhere.
-            return placed[0].dated.is_none_or(|first| first >= last.start);
+        let is_first = self.epochs.is_empty();
+        if self.epochs.len() == MAX_EPOCHS {
+            self.epochs.remove(0);
         }
-        listed.dated.is_some_and(|date| date < last.end())
+        self.epochs.push(Numbering::new(self.epochs_begun));
+        self.epochs_begun += 1;
+        if !is_first {
+            self.resumed = None;
+        }
+        (self.epochs.len() - 1, if is_first { Relation::After(None) } else { Relation::Anew })
     }
 
-    fn find(&self, media_sequence: u64) -> Option<&Seen> {
-        let first = self.seen.front()?.media_sequence;
-        // Numbers rise within an epoch but may jump, so the guess is an upper bound.
-        let guess = usize::try_from(media_sequence.checked_sub(first)?).ok()?.min(self.seen.len().checked_sub(1)?);
-        self.seen.range(..=guess).rev().find(|seen| seen.media_sequence == media_sequence)
+    /// Whether another epoch has the same moments, by the source's own dates.
+    fn is_held_elsewhere(&self, at: usize, wanted: &Wanted) -> bool {
+        let others = self.epochs.iter().enumerate().filter(|(other, _)| *other != at);
+        !wanted.clocked && others.flat_map(|(_, run)| run.seen()).any(|seen| seen.coincides(wanted))
     }
 
-    fn give_times(&self, new: &[&Placed<'_>], reset: bool, now: Timestamp) -> Vec<Wanted> {
+    fn give_times(&self, at: usize, new: &[&Placed<'_>], reset: bool, now: Timestamp) -> Vec<Wanted> {
         let total: i64 = new.iter().map(|one| one.segment.duration_micros).sum();
         let from_clock = now.plus_micros(-total);
-        let mut next = self.first_time(new, from_clock, reset);
-        new.iter()
-            .map(|one| {
-                let start = one.dated.unwrap_or(next);
-                next = start.plus_micros(one.segment.duration_micros);
-                Wanted {
-                    epoch: self.epoch,
-                    media_sequence: one.segment.media_sequence,
-                    url: one.url.clone(),
-                    byte_range: one.segment.byte_range,
-                    map: one.segment.map.as_ref().and_then(|map| Some((one.url.join(&map.uri).ok()?, map.byte_range))),
-                    start,
-                    duration_micros: one.segment.duration_micros,
-                    clocked: one.dated.is_none(),
-                    encrypted: one.segment.encrypted,
-                }
-            })
-            .collect()
+        let Some(first) = new.first() else { return Vec::new() };
+        let counted = self.epochs[at].last().filter(|_| !reset).map(|last| last.counted_to(first.segment.media_sequence));
+        let mut next = self.first_time(counted, new, from_clock);
+        let wanted = new.iter().map(|one| {
+            let start = one.dated.unwrap_or(next);
+            next = start.plus_micros(one.segment.duration_micros);
+            self.wanted(at, one, start)
+        });
+        wanted.collect()
     }
 
-    /// The time of the first new segment, should it have no date: on from the last one; else where the clock says that
-    /// its playlist began; never before what we already have.
-    fn first_time(&self, new: &[&Placed<'_>], from_clock: Timestamp, reset: bool) -> Timestamp {
-        if self.seen.is_empty()
-            && let Some(time) = self.resumed_time(new)
-        {
-            return time;
+    /// What shows up late lies between others that have their times: those in the same list tell where.
+    fn give_late_times(&self, at: usize, placed: &[Placed<'_>], late: &[&Placed<'_>]) -> Vec<Wanted> {
+        let start_of = |late: &Placed<'_>| {
+            let number = late.segment.media_sequence;
+            let place = placed.iter().position(|one| one.segment.media_sequence == number)?;
+            let length = |some: &[Placed<'_>]| some.iter().map(|one| one.segment.duration_micros).sum::<i64>();
+            let known = |one: &Placed<'_>| self.epochs[at].find(one.segment.media_sequence);
+            let before = (0..place).rev().find_map(|at| Some((at, known(&placed[at])?)));
+            let after = (place + 1..placed.len()).find_map(|at| Some((at, known(&placed[at])?)));
+            let counted_on = before.map(|(at, seen)| seen.end().plus_micros(length(&placed[at + 1..place])));
+            counted_on.or_else(|| after.map(|(at, seen)| seen.start.plus_micros(-length(&placed[place..at]))))
+        };
+        let timed = late.iter().filter_map(|one| Some((one, one.dated.or_else(|| start_of(one))?)));
+        timed.map(|(one, start)| self.wanted(at, one, start)).collect()
+    }
+
+    fn wanted(&self, at: usize, one: &Placed<'_>, start: Timestamp) -> Wanted {
+        Wanted {
+            epoch: self.epochs[at].epoch,
+            media_sequence: one.segment.media_sequence,
+            address: one.address(),
+            start,
+            duration_micros: one.segment.duration_micros,
+            clocked: one.dated.is_none(),
+            mistimed: false,
         }
-        let Some(last) = self.seen.back() else { return from_clock };
-        let follows = new[0].segment.media_sequence == last.media_sequence.saturating_add(1) && !reset;
-        let behind = from_clock.saturating_since(last.end());
-        if follows && behind < PAUSED_AFTER { last.end() } else { from_clock.max(last.end()) }
+    }
+
+    /// The time of the first new segment, should it have no date: counted on from the last one; else where the clock says
+    /// that its playlist began; never before what we already have.
+    fn first_time(&self, counted: Option<Timestamp>, new: &[&Placed<'_>], from_clock: Timestamp) -> Timestamp {
+        let newest_end = self.epochs.iter().filter_map(Numbering::last).map(Seen::end).max();
+        let Some(newest_end) = newest_end else { return self.resumed_time(new).unwrap_or(from_clock) };
+        match counted {
+            Some(counted) if from_clock.saturating_since(counted) < PAUSED_AFTER => counted,
+            Some(_) | None => from_clock.max(newest_end),
+        }
     }
 
     /// Counts back from the segment that an earlier process had timed, if the list still shows it.
@@ -254,34 +320,14 @@ impl Tracker {
         let before: i64 = new[..known].iter().map(|one| one.segment.duration_micros).sum();
         Some(start.plus_micros(-before))
     }
-
-    fn remember(&mut self, wanted: &Wanted, forget_others: bool) {
-        if forget_others {
-            self.seen.clear();
-        }
-        if self.seen.len() == REMEMBERED {
-            self.seen.pop_front();
-        }
-        self.seen.push_back(Seen {
-            media_sequence: wanted.media_sequence,
-            path: wanted.url.path().to_owned(),
-            start: wanted.start,
-            duration_micros: wanted.duration_micros,
-        });
-    }
 }
 
 fn target(playlist: &MediaPlaylist) -> Duration {
     Duration::from_secs(playlist.target_duration_seconds.min(POLL_AT_LEAST_EVERY.as_secs() * 2))
 }
 
-fn lost_between(before: &Seen, next: &Wanted) -> Option<Lost> {
-    let count = next.media_sequence.checked_sub(before.media_sequence.checked_add(1)?)?;
-    (count > 0).then(|| Lost { count, span: Span::new(before.end(), next.start).ok() })
-}
-
 /// Resolves addresses, and counts dates onward and backward from those that are told (RFC 8216 §4.3.2.6).
-fn place<'p>(playlist: &'p MediaPlaylist, base: &Url) -> Vec<Placed<'p>> {
+fn place<'p>(playlist: &'p MediaPlaylist, base: &'p Url) -> Vec<Placed<'p>> {
     let mut placed: Vec<Placed<'p>> = Vec::with_capacity(playlist.segments.len());
     for segment in &playlist.segments {
         // An address that cannot be is left out; its number then shows as lost.
@@ -290,7 +336,7 @@ fn place<'p>(playlist: &'p MediaPlaylist, base: &Url) -> Vec<Placed<'p>> {
             let follows = before.segment.media_sequence.checked_add(1) == Some(segment.media_sequence);
             follows.then_some(before.dated?.plus_micros(before.segment.duration_micros))
         });
-        placed.push(Placed { segment, url, dated: segment.date_time.or(counted) });
+        placed.push(Placed { segment, base, url, dated: segment.date_time.or(counted) });
     }
     for at in (1..placed.len()).rev() {
         let follows = placed[at - 1].segment.media_sequence.checked_add(1) == Some(placed[at].segment.media_sequence);

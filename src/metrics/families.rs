@@ -109,6 +109,8 @@ families! {
     store_recovered: IntCounter = "segvault_store_recovered_segments_total", [];
     /// 1 if the store took the last probe write, else 0.
     store_writable: IntGauge = "segvault_store_writable", [];
+    /// Memory that segments take which wait for the disk.
+    store_spool_bytes: IntGauge = "segvault_store_spool_bytes", [];
     /// Pieces of work that run ffmpeg now.
     cut_ffmpeg_in_use: IntGauge = "segvault_cut_ffmpeg_in_use_processes", [];
     /// Whether the database did what it was last asked (1) or not (0).

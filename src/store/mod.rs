@@ -10,7 +10,9 @@ mod list;
 mod pending;
 mod pieces;
 mod recover;
+mod spool;
 mod tombstone;
+mod volume;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +23,9 @@ pub use list::{HourStamp, ListingText, LoadedHour, channels, hours, list_hour, l
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
 pub use recover::{Recovery, TempMark, recover};
+pub use spool::{SegmentLabel, Spool, SpoolFull, SpoolWriter, SpooledSegment};
 pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
+pub use volume::Volume;
 
 /// What can go wrong with the disk.
 #[derive(Debug, thiserror::Error)]

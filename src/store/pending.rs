@@ -5,7 +5,7 @@
 //! All functions block on the disk; callers run them through `blocking`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
@@ -36,6 +36,8 @@ pub struct PendingSegment {
     file: File,
     hasher: Sha256,
     len_bytes: u64,
+    /// The file holds more than was hashed.
+    damaged: bool,
     start: Timestamp,
     duration_micros: i64,
 }
@@ -61,11 +63,18 @@ impl PendingSegment {
             .create_new(true)
             .open(&path)
             .map_err(|source| StoreError::new("create", &path, source))?;
-        Ok(Self { path, file, hasher: Sha256::new(), len_bytes: 0, start, duration_micros })
+        Ok(Self { path, file, hasher: Sha256::new(), len_bytes: 0, damaged: false, start, duration_micros })
     }
 
+    /// What fails leaves the temp as it was before.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all(bytes).map_err(|source| StoreError::new("write", &self.path, source))?;
+        if let Err(source) = self.file.write_all(bytes) {
+            // A part of them may have been written, and is not in the hash.
+            let restored =
+                self.file.set_len(self.len_bytes).and_then(|()| self.file.seek(SeekFrom::Start(self.len_bytes)));
+            self.damaged |= restored.is_err();
+            return Err(StoreError::new("write", &self.path, source));
+        }
         self.hasher.update(bytes);
         self.len_bytes += bytes.len() as u64;
         Ok(())
@@ -75,19 +84,20 @@ impl PendingSegment {
         self.len_bytes
     }
 
-    /// Flushes and gives the final name. After `Ok` the segment survives a power cut.
-    pub fn finish(self, kind: SegmentKind) -> Result<Saved, StoreError> {
+    /// Flushes and gives the final name. After `Ok` the segment survives a power cut; after an error it may be tried
+    /// again, or discarded.
+    pub fn finish(&mut self, kind: SegmentKind) -> Result<Saved, StoreError> {
         debug_assert_ne!(kind, SegmentKind::Temp);
-        let Self { path, file, hasher, start, duration_micros, .. } = self;
-        file.sync_all().map_err(|source| StoreError::new("flush", &path, source))?;
-        drop(file);
-        let hash = SegmentHash::from_bytes(hasher.finalize().into());
-        let name = SegmentName::finished(start, duration_micros, kind, hash);
-        give_final_name(&path, name)
+        if self.damaged {
+            return Err(StoreError::new("restore", &self.path, io::Error::other("a part of a write is left in it")));
+        }
+        self.file.sync_all().map_err(|source| StoreError::new("flush", &self.path, source))?;
+        let hash = SegmentHash::from_bytes(self.hasher.clone().finalize().into());
+        give_final_name(&self.path, SegmentName::finished(self.start, self.duration_micros, kind, hash))
     }
 
-    /// Deletes the temp: another try got the same segment whole.
-    pub fn discard(self) -> Result<(), StoreError> {
+    /// Deletes the temp: its bytes are kept elsewhere.
+    pub fn discard(&self) -> Result<(), StoreError> {
         fs::remove_file(&self.path).map_err(|source| StoreError::new("delete", &self.path, source))
     }
 }
@@ -97,7 +107,9 @@ pub(super) fn give_final_name(temp: &std::path::Path, name: SegmentName) -> Resu
     let dir = temp.parent().expect("a temp lies in its hour directory");
     let path = dir.join(name.as_str());
     if path.exists() {
-        // The same name has the same hash, so the same content: the temp holds nothing new.
+        // The same name has the same hash, so the same content: the temp holds nothing new. Its rename may have been
+        // the last thing before the disk failed.
+        flush_dir(dir)?;
         fs::remove_file(temp).map_err(|source| StoreError::new("delete", temp, source))?;
         return Ok(Saved::AlreadyThere(name));
     }

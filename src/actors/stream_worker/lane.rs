@@ -1,0 +1,71 @@
+//! A queue of segments with permits of its own.
+//!
+//! Promises: at most so many are fetched at once, and so many begun; the oldest come first, as sources take away the
+//! oldest first.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use tokio::sync::Semaphore;
+
+use crate::ingest::Wanted;
+
+/// What is further behind the end of its list than this is history: the live edge does not wait for it.
+const HISTORY_AFTER_MICROS: i64 = 60_000_000;
+
+/// Which queue a segment waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneKind {
+    Live,
+    History,
+}
+
+impl LaneKind {
+    pub const ALL: [Self; 2] = [Self::Live, Self::History];
+
+    /// Where `wanted` belongs, out of a list that ends with `last`.
+    pub fn of(wanted: &Wanted, last: &Wanted) -> Self {
+        let behind = last.start.micros_since(wanted.start);
+        if behind > HISTORY_AFTER_MICROS { Self::History } else { Self::Live }
+    }
+}
+
+pub struct Lane {
+    permits: Rc<Semaphore>,
+    waiting: VecDeque<Wanted>,
+    in_flight: usize,
+    max_in_flight: usize,
+}
+
+impl Lane {
+    /// Of `max_in_flight`, most wait to try again: they hold no permit.
+    pub fn new(permits: usize, max_in_flight: usize) -> Self {
+        Self { permits: Rc::new(Semaphore::new(permits)), waiting: VecDeque::new(), in_flight: 0, max_in_flight }
+    }
+
+    pub fn permits(&self) -> Rc<Semaphore> {
+        Rc::clone(&self.permits)
+    }
+
+    pub fn push(&mut self, wanted: Wanted) {
+        self.waiting.push_back(wanted);
+    }
+
+    /// Takes the next one, if there is room. It is in flight until `ended`.
+    pub fn begin(&mut self) -> Option<Wanted> {
+        if self.in_flight >= self.max_in_flight {
+            return None;
+        }
+        let next = self.waiting.pop_front()?;
+        self.in_flight += 1;
+        Some(next)
+    }
+
+    pub fn ended(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.in_flight == 0
+    }
+}

@@ -1,0 +1,151 @@
+//! Watches whether the disk takes writes, and gives it what memory has held once it does.
+//!
+//! Promises: a full, read-only, slow, lost or swapped disk shows even while nothing is recorded, and one that has
+//! recovered too; what was held is written in order of time, and told like any other segment.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slog::{Logger, error, info, o, warn};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::actors::tell_saved;
+use crate::blocking::Blocking;
+use crate::causes::chain;
+use crate::health::Health;
+use crate::ingest::Disk;
+use crate::metrics::{LossCause, Metrics};
+use crate::store::SpooledSegment;
+
+/// About what a recorder hands to the disk at once.
+const PROBE_BYTES: usize = 256 * 1024;
+/// Between looks at whether the store takes writes, while it does.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// Between looks at whether a recorder found out otherwise, and between probes while it does not.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A probe, or a segment out of memory, should take far less.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The watch over one node's disk. Cheap to clone.
+#[derive(Clone)]
+pub struct DiskWatch {
+    disk: Disk,
+    /// Of its own: a disk that hangs must not take the recorders' places.
+    door: Blocking,
+    health: Health,
+    metrics: Metrics,
+    log: Logger,
+}
+
+impl DiskWatch {
+    pub fn new(disk: Disk, health: Health, metrics: Metrics, log: Logger) -> Self {
+        Self { disk, door: Blocking::new(1), health, metrics, log }
+    }
+
+    /// Watches for as long as the node lives.
+    pub async fn keep(self) {
+        loop {
+            self.look().await;
+            let looked = Instant::now();
+            while looked.elapsed() < PROBE_EVERY {
+                sleep(LOOK_EVERY).await;
+                self.metrics.spool_holds(self.disk.spool.held_bytes());
+                if self.disk.spool.is_needed() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The last chance of what memory holds: what cannot be written now is lost.
+    pub async fn end(&self) {
+        if let Err(error) = self.write_out().await {
+            warn!(self.log, "the disk does not take what memory holds"; "error" => error);
+        }
+        while let Some(segment) = self.disk.spool.next() {
+            let label = &segment.label;
+            error!(self.log, "segment lost"; "channel" => %label.channel, "quality" => %label.quality,
+                "start" => %label.start, "error" => "the disk did not take it before the node stopped");
+            let length = Duration::from_micros(label.duration_micros.unsigned_abs());
+            self.metrics.lost(&label.channel, &label.quality, LossCause::Disk, length);
+        }
+    }
+
+    async fn look(&self) {
+        let mut done = self.probe().await;
+        if done.is_ok() {
+            done = self.write_out().await;
+        }
+        // What came in meanwhile is behind what was just written, and is the next look's.
+        let is_over = match &done {
+            Ok(()) => self.disk.spool.end(),
+            Err(_) => {
+                self.disk.spool.begin();
+                false
+            }
+        };
+        let changed = self.health.set_store_writable(is_over);
+        self.metrics.store_writable(is_over);
+        self.metrics.spool_holds(self.disk.spool.held_bytes());
+        match done {
+            Err(error) if changed => {
+                error!(self.log, "store cannot be written, memory holds what comes"; "error" => error)
+            }
+            Ok(()) if changed && is_over => info!(self.log, "store is writable"),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    async fn probe(&self) -> Result<(), String> {
+        let (volume, path) = (self.disk.volume.clone(), self.disk.layout.own_dir().join("probe"));
+        let probed = self.door.run(move || {
+            volume.check().map_err(|error| chain(&error))?;
+            write_probe(&path).map_err(|error| error.to_string())
+        });
+        match timeout(ANSWERS_WITHIN, probed).await {
+            Err(_) => Err("the disk does not answer".to_owned()),
+            Ok(probed) => probed.unwrap_or_else(|panicked| Err(panicked.to_string())),
+        }
+    }
+
+    /// Writes what memory holds, the oldest first, until there is none or the disk refuses.
+    async fn write_out(&self) -> Result<(), String> {
+        while let Some(segment) = self.disk.spool.next() {
+            if let Err(error) = self.write(&segment).await {
+                self.disk.spool.put(segment);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&self, segment: &Arc<SpooledSegment>) -> Result<(), String> {
+        let (layout, volume, shared) = (self.disk.layout.clone(), self.disk.volume.clone(), Arc::clone(segment));
+        let written = self.door.run(move || shared.write(&layout, &volume));
+        let saved = match timeout(ANSWERS_WITHIN, written).await {
+            Err(_) => return Err("the disk does not answer".to_owned()),
+            Ok(Err(panicked)) => return Err(panicked.to_string()),
+            Ok(Ok(written)) => written.map_err(|error| chain(&error))?,
+        };
+        let label = &segment.label;
+        let log = self.log.new(o!("channel" => label.channel.to_string(), "quality" => label.quality.to_string()));
+        tell_saved(&log, &self.metrics, &label.channel, &label.quality, &saved, segment.len_bytes(), None);
+        Ok(())
+    }
+}
+
+/// A new file each time: overwriting one needs no space.
+fn write_probe(path: &Path) -> io::Result<()> {
+    let write = || {
+        let mut file = File::create(path)?;
+        io::Write::write_all(&mut file, &[0x47; PROBE_BYTES])?;
+        file.sync_all()
+    };
+    let written = write();
+    // A full disk should not be kept full by the probe of whether it is.
+    let removed = fs::remove_file(path);
+    written.and(removed)
+}
