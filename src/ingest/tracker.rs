@@ -262,7 +262,13 @@ impl Tracker {
         let total: i64 = new.iter().map(|one| one.segment.duration_micros).sum();
         let from_clock = now.plus_micros(-total);
         let Some(first) = new.first() else { return Vec::new() };
-        let counted = self.epochs[at].last().filter(|_| !reset).map(|last| last.counted_to(first.segment.media_sequence));
+        let number = first.segment.media_sequence;
+        let before = self.epochs[at].last().filter(|_| !reset);
+        // A jump may be one to numbers from elsewhere, which the clock must confirm.
+        let counted = before.map(|last| last.counted_to(number)).filter(|counted| {
+            before.is_some_and(|last| last.media_sequence.checked_add(1) == Some(number))
+                || counted.saturating_since(from_clock) < PAUSED_AFTER
+        });
         let mut next = self.first_time(counted, new, from_clock);
         let wanted = new.iter().map(|one| {
             let start = one.dated.unwrap_or(next);

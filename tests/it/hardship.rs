@@ -1,13 +1,15 @@
 //! Bad input and bad luck from outside: a clear error that says what to do, and nothing lost.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use segvault::model::SegmentKind;
-use segvault::rehearsal::{Fault, PathKind, Rule};
+use segvault::rehearsal::{Fault, PathKind, Rule, SourceHandle};
 
+use crate::internet::lost_seconds;
 use crate::record::LONG_SECONDS;
-use crate::support::{NodeProcess, assert_hashes, eventually, run, segvault, small_spec, source, stored};
+use crate::support::{NodeProcess, assert_hashes, eventually, quality, run, segvault, small_spec, source, stored};
 
 /// Runs a node that must not start: exit code and what it says.
 fn refused(dir: &Path, config: &str) -> (i32, String) {
@@ -85,13 +87,11 @@ fn a_source_that_answers_html_stores_nothing_and_is_told() {
     node.stop();
 }
 
-#[test]
-fn a_full_disk_is_told_and_recording_goes_on_when_there_is_space() {
-    let dir = tempfile::tempdir().unwrap();
-    let base = dir.path().join("base");
-    std::fs::create_dir(&base).unwrap();
-    // A small file system of its own, in a namespace of its own: it goes with the process.
-    let mount = format!("mount -t tmpfs -o size=2m none {0} && exec \"$@\"", base.display());
+/// A node on a small file system of its own, in a namespace of its own: it goes with the process. With the path of BASE
+/// through the process's own eyes, as its mounts are not ours.
+fn node_on_a_small_disk(base: &Path, url: &str) -> (NodeProcess, PathBuf) {
+    std::fs::create_dir(base).unwrap();
+    let mount = format!("mount -t tmpfs -o size=16m none {0} && exec \"$@\"", base.display());
     // Root needs no user namespace, and may be in a container that allows none.
     let is_root = rustix::process::geteuid().is_root();
     let unshare: Vec<&str> = ["--mount", "--map-root-user", "sh", "-c", &mount, "sh"]
@@ -100,47 +100,91 @@ fn a_full_disk_is_told_and_recording_goes_on_when_there_is_space() {
         .collect();
     let (code, _, said) = run(Command::new("unshare").args(&unshare).arg("true"));
     assert_eq!(code, 0, "this test needs root, or user namespaces (unshare): {said}");
-
-    let source = source(&small_spec(), LONG_SECONDS, 2);
     let config = base.with_extension("toml");
-    std::fs::write(
-        &config,
-        format!(
-            "[node]\ndir = {base:?}\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n\
-             [[channel]]\nname = \"ch\"\nhls = {:?}\nqualities = [\"source\"]\n",
-            source.url()
-        ),
-    )
-    .unwrap();
-    let mut node = NodeProcess::spawn(
-        &base,
-        Command::new("unshare")
-            .args(&unshare)
-            .arg(env!("CARGO_BIN_EXE_segvault"))
-            .args(["run", "--config"])
-            .arg(&config),
+    let text = format!(
+        "[node]\ndir = {base:?}\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n\
+         [[channel]]\nname = \"ch\"\nhls = {url:?}\nqualities = [\"source\"]\n"
     );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(&unshare).arg(env!("CARGO_BIN_EXE_segvault")).args(["run", "--config"]).arg(&config);
+    let node = NodeProcess::spawn(base, &mut command);
+    let inside = Path::new("/proc").join(node.id().to_string()).join("root").join(base.strip_prefix("/").unwrap());
+    (node, inside)
+}
+
+fn sample(node: &NodeProcess, metric: &str) -> f64 {
+    let metrics = node.get("/metrics").text();
+    let line = metrics.lines().find(|line| line.starts_with(&format!("{metric} "))).unwrap();
+    line.rsplit_once(' ').unwrap().1.parse().unwrap()
+}
+
+/// All that the source has shown since the first kept segment, `full`, once it is as far as it was when this was asked.
+fn assert_nothing_missing(inside: &Path, source: &SourceHandle) {
+    let last = source.published(&quality("source")).last().unwrap().start;
+    let kept = eventually("memory is written out", || {
+        let kept = stored(inside, "ch", "source");
+        let first = kept.first()?.0.start();
+        let due = source.published(&quality("source")).iter().filter(|one| (first..=last).contains(&one.start)).count();
+        (kept.iter().filter(|(name, _)| name.start() <= last).count() >= due).then_some(kept)
+    });
+    assert_hashes(&kept);
+    for pair in kept.windows(2).filter(|pair| pair[1].0.start() <= last) {
+        assert_eq!(pair[0].0.end(), pair[1].0.start(), "{} then {}", pair[0].0.as_str(), pair[1].0.as_str());
+        assert_eq!(pair[0].0.kind(), SegmentKind::Full);
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_for_20_s_is_told_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = source(&small_spec(), LONG_SECONDS, 2);
+    let (mut node, inside) = node_on_a_small_disk(&dir.path().join("base"), &source.url());
+    eventually("it records", || (stored(&inside, "ch", "source").len() >= 4).then_some(()));
+    let filler = inside.join("filler");
+    // It ends with an error, as it should: there is no more space.
+    let _ = std::fs::write(&filler, vec![0; 16 << 20]);
+    let full_since = Instant::now();
     eventually("the disk is full and it says so", || {
-        (!node.logged("store cannot be written, what comes may be lost").is_empty()).then_some(())
+        (!node.logged("store cannot be written, memory holds what comes").is_empty()).then_some(())
     });
     let unready = node.get("/readyz");
     assert_eq!((unready.status, unready.json()["code"].as_str().unwrap()), (503, "not_ready"));
     assert_eq!(node.get("/healthz").status, 200);
+    eventually("the metric says so", || (sample(&node, "segvault_store_writable") == 0.0).then_some(()));
+    std::thread::sleep(Duration::from_secs(20).saturating_sub(full_since.elapsed()));
+    eventually("memory holds it", || (sample(&node, "segvault_store_spool_bytes") > 0.0).then_some(()));
 
-    // Through the process's own eyes: its mounts are not ours.
-    let inside = Path::new("/proc").join(node.id().to_string()).join("root").join(base.strip_prefix("/").unwrap());
-    let kept = stored(&inside, "ch", "source");
-    assert!(kept.len() > 10);
-    assert_hashes(&kept);
-    for (_, path) in &kept {
-        std::fs::remove_file(path).unwrap();
-    }
-    let newest = kept.last().unwrap().0.start();
-    eventually("it records again", || {
-        stored(&inside, "ch", "source").last().filter(|(name, _)| name.start() > newest).map(|_| ())
-    });
-    assert_hashes(&stored(&inside, "ch", "source"));
+    std::fs::remove_file(&filler).unwrap();
     eventually("it is ready again", || (node.get("/readyz").status == 200).then_some(()));
+    assert_nothing_missing(&inside, &source);
+    assert_eq!(lost_seconds(&node), 0.0);
+    eventually("memory is free", || (sample(&node, "segvault_store_spool_bytes") == 0.0).then_some(()));
+    node.signal("-TERM");
+    assert_eq!(node.wait().code(), Some(0));
+}
+
+#[test]
+fn a_volume_that_is_swapped_is_left_alone_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = source(&small_spec(), LONG_SECONDS, 2);
+    let base = dir.path().join("base");
+    let (mut node, inside) = node_on_a_small_disk(&base, &source.url());
+    eventually("it records", || (stored(&inside, "ch", "source").len() >= 4).then_some(()));
+    let mount = |what: &str| {
+        let target = node.id().to_string();
+        let (code, _, said) = run(Command::new("nsenter").args(["--target", &target, "--mount", "sh", "-c", what]));
+        assert_eq!(code, 0, "{what}: {said}");
+    };
+    // Another volume, with the directories of ours: only its word tells.
+    mount(&format!("mount -t tmpfs none {0} && mkdir -p {0}/.segvault {0}/ch", base.display()));
+    eventually("it says so", || (node.get("/readyz").status == 503).then_some(()));
+    eventually("memory holds some", || (sample(&node, "segvault_store_spool_bytes") > 50_000.0).then_some(()));
+    assert!(stored(&inside, "ch", "source").is_empty());
+    mount(&format!("umount {}", base.display()));
+    eventually("it is ready again", || (node.get("/readyz").status == 200).then_some(()));
+    assert_nothing_missing(&inside, &source);
+    assert_eq!(lost_seconds(&node), 0.0);
     node.signal("-TERM");
     assert_eq!(node.wait().code(), Some(0));
 }

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use segvault::rehearsal::{AtEnd, Program, ReelSpec, Rendition, Source, SourceSpec};
 
+use crate::gate::{Rules, gate};
+use crate::internet::{assert_nothing_lost, assert_nothing_sent_twice, lost_seconds};
 use crate::record::assert_all_recorded;
-use crate::support::{NodeProcess, quality, reel};
+use crate::support::{NodeProcess, quality, reel, small_spec, source};
 
 const TEN_MINUTES: u64 = 600;
 /// What the first minute may still allocate before memory counts.
@@ -65,5 +67,59 @@ fn soak_ten_minutes_of_two_qualities() {
     assert!(most < 40 * 1024, "{most} KiB");
     assert!(last < first + first / 10, "{first} KiB grew to {last} KiB");
     assert!(cpu < 0.03, "{cpu}");
+    node.stop();
+}
+
+#[test]
+#[ignore = "takes five minutes; run by `make soak`"]
+fn soak_tokens_that_expire_every_minute_while_a_fifth_of_requests_fail() {
+    const SECONDS: u64 = 300;
+    let source = source(&small_spec(), SECONDS, 1);
+    let rules = Rules { token_life: Some(Duration::from_secs(60)), failing_percent: 20, ..Rules::default() };
+    let gate = gate(&source, rules);
+    let began = Instant::now();
+    let segments = (SECONDS * 2) as usize;
+    // Longer than a test waits for anything: the end of the source comes first.
+    while began.elapsed() < Duration::from_secs(1) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_nothing_lost(&gate, &source, &["source", "90p"], segments, segments - 20);
+    assert_nothing_sent_twice(&gate);
+    println!("{} requests refused for their token", gate.refused());
+}
+
+#[test]
+#[ignore = "takes three minutes; run by `make soak`"]
+fn soak_fifty_qualities_are_recorded_in_little_memory() {
+    const SECONDS: u64 = 180;
+    let spec = ReelSpec {
+        renditions: vec![
+            Rendition::new(quality("source"), 640, 360, 1_000_000),
+            Rendition::new(quality("90p"), 640, 360, 1_000_000),
+        ],
+        ..ReelSpec::default()
+    };
+    let source = source(&spec, SECONDS, 1);
+    let gate = gate(&source, Rules { copies: 50, ..Rules::default() });
+    let names: Vec<String> = (0..50).map(|copy| format!("q{copy}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let url = gate.url();
+    let channels: Vec<String> = (0..5).map(|channel| format!("ch{channel}")).collect();
+    let of = |channel: usize| (channels[channel].as_str(), url.as_str(), &names[channel * 10..channel * 10 + 10]);
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(&dir.path().join("base"), &[of(0), of(1), of(2), of(3), of(4)]);
+    let began = Instant::now();
+    let mut most = 0;
+    while began.elapsed() < Duration::from_secs(SECONDS) {
+        std::thread::sleep(Duration::from_secs(1));
+        most = most.max(resident_kib(node.id()));
+    }
+    let cpu = cpu_seconds(node.id()) / began.elapsed().as_secs_f64();
+    let saved = node.logged("segment saved").len();
+    println!("{saved} segments; resident: most {most} KiB; processor: {:.1} % of one core", cpu * 100.0);
+    assert!(saved > 50 * (SECONDS as usize / 2 - 5), "{saved}");
+    assert_eq!(lost_seconds(&node), 0.0);
+    assert!(most < 60 * 1024, "{most} KiB");
+    assert!(cpu < 0.5, "{cpu}");
     node.stop();
 }

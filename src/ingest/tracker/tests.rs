@@ -211,6 +211,16 @@ fn without_dates_a_pause_of_the_source_moves_time_on() {
 }
 
 #[test]
+fn without_dates_a_jump_is_counted_on_if_the_clock_agrees() {
+    for (from, now, start) in [(5, 114, 104), (5, 160, 158), (5000, 114, 112)] {
+        let mut tracker = Alone::new(None);
+        tracker.step(&playlist(0, 3, "s", false), &base(), at(100));
+        let step = tracker.step(&playlist(from, from + 1, "s", false), &base(), at(now));
+        assert_eq!(starts(&step), [at(start)], "{from} at {now}");
+    }
+}
+
+#[test]
 fn a_restarted_recorder_goes_on_with_the_old_times() {
     let resumed = Some((4, "/old/path/s4.ts".to_owned(), at(50)));
     let step = Alone::new(resumed.clone()).step(&playlist(3, 6, "s", false), &base(), at(70));
