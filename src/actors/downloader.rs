@@ -201,3 +201,63 @@ impl Handler<FindMedia> for Downloader {
             .boxed_local()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::{LocalBoxFuture, ready};
+    use slog::Discard;
+
+    use super::*;
+    use crate::ingest::MediaUrl;
+
+    /// Gives another token each time.
+    #[derive(Default)]
+    struct Tokens(Rc<Cell<u32>>);
+
+    impl Source for Tokens {
+        fn media_urls<'a>(
+            &'a self,
+            _: &'a HttpClient,
+            qualities: &'a [Quality],
+        ) -> LocalBoxFuture<'a, Result<SourceState, SourceError>> {
+            self.0.set(self.0.get() + 1);
+            let url: url::Url = format!("http://source.test/live.m3u8?token={}", self.0.get()).parse().unwrap();
+            let media = |quality: &Quality| MediaUrl {
+                quality: quality.clone(),
+                url: url.clone(),
+                lives_for: Some(Duration::from_secs(60)),
+            };
+            let media = qualities.iter().map(media).collect();
+            ready(Ok(SourceState::Live { media, missing: Vec::new(), offered: Vec::new() })).boxed_local()
+        }
+    }
+
+    async fn find(downloader: &Addr<Downloader>, newer_than: Option<Instant>) -> FoundMedia {
+        let question = FindMedia { quality: "source".parse().unwrap(), newer_than };
+        match downloader.send(question).await.unwrap() {
+            Ok(MediaFound::At(found)) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[actix_rt::test]
+    async fn an_address_is_at_hand_and_one_that_is_no_good_is_not_told_twice() {
+        let source = Tokens::default();
+        let asked = Rc::clone(&source.0);
+        let (channel, qualities) = ("ch".parse().unwrap(), vec!["source".parse().unwrap()]);
+        let (every, log) = (Duration::from_secs(3600), Logger::root(Discard, slog::o!()));
+        let downloader = Downloader::new(channel, qualities, source, every, log, Sentinel::unguarded()).start();
+        let first = find(&downloader, None).await;
+        tokio::time::sleep(ANSWER_STANDS * 2).await;
+        let again = find(&downloader, None).await;
+        assert_eq!((again.url, asked.get()), (first.url.clone(), 1));
+        assert!(again.lives_for.unwrap() < Duration::from_secs(60));
+        let fresh = find(&downloader, Some(first.told_at)).await;
+        assert!(fresh.url != first.url && asked.get() == 2);
+        // Whoever asks at the same moment shares the answer.
+        assert_eq!(find(&downloader, Some(first.told_at)).await.url, fresh.url);
+    }
+}

@@ -176,10 +176,10 @@ impl StreamWorker {
 
     /// Reads what an earlier process knew, then begins to look for the source.
     fn begin(&mut self, ctx: &mut Context<Self>) {
-        let Disk { layout, blocking, .. } = self.recording.disk.clone();
-        let (channel, quality) = (self.channel.clone(), self.quality.clone());
-        let read = blocking.run(move || store::read_anchor(&layout, &channel, &quality));
-        ctx.spawn(async { read.await.unwrap_or_default() }.into_actor(self).map(|anchor, this, ctx| {
+        let (disk, channel, quality) = (self.recording.disk.clone(), self.channel.clone(), self.quality.clone());
+        let layout = disk.layout.clone();
+        let read = async move { disk.read(move || store::read_anchor(&layout, &channel, &quality)).await.flatten() };
+        ctx.spawn(read.into_actor(self).map(|anchor, this, ctx| {
             let resumed = anchor.map(|anchor: Anchor| (anchor.media_sequence, anchor.path.clone(), anchor.start()));
             this.sessions = Sessions::new(Tracker::new(resumed));
             ctx.notify(Look);
@@ -361,16 +361,17 @@ impl StreamWorker {
 
     /// After a start, much of the first playlist is on disk already: fetch only what is not.
     fn fetch_what_is_absent(&mut self, wanted: Vec<Wanted>, ctx: &mut Context<Self>) {
-        let Disk { layout, blocking, .. } = self.recording.disk.clone();
-        let (channel, quality) = (self.channel.clone(), self.quality.clone());
+        let (disk, channel, quality) = (self.recording.disk.clone(), self.channel.clone(), self.quality.clone());
+        let layout = disk.layout.clone();
         let starts: Vec<(Timestamp, i64)> = wanted.iter().map(|one| (one.start, one.duration_micros)).collect();
-        let look = blocking.run(move || {
+        let look = move || -> Vec<bool> {
             starts.iter().map(|(start, duration)| has_full(&layout, &channel, &quality, *start, *duration)).collect()
-        });
+        };
+        let look = async move { disk.read(look).await };
         self.looking = true;
         ctx.spawn(look.into_actor(self).map(|present, this, ctx| {
             // Fetching what is there already does no harm, so any doubt means fetch.
-            let present: Vec<bool> = present.unwrap_or_default();
+            let present = present.unwrap_or_default();
             let absent = wanted.into_iter().enumerate().filter(|(at, _)| present.get(*at) != Some(&true));
             let absent: Vec<Wanted> = absent.map(|(_, one)| one).collect();
             this.looking = false;
@@ -486,6 +487,9 @@ impl StreamWorker {
     }
 
     fn keep_anchor(&self, last: &Wanted, ctx: &mut Context<Self>) {
+        if self.recording.disk.spool.is_needed() {
+            return;
+        }
         let anchor = Anchor {
             media_sequence: last.media_sequence,
             path: last.address.url.path().to_owned(),

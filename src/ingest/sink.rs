@@ -50,6 +50,11 @@ pub enum Kept {
 }
 
 impl Disk {
+    /// Reads what may be there; `None` if the disk does not say in time. Nothing waits for it longer than that.
+    pub async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        timeout(DISK_DEADLINE, self.blocking.run(work)).await.ok()?.ok()
+    }
+
     /// Disk work with a deadline. Trouble is noted before the caller hears of it.
     async fn run<T: Send + 'static>(
         &self,

@@ -26,6 +26,8 @@ const PROBE_BYTES: usize = 256 * 1024;
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// Between looks at whether a recorder found out otherwise, and between probes while it does not.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between looks at whether the last segment is out of memory, at the end.
+const LAST_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A probe, or a segment out of memory, should take far less.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -65,13 +67,21 @@ impl DiskWatch {
         if let Err(error) = self.write_out().await {
             warn!(self.log, "the disk does not take what memory holds"; "error" => error);
         }
-        while let Some(segment) = self.disk.spool.next() {
-            let label = &segment.label;
-            error!(self.log, "segment lost"; "channel" => %label.channel, "quality" => %label.quality,
-                "start" => %label.start, "error" => "the disk did not take it before the node stopped");
-            let length = Duration::from_micros(label.duration_micros.unsigned_abs());
-            self.metrics.lost(&label.channel, &label.quality, LossCause::Disk, length);
+        // What another look is writing at this moment comes back, or is written.
+        while self.disk.spool.held_bytes() > 0 {
+            match self.disk.spool.next() {
+                Some(segment) => self.lose(&segment),
+                None => sleep(LAST_LOOK_EVERY).await,
+            }
         }
+    }
+
+    fn lose(&self, segment: &SpooledSegment) {
+        let label = &segment.label;
+        error!(self.log, "segment lost"; "channel" => %label.channel, "quality" => %label.quality,
+            "start" => %label.start, "error" => "the disk did not take it before the node stopped");
+        let length = Duration::from_micros(label.duration_micros.unsigned_abs());
+        self.metrics.lost(&label.channel, &label.quality, LossCause::Disk, length);
     }
 
     async fn look(&self) {

@@ -172,8 +172,12 @@ fn a_volume_that_is_swapped_is_left_alone_and_nothing_is_lost() {
     let (mut node, inside) = node_on_a_small_disk(&base, &source.url());
     eventually("it records", || (stored(&inside, "ch", "source").len() >= 4).then_some(()));
     let mount = |what: &str| {
-        let target = node.id().to_string();
-        let (code, _, said) = run(Command::new("nsenter").args(["--target", &target, "--mount", "sh", "-c", what]));
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &node.id().to_string()]);
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        let (code, _, said) = run(command.args(["sh", "-c", what]));
         assert_eq!(code, 0, "{what}: {said}");
     };
     // Another volume, with the directories of ours: only its word tells.
