@@ -206,7 +206,6 @@ impl Handler<FindMedia> for Downloader {
 mod tests {
     use std::cell::Cell;
 
-    use futures_util::FutureExt as _;
     use futures_util::future::{LocalBoxFuture, ready};
     use slog::Discard;
 
@@ -231,7 +230,7 @@ mod tests {
                 lives_for: Some(Duration::from_secs(60)),
             };
             let media = qualities.iter().map(media).collect();
-            ready(Ok(SourceState::Live { media, missing: Vec::new(), offered: Vec::new() })).boxed_local()
+            Box::pin(ready(Ok(SourceState::Live { media, missing: Vec::new(), offered: Vec::new() })))
         }
     }
 

@@ -5,7 +5,9 @@
 //! delays the live edge; each loss is logged and counted with its cause.
 //! Never: decides what is new or which session counts (that is `ingest::Sessions`).
 
+mod fetching;
 mod lane;
+mod poll;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -23,16 +25,18 @@ use super::guardian::{Drain, Sentinel};
 use crate::causes::chain;
 use crate::clock::Clock;
 use crate::health::Health;
-use crate::hls::upstream::{self, BadPlaylist, MediaPlaylist, Playlist};
+use crate::hls::upstream::MediaPlaylist;
 use crate::ingest::{
-    Address, Cipher, Disk, Due, Extras, FetchError, Fetched, HttpClient, Kept, PLAYLIST_BUDGET, PLAYLIST_SOFT,
-    SegmentFetch, SessionId, Sessions, Step, Tracker, TryError, Wanted, fetch_segment, hedged,
+    Address, Disk, Due, Extras, HttpClient, PLAYLIST_SOFT, SessionId, Sessions, Step, Tracker, Wanted,
 };
 use crate::jitter::jittered;
 use crate::metrics::{LossCause, Metrics, PollOutcome};
-use crate::model::{Channel, Quality, SegmentKind, Span, Timestamp};
-use crate::store::{self, Anchor, Layout, Saved, TempMark};
+use crate::model::{Channel, Quality, Span, Timestamp};
+use crate::store::{self, Anchor, TempMark};
 use lane::{Lane, LaneKind};
+use poll::{PollError, poll_once};
+
+pub use fetching::tell_saved;
 
 /// Between questions where the channel is not live, or its playlist has ended. Live playlists of the shortest kind list
 /// 6 s, so a beginning is seen before its first segment goes.
@@ -59,30 +63,6 @@ pub struct Recording {
     pub temp_mark: TempMark,
     /// Segments of one quality that are fetched at once.
     pub segment_permits: usize,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum PollError {
-    #[error("cannot fetch the media playlist")]
-    Fetch(#[from] FetchError),
-    #[error("the media playlist is unusable")]
-    Playlist(#[from] BadPlaylist),
-    #[error("the media playlist is a master playlist")]
-    Master,
-}
-
-impl PollError {
-    fn outcome(&self) -> PollOutcome {
-        match self {
-            Self::Fetch(_) => PollOutcome::Failed,
-            Self::Playlist(_) | Self::Master => PollOutcome::Malformed,
-        }
-    }
-
-    /// Whether only a fresh address can help.
-    fn condemns_address(&self) -> bool {
-        matches!(self, Self::Fetch(FetchError::Status(401 | 403 | 404 | 410)) | Self::Master)
-    }
 }
 
 /// What the last poll found, so that the log tells changes and not repetitions.
@@ -257,7 +237,7 @@ impl StreamWorker {
     }
 
     fn take_failure(&mut self, id: SessionId, error: &PollError, ctx: &mut Context<Self>) {
-        let is_gone = matches!(error, PollError::Fetch(error) if error.is_gone());
+        let is_gone = error.is_gone();
         self.count_poll(error.outcome());
         if self.phase != Phase::Failing && !is_gone {
             warn!(self.log, "playlist cannot be read, will try again"; "error" => chain(error));
@@ -305,20 +285,6 @@ impl StreamWorker {
         }
     }
 
-    /// What is in flight may carry a token that has expired.
-    fn renew_addresses(&self, step: &Step) {
-        for (number, address) in &step.listed {
-            let in_flight = step.epoch.and_then(|epoch| self.addresses.get(&(epoch, *number)));
-            if let Some(in_flight) = in_flight {
-                in_flight.send_if_modified(|known| {
-                    let is_new = known != address;
-                    known.clone_from(address);
-                    is_new
-                });
-            }
-        }
-    }
-
     fn tell_step(&mut self, step: &Step) {
         let outcome = match step {
             Step { reset: true, .. } => PollOutcome::Reset,
@@ -359,133 +325,6 @@ impl StreamWorker {
         self.phase = phase;
     }
 
-    /// After a start, much of the first playlist is on disk already: fetch only what is not.
-    fn fetch_what_is_absent(&mut self, wanted: Vec<Wanted>, ctx: &mut Context<Self>) {
-        let (disk, channel, quality) = (self.recording.disk.clone(), self.channel.clone(), self.quality.clone());
-        let layout = disk.layout.clone();
-        let starts: Vec<(Timestamp, i64)> = wanted.iter().map(|one| (one.start, one.duration_micros)).collect();
-        let look = move || -> Vec<bool> {
-            starts.iter().map(|(start, duration)| has_full(&layout, &channel, &quality, *start, *duration)).collect()
-        };
-        let look = async move { disk.read(look).await };
-        self.looking = true;
-        ctx.spawn(look.into_actor(self).map(|present, this, ctx| {
-            // Fetching what is there already does no harm, so any doubt means fetch.
-            let present = present.unwrap_or_default();
-            let absent = wanted.into_iter().enumerate().filter(|(at, _)| present.get(*at) != Some(&true));
-            let absent: Vec<Wanted> = absent.map(|(_, one)| one).collect();
-            this.looking = false;
-            this.fetch_all(absent, ctx);
-            this.answer_if_idle();
-        }));
-    }
-
-    fn fetch_all(&mut self, wanted: Vec<Wanted>, ctx: &mut Context<Self>) {
-        let Some(last) = wanted.last().cloned() else { return };
-        for one in wanted {
-            if matches!(one.address.cipher, Cipher::Unreadable(_)) {
-                self.refuse_encrypted(&one);
-            } else {
-                self.lane(LaneKind::of(&one, &last)).push(one);
-            }
-        }
-        self.fetch_waiting(ctx);
-    }
-
-    fn fetch_waiting(&mut self, ctx: &mut Context<Self>) {
-        for kind in LaneKind::ALL {
-            while let Some(one) = self.lane(kind).begin() {
-                self.fetch(one, kind, ctx);
-            }
-        }
-    }
-
-    /// Encrypted bytes without their key are no record of anything.
-    fn refuse_encrypted(&mut self, wanted: &Wanted) {
-        if let Cipher::Unreadable(method) = &wanted.address.cipher
-            && !std::mem::replace(&mut self.encrypted_told, true)
-        {
-            slog::error!(self.log, "segments are encrypted in a way that cannot be recorded"; "method" => &**method);
-        }
-        self.lose(LossCause::Encrypted, wanted.span());
-    }
-
-    fn fetch(&mut self, wanted: Wanted, lane: LaneKind, ctx: &mut Context<Self>) {
-        let (renewed, address) = watch::channel(wanted.address.clone());
-        self.addresses.insert((wanted.epoch, wanted.media_sequence), renewed);
-        let fetch = SegmentFetch {
-            client: self.client.clone(),
-            permits: self.lane(lane).permits(),
-            extras: Rc::clone(&self.extras),
-            disk: self.recording.disk.clone(),
-            channel: self.channel.clone(),
-            quality: self.quality.clone(),
-            unique: self.recording.temp_mark.next(),
-            wanted: wanted.clone(),
-            address,
-        };
-        let (log, metrics, health) = (self.log.clone(), self.recording.metrics.clone(), self.recording.health.clone());
-        let (channel, quality, start) = (self.channel.clone(), self.quality.clone(), wanted.start);
-        let me = ctx.address();
-        let on_failure = move |error: &TryError| {
-            metrics.fetch_failed(&channel, &quality, error.reason());
-            // The probe of the store will find out when it is over.
-            if error.is_of_the_disk() && health.set_store_writable(false) {
-                slog::error!(log, "store cannot be written, memory holds what comes"; "error" => chain(error));
-            }
-            if error.is_refused() {
-                me.do_send(Refused);
-            }
-            debug!(log, "segment fetch failed, will try again"; "start" => %start, "error" => chain(error));
-        };
-        let fetched = async move { fetch_segment(fetch, on_failure).await };
-        ctx.spawn(fetched.into_actor(self).map(move |fetched, this, ctx| {
-            this.addresses.remove(&(wanted.epoch, wanted.media_sequence));
-            this.take_fetched(&wanted, fetched);
-            this.lane(lane).ended();
-            this.answer_if_idle();
-            if !this.is_draining() {
-                this.fetch_waiting(ctx);
-            }
-        }));
-    }
-
-    fn take_fetched(&mut self, wanted: &Wanted, fetched: Fetched) {
-        match fetched {
-            Fetched::Kept { kept, kind, len_bytes, took } => {
-                self.recording.metrics.segment_fetched(&self.channel, &self.quality, took);
-                match kept {
-                    Kept::OnDisk(saved) => {
-                        let (channel, quality) = (&self.channel, &self.quality);
-                        tell_saved(&self.log, &self.recording.metrics, channel, quality, &saved, len_bytes, Some(took));
-                    }
-                    Kept::InMemory => {
-                        info!(self.log, "segment is held in memory until the disk takes it"; "start" => %wanted.start,
-                            "kind" => %kind, "bytes" => len_bytes);
-                    }
-                }
-            }
-            Fetched::Lost(error) => {
-                let span_end = wanted.start.plus_micros(wanted.duration_micros);
-                slog::error!(self.log, "segment lost"; "start" => %wanted.start, "end" => %span_end,
-                    "media_sequence" => wanted.media_sequence, "error" => chain(&error));
-                self.lose(error.loss_cause(), wanted.span());
-            }
-        }
-    }
-
-    fn answer_if_idle(&mut self) {
-        if self.is_idle() {
-            for waiting in self.draining.drain(..) {
-                let _ = waiting.send(());
-            }
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        !self.looking && self.live.is_idle() && self.history.is_idle()
-    }
-
     fn keep_anchor(&self, last: &Wanted, ctx: &mut Context<Self>) {
         if self.recording.disk.spool.is_needed() {
             return;
@@ -513,51 +352,9 @@ impl StreamWorker {
     }
 
     /// Every loss passes here, with its cause, and its span where that is known.
-    fn lose(&self, cause: LossCause, span: Option<Span>) {
+    fn lose(&mut self, cause: LossCause, span: Option<Span>) {
         let length = span.map(Span::duration).unwrap_or_default();
         self.recording.metrics.lost(&self.channel, &self.quality, cause, length);
-    }
-}
-
-/// Writes down that a segment stands under its final name. `took` is `None` where it waited for the disk.
-pub fn tell_saved(
-    log: &Logger,
-    metrics: &Metrics,
-    channel: &Channel,
-    quality: &Quality,
-    saved: &Saved,
-    len_bytes: u64,
-    took: Option<Duration>,
-) {
-    let name = saved.name();
-    if let Saved::New(name) = saved {
-        metrics.segment_saved(channel, quality, name.kind(), len_bytes, name.end());
-    }
-    let took_ms = took.map(|took| took.as_millis() as u64);
-    if name.kind() == SegmentKind::Full {
-        info!(log, "segment saved"; "segment" => name.path_text(), "bytes" => len_bytes,
-            "new" => matches!(saved, Saved::New(_)), "took_ms" => took_ms);
-    } else {
-        warn!(log, "segment saved, but it is not whole"; "segment" => name.path_text(), "bytes" => len_bytes,
-            "took_ms" => took_ms);
-    }
-}
-
-/// Whether a `full` segment of this start and duration is stored.
-fn has_full(layout: &Layout, channel: &Channel, quality: &Quality, start: Timestamp, duration_micros: i64) -> bool {
-    let Ok(loaded) = store::load_hour(layout, channel, quality, start.hour()) else { return false };
-    let is_it = |segment: crate::select::Segment<'_>| {
-        segment.kind == SegmentKind::Full && segment.start == start && segment.duration_micros == duration_micros
-    };
-    loaded.index.best().any(is_it)
-}
-
-/// The playlist, and the address that answered in the end.
-async fn poll_once(client: &HttpClient, url: &Url) -> Result<(MediaPlaylist, Url), PollError> {
-    let (text, base) = hedged(PLAYLIST_SOFT, || client.get_located(url, None, PLAYLIST_BUDGET)).await?;
-    match upstream::parse(&text)? {
-        Playlist::Media(playlist) => Ok((playlist, base)),
-        Playlist::Master(_) => Err(PollError::Master),
     }
 }
 

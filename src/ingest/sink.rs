@@ -203,6 +203,23 @@ mod tests {
     }
 
     #[actix_rt::test]
+    async fn a_disk_that_hangs_turns_what_comes_to_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk { blocking: Blocking::new(1), ..disk(dir.path()) };
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let hanging = actix_rt::spawn(disk.blocking.run(move || held.recv()));
+        // The place of the one who hangs must be taken before ours is asked for.
+        tokio::task::yield_now().await;
+        assert!(matches!(Sink::create(&disk, label("a")).await, Err(DiskError::Slow)));
+        assert_eq!(disk.read(|| 7).await, None);
+        let mut sink = Sink::create(&disk, label("b")).await.unwrap();
+        sink.write(Bytes::from_static(b"hello world")).await.unwrap();
+        assert!(matches!(sink.finish(SegmentKind::Full).await, Ok(Kept::InMemory)));
+        drop(hold);
+        assert!(hanging.await.unwrap().unwrap().is_err());
+    }
+
+    #[actix_rt::test]
     async fn a_sink_that_is_discarded_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let disk = disk(dir.path());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use segvault::rehearsal::{AtEnd, Fault, PathKind, Program, Rule, SourceHandle};
 
 use crate::gate::{Gate, Rules, gate};
-use crate::record::assert_all_recorded;
+use crate::record::{assert_all_recorded, walk};
 use crate::support::{NodeProcess, eventually, quality, reel, small_spec, source, source_with, stored};
 
 /// Every sample of lost seconds, of all causes.
@@ -96,7 +96,10 @@ fn requests_that_are_stuck_are_overtaken_by_a_second_one() {
     let failed = "segvault_record_fetch_errors_total{channel=\"ch\",quality=\"source\",reason=\"timeout\"}";
     assert_eq!(sample(&node, failed), 0.0, "the second try came before the first one failed");
     assert!(node.logged("segment saved, but it is not whole").is_empty());
+    let base = node.base.clone();
     node.stop();
+    let temps: Vec<String> = walk(&base).into_iter().filter(|path| path.contains("-temp-")).collect();
+    assert!(temps.is_empty(), "what was overtaken is gone: {temps:?}");
 }
 
 #[test]

@@ -227,7 +227,8 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
     assert!(acknowledged.len() >= 20);
 }
 
-fn walk(dir: &Path) -> Vec<String> {
+/// Every file below a directory.
+pub fn walk(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()) {
         if entry.file_type().unwrap().is_dir() {

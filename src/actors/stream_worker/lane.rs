@@ -69,3 +69,43 @@ impl Lane {
         self.in_flight == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::{Address, Cipher};
+    use crate::model::Timestamp;
+
+    fn wanted(second: i64) -> Wanted {
+        let url = "http://source.test/s.ts".parse().unwrap();
+        Wanted {
+            epoch: 0,
+            media_sequence: second as u64,
+            address: Address { url, byte_range: None, map: None, cipher: Cipher::Clear },
+            start: Timestamp::from_micros(second * 1_000_000),
+            duration_micros: 1_000_000,
+            clocked: false,
+            mistimed: false,
+        }
+    }
+
+    #[test]
+    fn the_last_minute_of_a_list_is_live_and_the_rest_is_history() {
+        let last = wanted(100);
+        let kinds = [100, 40, 39, 0].map(|second| LaneKind::of(&wanted(second), &last));
+        assert_eq!(kinds, [LaneKind::Live, LaneKind::Live, LaneKind::History, LaneKind::History]);
+    }
+
+    #[test]
+    fn so_many_are_begun_and_the_oldest_first() {
+        let mut lane = Lane::new(1, 2);
+        (0..3).for_each(|second| lane.push(wanted(second)));
+        let begin = |lane: &mut Lane| lane.begin().map(|one| one.media_sequence);
+        assert_eq!([begin(&mut lane), begin(&mut lane), begin(&mut lane)], [Some(0), Some(1), None]);
+        lane.ended();
+        assert_eq!(begin(&mut lane), Some(2));
+        lane.ended();
+        lane.ended();
+        assert!(lane.is_idle());
+    }
+}
