@@ -237,6 +237,10 @@ impl StreamWorker {
     }
 
     fn take_failure(&mut self, id: SessionId, error: &PollError, ctx: &mut Context<Self>) {
+        if self.sessions.url(id).is_none() {
+            // Its successor has taken over meanwhile.
+            return;
+        }
         let is_gone = error.is_gone();
         self.count_poll(error.outcome());
         if self.phase != Phase::Failing && !is_gone {

@@ -16,11 +16,14 @@ use crate::model::{Channel, Quality, SegmentKind, Timestamp};
 use crate::store::{self, Layout, Saved};
 
 impl StreamWorker {
-    /// What is in flight may carry a token that has expired.
-    pub(super) fn renew_addresses(&self, step: &Step) {
+    /// What is in flight or waits may carry a token that has expired.
+    pub(super) fn renew_addresses(&mut self, step: &Step) {
+        let Some(epoch) = step.epoch else { return };
+        for kind in LaneKind::ALL {
+            self.lane(kind).renew(epoch, &step.listed);
+        }
         for (number, address) in &step.listed {
-            let in_flight = step.epoch.and_then(|epoch| self.addresses.get(&(epoch, *number)));
-            if let Some(in_flight) = in_flight {
+            if let Some(in_flight) = self.addresses.get(&(epoch, *number)) {
                 in_flight.send_if_modified(|known| {
                     let is_new = known != address;
                     known.clone_from(address);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use tokio::sync::Semaphore;
 
-use crate::ingest::Wanted;
+use crate::ingest::{Address, Wanted};
 
 /// What is further behind the end of its list than this is history: the live edge does not wait for it.
 const HISTORY_AFTER_MICROS: i64 = 60_000_000;
@@ -51,6 +51,15 @@ impl Lane {
         self.waiting.push_back(wanted);
     }
 
+    /// What waits may wait for longer than its token lives. `listed` is in order of the numbers of `epoch`.
+    pub fn renew(&mut self, epoch: u32, listed: &[(u64, Address)]) {
+        for one in self.waiting.iter_mut().filter(|one| one.epoch == epoch) {
+            if let Ok(at) = listed.binary_search_by_key(&one.media_sequence, |(number, _)| *number) {
+                one.address.clone_from(&listed[at].1);
+            }
+        }
+    }
+
     /// Takes the next one, if there is room. It is in flight until `ended`.
     pub fn begin(&mut self) -> Option<Wanted> {
         if self.in_flight >= self.max_in_flight {
@@ -73,7 +82,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::{Address, Cipher};
+    use crate::ingest::Cipher;
     use crate::model::Timestamp;
 
     fn wanted(second: i64) -> Wanted {
@@ -94,6 +103,17 @@ mod tests {
         let last = wanted(100);
         let kinds = [100, 40, 39, 0].map(|second| LaneKind::of(&wanted(second), &last));
         assert_eq!(kinds, [LaneKind::Live, LaneKind::Live, LaneKind::History, LaneKind::History]);
+    }
+
+    #[test]
+    fn what_waits_gets_its_present_address() {
+        let mut lane = Lane::new(1, 2);
+        (0..2).for_each(|second| lane.push(wanted(second)));
+        let renewed = Address { url: "http://source.test/s.ts?token=2".parse().unwrap(), ..wanted(1).address };
+        lane.renew(1, &[(0, renewed.clone())]);
+        lane.renew(0, &[(1, renewed.clone()), (2, renewed.clone())]);
+        let addresses = [lane.begin(), lane.begin()].map(|one| one.unwrap().address);
+        assert_eq!(addresses, [wanted(0).address, renewed]);
     }
 
     #[test]
