@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::hls::upstream::{Encryption, UpstreamSegment};
 use crate::ingest::tracker::Wanted;
@@ -231,5 +233,77 @@ fn a_clock_that_slips_is_trusted_again_in_a_new_session_only() {
         let new = sessions.opened(address("b"), None, dates, seconds(6)).unwrap();
         let step = sessions.take(new, &list(4, 9, "b", true), &address("b"), at(18), seconds(9)).unwrap();
         assert!(step.wanted.iter().all(|one| !one.mistimed), "{step:?}");
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    /// The oldest or the newest session is polled; its server is so many segments behind.
+    Poll {
+        newest: bool,
+        lag: u64,
+    },
+    Fails {
+        newest: bool,
+        refused: bool,
+    },
+    Slow,
+    SegmentRefused,
+    Opens,
+    Passes,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        6 => (any::<bool>(), 0u64..3).prop_map(|(newest, lag)| Event::Poll { newest, lag }),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(newest, refused)| Event::Fails { newest, refused }),
+        1 => Just(Event::Slow),
+        1 => Just(Event::SegmentRefused),
+        2 => Just(Event::Opens),
+        4 => Just(Event::Passes),
+    ]
+}
+
+proptest! {
+    /// Through any number of handovers, well or badly timed: at most two are open, what an open session shows is wanted
+    /// once.
+    #[test]
+    fn any_life_of_sessions_takes_what_is_shown_once(events in prop::collection::vec(event(), 1..80), dated: bool) {
+        let mut sessions = Sessions::new(Tracker::default());
+        let (mut moment, mut opened) = (FIRST, 0);
+        let (mut wanted, mut shown) = (Vec::new(), BTreeSet::new());
+        let mut ids: Vec<SessionId> = Vec::new();
+        for event in events {
+            ids.retain(|id| sessions.url(*id).is_some());
+            prop_assert!(ids.len() <= 2);
+            let pick = |newest: bool| if newest { ids.last() } else { ids.first() }.copied();
+            match event {
+                Event::Poll { newest, lag } => {
+                    let Some(id) = pick(newest) else { continue };
+                    let until = moment - lag;
+                    let base = sessions.url(id).unwrap().clone();
+                    let playlist = list(until - WINDOW, until, "s", dated);
+                    let wall = at(2 * moment as i64);
+                    let step = sessions.take(id, &playlist, &base, wall, seconds(moment)).unwrap();
+                    shown.extend(until - WINDOW..until);
+                    wanted.extend(step.wanted.iter().map(|one| one.media_sequence));
+                }
+                Event::Fails { newest, refused } => pick(newest).into_iter().for_each(|id| sessions.failed(id, refused)),
+                Event::Slow => pick(true).into_iter().for_each(|id| sessions.slow(id)),
+                Event::SegmentRefused => sessions.refused(),
+                Event::Opens => {
+                    opened += 1;
+                    if sessions.due(seconds(moment)).is_some() {
+                        ids.push(open(&mut sessions, &format!("token{opened}"), seconds(moment)));
+                    }
+                }
+                Event::Passes => moment += 1,
+            }
+        }
+        let distinct: BTreeSet<u64> = wanted.iter().copied().collect();
+        prop_assert_eq!(distinct.len(), wanted.len(), "twice: {:?}", wanted);
+        let first = wanted.first().copied().unwrap_or(u64::MAX);
+        let expected: BTreeSet<u64> = shown.into_iter().filter(|number| *number >= first).collect();
+        prop_assert_eq!(distinct, expected);
     }
 }
