@@ -151,14 +151,21 @@ impl<'t> Section<'_, 't> {
         self.value(key, default, |text, _| T::read(text), T::ALLOWED, T::shown)
     }
 
-    /// A text that must be there. `missing` is false where its absence is excused.
-    pub fn required<T: Setting>(&mut self, key: &'static str, missing: bool) -> Option<T> {
+    /// A text that must be there.
+    pub fn required<T: Setting>(&mut self, key: &'static str) -> Option<T> {
         let value = self.optional(key);
-        if missing && self.reader.miss && !self.has(key) {
-            let at = self.at.clone();
-            self.fault(&at, key, format!("missing; {}", T::ALLOWED));
+        if !self.has(key) {
+            self.missing(key, T::ALLOWED);
         }
         value.flatten()
+    }
+
+    /// Says that a key is not there, unless a syntax fault may have swallowed it.
+    pub fn missing(&mut self, key: &str, allowed: &str) {
+        if self.reader.miss {
+            let at = self.at.clone();
+            self.fault(&at, key, format!("missing; {allowed}"));
+        }
     }
 
     /// A text that may be absent. The outer `None` is a fault.
@@ -182,14 +189,7 @@ impl<'t> Section<'_, 't> {
         default: &str,
         range: RangeInclusive<T>,
     ) -> Option<T> {
-        let within = |text: &str, _: &Origin| {
-            let value = T::read(text)?;
-            if range.contains(&value) {
-                return Ok(value);
-            }
-            Err(format!("{} is not from {} to {}", quoted(text), range.start().shown(), range.end().shown()))
-        };
-        self.value(key, default, within, T::ALLOWED, T::shown)
+        self.value(key, default, |text, _| within(text, &range), T::ALLOWED, T::shown)
     }
 
     /// A path, made absolute: in the file it is relative to the file's directory, elsewhere to the current one.
@@ -216,12 +216,48 @@ impl<'t> Section<'_, 't> {
         self.keep(key, at, &allowed, found, |number| number.to_string())
     }
 
+    /// As [`Section::duration`], for a key that may be absent.
+    pub fn optional_duration(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Option<Duration>> {
+        let read = |text: &str, _: &Origin| within(text, &range);
+        self.maybe(key, read, Duration::ALLOWED, Duration::shown)
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, key: &'static str, default: bool) -> Option<bool> {
+        let (found, at) = match self.take(key) {
+            None => (Ok(default), Origin::Default),
+            Some(node) => (truth(&node.value), node.at.clone()),
+        };
+        self.keep(key, at, "write true or false", found, |truth| truth.to_string())
+    }
+
     /// A list of texts, not empty, none twice.
     pub fn texts<T: Setting + PartialEq>(&mut self, key: &'static str, default: &[&str]) -> Option<Vec<T>> {
-        let Some(node) = self.take(key) else {
-            let values = default.iter().map(|text| T::read(text)).collect();
-            return self.keep(key, Origin::Default, T::ALLOWED, values, |values| list_text(values));
-        };
+        match self.take(key) {
+            Some(node) => self.list(key, node, false),
+            None => {
+                let values = default.iter().map(|text| T::read(text)).collect();
+                self.keep(key, Origin::Default, T::ALLOWED, values, |values| list_text(values))
+            }
+        }
+    }
+
+    /// A list of texts that may be absent, in which one may be there twice.
+    pub fn words<T: Setting + PartialEq>(&mut self, key: &'static str) -> Option<Option<Vec<T>>> {
+        match self.take(key) {
+            Some(node) => self.list(key, node, true).map(Some),
+            None => {
+                self.remember(key, None, Origin::Default);
+                Some(None)
+            }
+        }
+    }
+
+    fn list<T: Setting + PartialEq>(&mut self, key: &'static str, node: &Node, twice: bool) -> Option<Vec<T>> {
         let Value::List(items) = &node.value else {
             let problem = format!("{} where a list is due; write [\"a\", \"b\"]", node.value.kind());
             self.fault(&node.at, key, problem);
@@ -231,7 +267,7 @@ impl<'t> Section<'_, 't> {
         let faults_before = self.reader.faults.len();
         for (index, item) in items.iter().enumerate() {
             match text_of(item).and_then(T::read) {
-                Ok(value) if values.contains(&value) => {
+                Ok(value) if !twice && values.contains(&value) => {
                     self.fault(
                         &item.at,
                         &format!("{key}.{index}"),
@@ -251,11 +287,11 @@ impl<'t> Section<'_, 't> {
         self.keep(key, node.at.clone(), T::ALLOWED, Ok(values), |values| list_text(values))
     }
 
-    /// Refuses the keys that nobody asked for; `later` are those of a version to come.
-    pub fn close(self, later: &[&'static str]) {
+    /// Refuses the keys that nobody asked for.
+    pub fn close(self) {
         for (key, node) in self.table.into_iter().flatten() {
             if !self.known.contains(&key.as_str()) {
-                let problem = unknown(key, &self.known, later);
+                let problem = unknown(key, &self.known, &[]);
                 self.reader.fault(&node.key_at, format!("{}.{key}", self.path), problem);
             }
         }
@@ -323,6 +359,14 @@ impl<'t> Section<'_, 't> {
     }
 }
 
+fn within<T: Setting + PartialOrd>(text: &str, range: &RangeInclusive<T>) -> Result<T, String> {
+    let value = T::read(text)?;
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(format!("{} is not from {} to {}", quoted(text), range.start().shown(), range.end().shown()))
+}
+
 const ALLOWED_PATH: &str = "write a path in quotes";
 
 fn absolute(text: &str, at: &Origin, file_dir: &Path, current_dir: &Path) -> Result<PathBuf, String> {
@@ -343,6 +387,13 @@ fn text_of(node: &Node) -> Result<&str, String> {
         (Value::Bare { text, .. }, Origin::Env(_) | Origin::Set(_)) => Ok(text),
         (Value::Bare { text, .. }, _) => Err(format!("{} ({text}) where a text in quotes is due", node.value.kind())),
         (other, _) => Err(format!("{} where a text in quotes is due", other.kind())),
+    }
+}
+
+fn truth(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Bare { kind: BareKind::Boolean, text } => Ok(text == "true"),
+        other => Err(format!("{} where a boolean is due", other.kind())),
     }
 }
 
