@@ -14,6 +14,7 @@ mod fault;
 mod overrides;
 mod programs;
 mod reader;
+mod reading;
 mod show;
 mod sources;
 #[cfg(test)]

@@ -133,7 +133,7 @@ impl HttpClient {
         }
     }
 
-    /// Sends a GET and gives the answer whatever its status: for a person, who wants to read why.
+    /// Sends a GET and gives the answer whatever its status: for who wants to read why.
     pub async fn ask(&self, url: &Url, patience: Patience) -> Result<Response, FetchError> {
         self.send(url, None, patience).await
     }

@@ -14,4 +14,5 @@ mod record;
 mod rooms;
 mod serve;
 mod soak;
+mod sources;
 mod support;
