@@ -132,12 +132,27 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn its_group_dies_with_it_at_the_deadline() {
+    async fn it_is_given_up_at_the_deadline() {
+        let failed = shell("exec sleep 1000", 100, Duration::from_millis(100)).await.unwrap_err();
+        assert_eq!(failed.to_string(), "sh was not done within 0 s and was stopped");
+    }
+
+    #[actix_rt::test]
+    async fn its_group_dies_with_its_handle() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ids");
         let script = format!("sleep 1000 & echo $$ $! > {0}.temp; mv {0}.temp {0}; wait", file.display());
-        let failed = shell(&script, 100, Duration::from_secs(5)).await.unwrap_err();
-        assert!(matches!(failed, ChildError::TooSlow { .. }), "{failed}");
+        let running = shell(&script, 100, LONG);
+        let is_up = async {
+            while !file.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // Whoever loses is dropped.
+        tokio::select! {
+            ended = running => panic!("{ended:?}"),
+            () = is_up => {}
+        }
         let ids = std::fs::read_to_string(&file).unwrap();
         assert_eq!(ids.split_whitespace().count(), 2, "{ids}");
         for id in ids.split_whitespace() {

@@ -11,6 +11,7 @@ mod token;
 mod twitch;
 mod ytdlp;
 
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
@@ -52,12 +53,28 @@ pub enum SourceError {
     NoPlaylist { status: u16, why: String },
     #[error(transparent)]
     Child(#[from] ChildError),
-    #[error("{program} failed ({status}): {last_words}")]
-    Failed { program: String, status: std::process::ExitStatus, last_words: String },
+    #[error("{program} failed ({status})")]
+    Failed { program: String, status: ExitStatus, source: LastWords },
     #[error("{program} printed no http or https address: {printed:?}")]
     NoAddress { program: String, printed: String },
     #[error("yt-dlp knows of no HLS playlist: {why}")]
     NoHls { why: String },
+}
+
+/// What a program said at its end. Apart from the error, as it may differ from one failure to the next that is the same.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LastWords(String);
+
+impl LastWords {
+    /// How much of them is worth a log line: the end says what is wrong.
+    const CHARS: usize = 200;
+
+    fn of(said: &str) -> Self {
+        let surplus = said.chars().count().saturating_sub(Self::CHARS);
+        let end: String = said.chars().skip(surplus).collect();
+        Self(if end.is_empty() { "it said nothing".to_owned() } else { end })
+    }
 }
 
 /// The address of one quality's media playlist.

@@ -11,7 +11,7 @@ use futures_util::stream::{self, StreamExt};
 use url::Url;
 
 use super::hls::resolve;
-use super::{MANY, Source, SourceError, SourceState, Taste};
+use super::{LastWords, MANY, Source, SourceError, SourceState, Taste};
 use crate::child;
 use crate::config::CommandLine;
 use crate::ingest::client::HttpClient;
@@ -86,8 +86,8 @@ impl CommandSource {
             }
             // Some say on standard output what is wrong.
             let said = if finished.last_words.is_empty() { printed.trim() } else { finished.last_words.as_str() };
-            let last_words = if said.is_empty() { "it said nothing".to_owned() } else { tail(said) };
-            return Err(SourceError::Failed { program: program.to_owned(), status: finished.status, last_words });
+            let source = LastWords::of(said);
+            return Err(SourceError::Failed { program: program.to_owned(), status: finished.status, source });
         }
         first_address(&printed).map_err(|printed| SourceError::NoAddress { program: program.to_owned(), printed })
     }
@@ -119,12 +119,6 @@ fn first_address(printed: &str) -> Result<Option<Url>, String> {
         Some(url) => Ok(Some(url)),
         None => Err(printed.trim().chars().take(EXCERPT_CHARS).collect()),
     }
-}
-
-/// The end of a text: what a program says last is what is wrong.
-pub(super) fn tail(text: &str) -> String {
-    let surplus = text.chars().count().saturating_sub(EXCERPT_CHARS);
-    text.chars().skip(surplus).collect()
 }
 
 #[cfg(test)]

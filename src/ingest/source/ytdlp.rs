@@ -9,9 +9,9 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 use url::Url;
 
-use super::command::{DEADLINE, tail};
+use super::command::DEADLINE;
 use super::hls::resolve;
-use super::{Source, SourceError, SourceState, Taste};
+use super::{LastWords, Source, SourceError, SourceState, Taste};
 use crate::child;
 use crate::config::{PageUrl, YT_DLP};
 use crate::ingest::client::HttpClient;
@@ -68,14 +68,14 @@ impl YtDlpSource {
         ];
         let finished = child::run(YT_DLP, &args.map(str::to_owned), MAX_OUTPUT_BYTES, DEADLINE).await?;
         if finished.status.success() {
-            return address_of(&finished.output).map_err(|why| SourceError::NoHls { why });
+            return live_address(&finished.output).map_err(|why| SourceError::NoHls { why });
         }
         let said = finished.last_words.to_lowercase();
         if NOT_LIVE.iter().any(|words| said.contains(words)) {
             return Ok(None);
         }
-        let last_words = tail(&finished.last_words);
-        Err(SourceError::Failed { program: YT_DLP.into(), status: finished.status, last_words })
+        let source = LastWords::of(&finished.last_words);
+        Err(SourceError::Failed { program: YT_DLP.into(), status: finished.status, source })
     }
 }
 
@@ -93,17 +93,26 @@ impl Source for YtDlpSource {
     }
 }
 
-/// Out of a description of a video. `live_status` is `is_live`, `is_upcoming`, `was_live`, `post_live`, `not_live`, or
-/// absent where the page does not tell.
-fn address_of(description: &[u8]) -> Result<Option<Url>, String> {
-    let video: Value = serde_json::from_slice(description).map_err(|_| "what it printed is no JSON".to_owned())?;
+/// Out of the descriptions of what is on the page, one after the other: the address of the first that is live.
+fn live_address(descriptions: &[u8]) -> Result<Option<Url>, String> {
+    for video in serde_json::Deserializer::from_slice(descriptions).into_iter::<Value>() {
+        let video = video.map_err(|_| "what it printed is no JSON".to_owned())?;
+        if let Some(url) = address_of(&video)? {
+            return Ok(Some(url));
+        }
+    }
+    Ok(None)
+}
+
+/// `live_status` is `is_live`, `is_upcoming`, `was_live`, `post_live`, `not_live`, or absent where the page does not tell.
+fn address_of(video: &Value) -> Result<Option<Url>, String> {
     match (video["live_status"].as_str(), video["is_live"].as_bool()) {
         (Some("is_live"), _) | (None, Some(true) | None) => {}
         (Some(_), _) | (None, Some(false)) => return Ok(None),
     }
     let is_hls = |format: &&Value| format["protocol"].as_str().is_some_and(|protocol| protocol.starts_with("m3u8"));
     // The format that was chosen, then all others.
-    let formats = std::iter::once(&video).chain(video["formats"].as_array().into_iter().flatten());
+    let formats = std::iter::once(video).chain(video["formats"].as_array().into_iter().flatten());
     let mut addresses = formats.filter(is_hls).filter_map(|format| {
         let text = format["manifest_url"].as_str().or_else(|| format["url"].as_str())?;
         Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
@@ -118,7 +127,7 @@ mod tests {
     use super::*;
 
     fn found(video: &Value) -> Result<Option<String>, String> {
-        address_of(video.to_string().as_bytes()).map(|url| url.map(String::from))
+        address_of(video).map(|url| url.map(String::from))
     }
 
     #[test]
@@ -145,7 +154,11 @@ mod tests {
             assert_eq!(found(&json!({ "live_status": state, "formats": [] })), Ok(None), "{state}");
         }
         assert_eq!(found(&json!({ "live_status": null, "is_live": false })), Ok(None));
-        assert!(address_of(b"WARNING: x").is_err());
         assert!(found(&json!({ "live_status": "is_live" })).is_err());
+        assert_eq!(live_address(b"WARNING: x"), Err("what it printed is no JSON".into()));
+        assert_eq!(live_address(b""), Ok(None), "nothing is on the page");
+        let live = json!({ "live_status": "is_live", "protocol": "m3u8_native", "url": "https://x/a.m3u8" });
+        let several = format!("{}\n{live}\n", json!({ "live_status": "was_live" }));
+        assert_eq!(live_address(several.as_bytes()).unwrap().unwrap().as_str(), "https://x/a.m3u8");
     }
 }
