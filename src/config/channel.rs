@@ -107,8 +107,7 @@ impl CommandLine {
 struct Word(String);
 
 impl Setting for Word {
-    const ALLOWED: &'static str =
-        "write a program and its arguments, as [\"streamlink\", \"--stream-url\", \"URL\", \"best\"]";
+    const ALLOWED: &'static str = "write a program and its arguments, as [\"streamlink\", \"--stream-url\", \"URL\"]";
 
     fn read(text: &str) -> Result<Self, String> {
         // The system ends an argument there.
