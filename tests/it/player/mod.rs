@@ -143,10 +143,9 @@ fn play(name: &str, scenario: &Scenario, low_latency: &[bool]) {
     println!("{name}: {} texts of the playlist compared, {} times no answer", seen.texts, seen.unanswered);
     let mut faults: Vec<String> = seen.faults.iter().map(|fault| format!("playlist: {fault}")).collect();
     faults.extend(stage.unrecorded());
-    let account = Account { scenario, stage: &stage, hold: HOLD };
     for (mode, told) in low_latency.iter().zip(&told) {
-        let (figures, wrong) = account.of(told);
-        println!("{name}, low latency {mode}: {figures:#?}");
+        let (figures, wrong) = Account::of(told, scenario, &stage, HOLD);
+        println!("{name}, low latency {mode}: {figures}");
         faults.extend(wrong.into_iter().map(|fault| format!("low latency {mode}: {fault}")));
         keep(&format!("{name}-{mode}"), told);
     }
