@@ -10,7 +10,6 @@ use std::time::Duration;
 use segvault::model::Timestamp;
 use segvault::rehearsal::barcode;
 
-use super::Scenario;
 use super::browser::{Beacon, Event, Level, Picture, PlayerError, Told, What};
 use super::stage::Stage;
 
@@ -66,8 +65,7 @@ impl fmt::Display for Figures {
 
 /// What a player's report is judged by.
 pub struct Account<'a> {
-    scenario: &'a Scenario,
-    stage: &'a Stage<'a>,
+    stage: &'a Stage,
     told: &'a Told,
     hold: Duration,
     figures: Figures,
@@ -76,9 +74,9 @@ pub struct Account<'a> {
 
 impl<'a> Account<'a> {
     /// The figures, and what is wrong.
-    pub fn of(told: &'a Told, scenario: &'a Scenario, stage: &'a Stage<'a>, hold: Duration) -> (Figures, Vec<String>) {
+    pub fn of(told: &'a Told, stage: &'a Stage, hold: Duration) -> (Figures, Vec<String>) {
         let (figures, faults) = (Figures::default(), told.misunderstood.clone());
-        let mut account = Self { scenario, stage, told, hold, figures, faults };
+        let mut account = Self { stage, told, hold, figures, faults };
         account.check_events();
         account.check_levels();
         account.check_time();
@@ -90,7 +88,7 @@ impl<'a> Account<'a> {
 
     /// A fault at a moment on the wall clock, which is told as seconds of the stream, as the scenario counts.
     fn fault(&mut self, at: i64, what: impl fmt::Display) {
-        let second = (at - ms(self.stage.origin.began())) as f64 / 1000.0;
+        let second = (at - ms(self.stage.set.origin.began())) as f64 / 1000.0;
         self.faults.push(format!("at {second:.1} s: {what}"));
     }
 
@@ -123,7 +121,7 @@ impl<'a> Account<'a> {
     fn check_levels(&mut self) {
         let levels = self.told.beacons.iter().filter_map(|beacon| Some((beacon.at, beacon.level.as_ref()?)));
         let levels: Vec<(i64, &Level)> = levels.collect();
-        let expected = format!("http://{}{}", self.stage.address(), self.stage.media_path());
+        let expected = format!("http://{}{}", self.stage.set.address(), self.stage.set.media_path());
         for (at, level) in &levels {
             if !level.live || level.url != expected {
                 self.fault(*at, format!("it follows {level:?}, not {expected}"));
@@ -176,19 +174,20 @@ impl<'a> Account<'a> {
     }
 
     fn sealed_ms_between(&self, from: i64, until: i64) -> i64 {
-        let sealed = self.scenario.sealed(self.hold);
-        let within = sealed.filter(|number| (from..until).contains(&ms(self.stage.origin.start_of(*number))));
-        within.map(|number| self.stage.origin.duration_micros(number) / 1000).sum()
+        let sealed = self.stage.scenario.sealed(self.hold);
+        let within = sealed.filter(|number| (from..until).contains(&ms(self.stage.set.origin.start_of(*number))));
+        within.map(|number| self.stage.set.origin.duration_micros(number) / 1000).sum()
     }
 
     /// Segments are played in order, but those of sealed holes, and numbers count each of them; a discontinuity stands
     /// where the encoding changes and where a hole was sealed, and nowhere else.
     fn check_segments(&mut self) {
         let shown: Vec<Shown> = self.told.beacons.iter().flat_map(|beacon| &beacon.events).filter_map(shown).collect();
-        let sealed: Vec<usize> = self.scenario.sealed(self.hold).collect();
+        let sealed: Vec<usize> = self.stage.scenario.sealed(self.hold).collect();
         let is_played = |number: &usize| !sealed.contains(number);
         let is_break = |number: &usize| {
-            is_played(number) && (sealed.contains(&(number - 1)) || self.scenario.encoding_changes.contains(number))
+            is_played(number)
+                && (sealed.contains(&(number - 1)) || self.stage.scenario.encoding_changes.contains(number))
         };
         let mut wrong = Vec::new();
         for pair in shown.windows(2) {
@@ -214,8 +213,8 @@ impl<'a> Account<'a> {
             self.fault(at, what);
         }
         let last = shown.last().and_then(|last| self.number_at(last.date));
-        if last < Some(self.scenario.until) {
-            self.faults.push(format!("segment {} was never played, the last was {last:?}", self.scenario.until));
+        if last < Some(self.stage.scenario.until) {
+            self.faults.push(format!("segment {} was never played, the last was {last:?}", self.stage.scenario.until));
         }
         self.figures.segments = shown.len();
         if let [first, .., last] = shown.as_slice() {
@@ -226,7 +225,8 @@ impl<'a> Account<'a> {
     /// The number of the segment that begins at this date, which has no more than ms.
     fn number_at(&self, date: Option<i64>) -> Option<usize> {
         let date = date?;
-        (0..self.scenario.segments()).find(|number| (ms(self.stage.origin.start_of(*number)) - date).abs() <= 1)
+        (0..self.stage.set.origin.on_air())
+            .find(|number| (ms(self.stage.set.origin.start_of(*number)) - date).abs() <= 1)
     }
 
     /// A change of encoding is a change of the picture's width here.
@@ -234,7 +234,7 @@ impl<'a> Account<'a> {
         let widths = self.told.beacons.iter().map(|beacon| beacon.width);
         let mut widths: Vec<u32> = widths.filter(|width| *width > 0).collect();
         widths.dedup();
-        if widths.len() != 1 + self.scenario.encoding_changes.len() {
+        if widths.len() != 1 + self.stage.scenario.encoding_changes.len() {
             self.faults.push(format!("the picture was {widths:?} pixels wide, one after the other"));
         }
     }
@@ -242,7 +242,7 @@ impl<'a> Account<'a> {
     /// What is on the screen is the frame of that moment.
     fn check_pictures(&mut self) {
         for picture in &self.told.pictures {
-            let expected = (picture.date - ms(self.stage.origin.began())) * FRAME_RATE / 1000;
+            let expected = (picture.date - ms(self.stage.set.origin.began())) * FRAME_RATE / 1000;
             match barcode::read_bytes(&picture.png).map(|numbers| i64::from(numbers[0])) {
                 Ok(number) => {
                     let off = (number - expected).abs();

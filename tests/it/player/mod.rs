@@ -21,15 +21,15 @@ use std::time::{Duration, Instant};
 use account::{Account, ms};
 use browser::{Browser, Told};
 use origin::SEGMENT;
-use stage::Stage;
+use stage::{Set, Stage};
 use watch::Watcher;
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, eventually};
 
 /// What `playlist.hold` is by default.
 const HOLD: Duration = Duration::from_secs(15);
 
-/// What happens to the stream, by the number of the segment.
+/// What happens to the stream, by the number of the segment, from the moment when the players have begun.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     losses: Vec<Loss>,
@@ -60,9 +60,20 @@ impl Scenario {
         self.losses.iter().filter(move |loss| loss.is_sealed(hold)).flat_map(|loss| loss.segments.clone())
     }
 
-    /// How many the source has; more than are played, as nothing is live behind its end.
-    fn segments(&self) -> usize {
-        self.until + 60
+    /// The same, so many segments later.
+    fn shifted(&self, by: usize) -> Self {
+        let later = |loss: &Loss| Loss { segments: loss.segments.start + by..loss.segments.end + by, ..loss.clone() };
+        Self {
+            losses: self.losses.iter().map(later).collect(),
+            encoding_changes: self.encoding_changes.iter().map(|number| number + by).collect(),
+            restart: self.restart + by,
+            until: self.until + by,
+        }
+    }
+
+    /// How long the players may take to see it all.
+    fn patience(&self) -> Duration {
+        SEGMENT * self.until as u32 + HOLD + PATIENCE
     }
 
     fn lost(&self) -> BTreeSet<usize> {
@@ -85,11 +96,11 @@ fn a_player_plays_on_across_holes_a_change_of_encoding_and_a_restart() {
     play(
         "short",
         &Scenario {
-            losses: vec![filled(14, 8), filled(20, 40)],
-            encoding_changes: vec![10],
+            losses: vec![filled(7, 8), filled(13, 40)],
+            encoding_changes: vec![3],
             // The late one is sealed by then, and the node must still know so when it is filled.
-            restart: 31,
-            until: 32,
+            restart: 24,
+            until: 25,
         },
         &[true],
     );
@@ -120,13 +131,17 @@ fn soak_player_ten_minutes() {
 
 /// Plays the scenario, once with hls.js's low-latency mode as each of `low_latency` says, all at the same time.
 fn play(name: &str, scenario: &Scenario, low_latency: &[bool]) {
-    let mut stage = Stage::start(scenario);
-    let watcher = Watcher::start(stage.address().to_owned(), stage.media_path().to_owned());
-    let players: Vec<Browser> = low_latency.iter().map(|mode| Browser::play(&stage.master_url(), *mode)).collect();
+    // Long enough for players that begin late.
+    let set = Set::start(((PATIENCE + scenario.patience()).as_secs() / SEGMENT.as_secs()) as usize);
+    let watcher = Watcher::start(set.address().to_owned(), set.media_path().to_owned());
+    let players: Vec<Browser> = low_latency.iter().map(|mode| Browser::play(&set.master_url(), *mode)).collect();
+    let date = |player: &Browser| player.last().and_then(|beacon| beacon.date);
+    eventually("all players play", || players.iter().all(|player| date(player).is_some()).then_some(()));
 
-    let enough = ms(stage.origin.start_of(scenario.until));
-    let has_seen_all = |player: &Browser| player.last().and_then(|beacon| beacon.date) > Some(enough);
-    let deadline = Instant::now() + SEGMENT * scenario.until as u32 + HOLD + PATIENCE;
+    let mut stage = Stage::begin(set, scenario);
+    let enough = ms(stage.set.origin.start_of(stage.scenario.until));
+    let has_seen_all = |player: &Browser| date(player) > Some(enough);
+    let deadline = Instant::now() + scenario.patience();
     while Instant::now() < deadline && !players.iter().any(Browser::has_given_up) {
         stage.act();
         if stage.is_over() && players.iter().all(has_seen_all) {
@@ -144,7 +159,7 @@ fn play(name: &str, scenario: &Scenario, low_latency: &[bool]) {
     let mut faults: Vec<String> = seen.faults.iter().map(|fault| format!("playlist: {fault}")).collect();
     faults.extend(stage.unrecorded());
     for (mode, told) in low_latency.iter().zip(&told) {
-        let (figures, wrong) = Account::of(told, scenario, &stage, HOLD);
+        let (figures, wrong) = Account::of(told, &stage, HOLD);
         println!("{name}, low latency {mode}: {figures}");
         faults.extend(wrong.into_iter().map(|fault| format!("low latency {mode}: {fault}")));
         keep(&format!("{name}-{mode}"), told);

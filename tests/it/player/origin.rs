@@ -7,7 +7,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use segvault::clock::Clock;
@@ -38,15 +39,15 @@ pub struct Origin {
 
 struct Air {
     reel: Reel,
-    plan: Plan,
+    plan: Mutex<Plan>,
     /// The time of frame 0.
     began: Timestamp,
     clock: Clock,
 }
 
 impl Origin {
-    /// Starts a stream of at least so many segments.
-    pub fn start(plan: Plan, segments: usize) -> Self {
+    /// Starts a stream of at least so many segments, without faults.
+    pub fn start(segments: usize) -> Self {
         let spec = ReelSpec {
             renditions: vec![
                 Rendition::new(quality("large"), 320, 180, 300_000),
@@ -59,7 +60,7 @@ impl Origin {
         let clock = Clock::system();
         let on_air_already = SEGMENT * WINDOW as u32;
         let began = clock.now().plus_micros(-(on_air_already.as_micros() as i64));
-        let air = Arc::new(Air { reel, plan, began, clock });
+        let air = Arc::new(Air { reel, plan: Mutex::default(), began, clock });
         let served = Arc::clone(&air);
         Self { air, web: Web::start(move |request| served.answer(&request)) }
     }
@@ -67,6 +68,16 @@ impl Origin {
     /// Of the master playlist.
     pub fn url(&self) -> String {
         format!("{}/master.m3u8", self.web.url())
+    }
+
+    /// What happens from here on; nothing of it may be about what is on air already.
+    pub fn follow(&self, plan: Plan) {
+        *self.air.plan.lock().unwrap() = plan;
+    }
+
+    /// How many segments have been on air: the number of the next.
+    pub fn on_air(&self) -> usize {
+        self.air.on_air()
     }
 
     pub fn began(&self) -> Timestamp {
@@ -95,8 +106,17 @@ impl Origin {
 impl Air {
     /// Both sizes are cut at the same frames, so times and numbers do not change with the encoding.
     fn segment(&self, number: usize) -> &ReelSegment {
-        let track = self.plan.encoding_changes.iter().filter(|change| **change <= number).count() % 2;
+        let track = self.changes(0..number + 1) % 2;
         &self.reel.tracks()[track].segments[number]
+    }
+
+    fn changes(&self, numbers: Range<usize>) -> usize {
+        let plan = self.plan.lock().unwrap();
+        plan.encoding_changes.iter().filter(|change| numbers.contains(*change)).count()
+    }
+
+    fn is_lost(&self, number: usize) -> bool {
+        self.plan.lock().unwrap().lost.contains(&number)
     }
 
     fn start_of(&self, number: usize) -> Timestamp {
@@ -120,7 +140,7 @@ impl Air {
             path => {
                 let number = path.strip_prefix('/').and_then(|path| path.strip_suffix(".ts"));
                 match number.and_then(|number| number.parse().ok()) {
-                    Some(number) if number < self.on_air() && !self.plan.lost.contains(&number) => {
+                    Some(number) if number < self.on_air() && !self.is_lost(number) => {
                         Response::ok("video/mp2t", std::fs::read(&self.segment(number).path).unwrap())
                     }
                     _ => Response::not_found(),
@@ -140,17 +160,14 @@ impl Air {
     fn media(&self) -> String {
         let end = self.on_air();
         let first = end.saturating_sub(WINDOW);
-        let changes = |numbers: std::ops::Range<usize>| {
-            self.plan.encoding_changes.iter().filter(|change| numbers.contains(*change)).count()
-        };
         let mut text = format!(
             "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:{}\n#EXT-X-MEDIA-SEQUENCE:{first}\n\
              #EXT-X-DISCONTINUITY-SEQUENCE:{}\n",
             SEGMENT.as_secs(),
-            changes(0..first)
+            self.changes(0..first)
         );
         for number in first..end {
-            if changes(number..number + 1) > 0 {
+            if self.changes(number..number + 1) > 0 {
                 text.push_str("#EXT-X-DISCONTINUITY\n");
             }
             let _ = write!(

@@ -1,4 +1,4 @@
-//! A scenario as it happens: the origin, the node that records it, the holes that are filled, the restart.
+//! The origin and the node that records it; and a scenario as it happens there: holes that are filled, a restart.
 //!
 //! Promises: what is due happens when it is asked to act, once, and is noted.
 //! Never: knows of a player.
@@ -23,44 +23,28 @@ const AWAY: Duration = Duration::from_millis(1600);
 const NOTICED_AFTER: Duration = Duration::from_secs(5);
 const MASTER: &str = "/playlist/ch.m3u8";
 
-pub struct Stage<'a> {
+/// A node that records a stream without faults.
+pub struct Set {
     pub origin: Origin,
-    /// While the node was restarted.
-    pub away: Option<Away>,
-    scenario: &'a Scenario,
-    /// Segments that are still to be written, and how long after they were due.
-    unfilled: Vec<(usize, Duration)>,
     node: NodeProcess,
     address: String,
     media_path: String,
     base: PathBuf,
-    clock: Clock,
     _dir: tempfile::TempDir,
 }
 
-impl<'a> Stage<'a> {
-    /// Returns when the node has recorded enough for a player to begin with.
-    pub fn start(scenario: &'a Scenario) -> Self {
-        let plan = Plan { lost: scenario.lost(), encoding_changes: scenario.encoding_changes.clone() };
-        let origin = Origin::start(plan, scenario.segments());
+impl Set {
+    /// Of a stream of at least so many segments. Returns when there is enough for a player to begin with.
+    pub fn start(segments: usize) -> Self {
+        let origin = Origin::start(segments);
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().join("base");
         let node = record(&base, &origin, "127.0.0.1:0");
         eventually("there is enough to begin with", || {
             (stored(&base, "ch", "source").len() >= WINDOW / 2).then_some(())
         });
-        Self {
-            origin,
-            away: None,
-            scenario,
-            unfilled: scenario.filled().collect(),
-            address: node.url().replace("http://", ""),
-            media_path: media_path(&node),
-            node,
-            base,
-            clock: Clock::system(),
-            _dir: dir,
-        }
+        let (address, media_path) = (node.url().replace("http://", ""), media_path(&node));
+        Self { origin, node, address, media_path, base, _dir: dir }
     }
 
     /// HOST:PORT of the node, also after its restart.
@@ -76,11 +60,33 @@ impl<'a> Stage<'a> {
     pub fn master_url(&self) -> String {
         format!("http://{}{MASTER}", self.address)
     }
+}
+
+/// The same, while a scenario happens.
+pub struct Stage {
+    pub set: Set,
+    /// With the numbers that its segments have in this stream.
+    pub scenario: Scenario,
+    /// While the node was restarted.
+    pub away: Option<Away>,
+    /// Segments that are still to be written, and how long after they were due.
+    unfilled: Vec<(usize, Duration)>,
+    clock: Clock,
+}
+
+impl Stage {
+    /// The scenario's first segment is the next that goes on air.
+    pub fn begin(set: Set, scenario: &Scenario) -> Self {
+        let scenario = scenario.shifted(set.origin.on_air());
+        set.origin.follow(Plan { lost: scenario.lost(), encoding_changes: scenario.encoding_changes.clone() });
+        let unfilled = scenario.filled().collect();
+        Self { set, scenario, away: None, unfilled, clock: Clock::system() }
+    }
 
     /// Does what has become due.
     pub fn act(&mut self) {
         let now = self.clock.now();
-        let is_due = |number: usize, after: Duration| self.origin.due(number).plus(after) <= now;
+        let is_due = |number: usize, after: Duration| self.set.origin.due(number).plus(after) <= now;
         let restart_is_due = self.away.is_none() && is_due(self.scenario.restart, Duration::ZERO);
         let due: Vec<usize> =
             self.unfilled.iter().filter(|(number, after)| is_due(*number, *after)).map(|(number, _)| *number).collect();
@@ -103,24 +109,24 @@ impl<'a> Stage<'a> {
         let is_unfilled = |number: &usize| self.unfilled.iter().any(|(unfilled, _)| unfilled == number);
         let filled = self.scenario.filled().map(|(number, _)| number).filter(|number| !is_unfilled(number));
         let missing = filled.filter(|number| {
-            let (start, end) = (self.origin.start_of(*number), self.origin.due(*number));
-            let text = self.node.get(&format!("/playlist/ch/source.m3u8?start={start}&end={end}")).text();
+            let (start, end) = (self.set.origin.start_of(*number), self.set.origin.due(*number));
+            let text = self.set.node.get(&format!("/playlist/ch/source.m3u8?start={start}&end={end}")).text();
             text.matches("#EXTINF").count() != 1
         });
         missing.map(|number| format!("segment {number} was filled and is not in its own range")).collect()
     }
 
     pub fn stop(self) {
-        self.node.stop();
+        self.set.node.stop();
     }
 
     fn restart(&mut self) {
         let from = self.clock.now();
-        self.node.signal("-TERM");
-        assert_eq!(self.node.wait().code(), Some(0), "{:#?}", self.node.log());
+        self.set.node.signal("-TERM");
+        assert_eq!(self.set.node.wait().code(), Some(0), "{:#?}", self.set.node.log());
         // Nobody answers for long enough that a player asks in vain.
         std::thread::sleep(AWAY);
-        self.node = record(&self.base, &self.origin, &self.address);
+        self.set.node = record(&self.set.base, &self.set.origin, &self.set.address);
         let back = self.clock.now();
         println!("the node was away for {:?}", back.saturating_since(from));
         self.away = Some(ms(from)..=ms(back.plus(NOTICED_AFTER)));
@@ -128,11 +134,11 @@ impl<'a> Stage<'a> {
 
     /// Writes a segment into the node's directory, as another recorder on the same disk would.
     fn fill(&self, number: usize) {
-        let bytes = self.origin.bytes(number);
-        let (start, duration) = (self.origin.start_of(number), self.origin.duration_micros(number));
+        let bytes = self.set.origin.bytes(number);
+        let (start, duration) = (self.set.origin.start_of(number), self.set.origin.duration_micros(number));
         let hash = SegmentHash::from_bytes(Sha256::digest(&bytes).into());
         let name = SegmentName::finished(start, duration, SegmentKind::Full, hash);
-        let hour = self.base.join("ch/source").join(name.hour().to_string());
+        let hour = self.set.base.join("ch/source").join(name.hour().to_string());
         fs::create_dir_all(&hour).unwrap();
         let temp = hour.join(SegmentName::temp(start, duration, "another").as_str());
         let mut file = File::create(&temp).unwrap();
