@@ -6,7 +6,7 @@
 
 mod account;
 mod browser;
-mod extends;
+pub mod extends;
 mod origin;
 mod stage;
 mod watch;

@@ -80,7 +80,6 @@ impl Drop for Web {
 fn serve(stream: TcpStream, answer: &Answer) -> Option<()> {
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let request = read(&stream)?;
-    let head_only = request.method == "HEAD";
     let response = answer(request);
     let head = format!(
         "HTTP/1.1 {} -\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
@@ -91,10 +90,7 @@ fn serve(stream: TcpStream, answer: &Answer) -> Option<()> {
     );
     let mut stream = &stream;
     stream.write_all(head.as_bytes()).ok()?;
-    if !head_only {
-        stream.write_all(&response.body).ok()?;
-    }
-    Some(())
+    stream.write_all(&response.body).ok()
 }
 
 fn read(stream: &TcpStream) -> Option<Request> {
