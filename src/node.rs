@@ -18,8 +18,8 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, Child, Directory, Downloader, Drain, Guardian, HourCache, Pace, Recording, Registrar, Registration,
-    Sentinel, StreamWorker,
+    ActorKind, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, HourCache, LiveEdges, LiveReading, Pace,
+    Recording, Registrar, Registration, Sentinel, StreamWorker,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -29,7 +29,7 @@ use crate::cut::{Ffmpeg, Limits};
 use crate::db::Db;
 use crate::health::Health;
 use crate::http::{self, Site, UnderWay};
-use crate::ingest::{Disk, HlsSource};
+use crate::ingest::{Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::Quality;
@@ -39,8 +39,6 @@ use disk::DiskWatch;
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
 const RECORDING_AT_ONCE: usize = 16;
 const READING_AT_ONCE: usize = 32;
-/// Between questions to a source where the playlists of its channel are now.
-const REFRESH_EVERY: Duration = Duration::from_secs(20);
 /// Between looks at whether the last answer has been sent.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What segments that wait in memory get to be written, if the grace period is over.
@@ -113,9 +111,26 @@ impl Node {
             metrics.preregister(channel.qualities.iter().map(|quality| (&channel.name, quality)));
         }
         let cache_bytes = usize::try_from(config.cache.hours_size.bytes()).unwrap_or(usize::MAX);
-        let mut children = vec![hour_cache(&recording, reading.clone(), cache_bytes)];
+        let live_reading = LiveReading {
+            directory: directory.clone(),
+            layout: layout.clone(),
+            blocking: reading.clone(),
+            clock: clock.clone(),
+            log: logger.clone(),
+            hold: config.playlist.hold,
+        };
+        let mut children = vec![hour_cache(&recording, reading.clone(), cache_bytes), live_edges(live_reading)];
+        let deps = SourceDeps {
+            twitch: config.twitch.clone(),
+            blocking: recording.disk.blocking.clone(),
+            log: logger.clone(),
+        };
+        for absent in config.absent_programs() {
+            warn!(logger, "a program is not installed, its channel cannot be recorded";
+                "channel" => %absent.channel, "program" => absent.program);
+        }
         for channel in &config.channels {
-            children.extend(recorders(&recording, channel));
+            children.extend(recorders(&recording, &deps, channel));
         }
         let registration = Registration {
             db: Db::new(&config.database.database),
@@ -139,7 +154,6 @@ impl Node {
             health: health.clone(),
             ffmpeg: ffmpeg.clone(),
             log: logger.clone(),
-            hold: config.playlist.hold,
             under_way: under_way.clone(),
         };
         let address = config.node.listen;
@@ -186,6 +200,11 @@ impl Node {
             let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
         }
 
+        // Players who wait for the next segment are answered now.
+        if let Some(live_edges) = self.directory.live_edges.get(&()) {
+            let _ = timeout(Duration::from_secs(1), live_edges.send(Drain)).await;
+        }
+
         self.server.pause().await;
         let answers_end = end.checked_sub(RECORDING_RESERVE).unwrap_or(end);
         while self.under_way.count() > 0 && Instant::now() < answers_end {
@@ -197,6 +216,10 @@ impl Node {
         // Only idle connections are left to close.
         let _ = timeout(Duration::from_secs(1), self.server.stop(false)).await;
 
+        // Nobody needs another address; programs that look for one end now.
+        for downloader in self.directory.downloaders.all() {
+            downloader.do_send(Drain);
+        }
         let drained = self.directory.workers.all().into_iter().map(|worker| worker.send(Drain));
         let drained = timeout_at(end, futures_util::future::join_all(drained)).await;
         if drained.is_err() {
@@ -220,6 +243,15 @@ fn hour_cache(recording: &Recording, reading: Blocking, max_bytes: usize) -> Chi
     Child { kind: ActorKind::HourCache, name: String::new(), arbiter: "hour cache".into(), factory: Box::new(factory) }
 }
 
+fn live_edges(reading: LiveReading) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (directory, reading) = (reading.directory.clone(), reading.clone());
+        let address = LiveEdges::start_in_arbiter(arbiter, move |_| LiveEdges::new(reading, sentinel));
+        directory.live_edges.publish((), address);
+    };
+    Child { kind: ActorKind::LiveEdges, name: String::new(), arbiter: "live edges".into(), factory: Box::new(factory) }
+}
+
 fn registrar(registration: Registration, directory: Directory) -> Child {
     let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
         let registration = registration.clone();
@@ -230,21 +262,24 @@ fn registrar(registration: Registration, directory: Directory) -> Child {
 }
 
 /// A channel's downloader and the workers of its qualities, on an arbiter of their own.
-fn recorders(recording: &Recording, channel: &ChannelConfig) -> Vec<Child> {
-    let mut children = vec![downloader(recording, channel)];
-    children.extend(channel.qualities.iter().map(|quality| stream_worker(recording, channel, quality)));
+fn recorders(recording: &Recording, deps: &SourceDeps, channel: &ChannelConfig) -> Vec<Child> {
+    let bears = source_of(channel, deps).max_concurrent().saturating_sub(HISTORY_PERMITS).max(1);
+    let recording = Recording { segment_permits: recording.segment_permits.min(bears), ..recording.clone() };
+    let mut children = vec![downloader(&recording, deps, channel)];
+    children.extend(channel.qualities.iter().map(|quality| stream_worker(&recording, channel, quality)));
     children
 }
 
-fn downloader(recording: &Recording, config: &ChannelConfig) -> Child {
-    let Recording { directory, log, .. } = recording.clone();
-    let (channel, qualities, url) = (config.name.clone(), config.qualities.clone(), config.hls.expose().clone());
-    let name = channel.to_string();
+fn downloader(recording: &Recording, deps: &SourceDeps, config: &ChannelConfig) -> Child {
+    let (directory, deps, config) = (recording.directory.clone(), deps.clone(), config.clone());
+    let (channel, name) = (config.name.clone(), config.name.to_string());
     let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let (qualities, source, log) = (qualities.clone(), HlsSource::new(url.clone()), log.clone());
         let built = {
-            let channel = channel.clone();
-            move |_: &mut Context<Downloader>| Downloader::new(channel, qualities, source, REFRESH_EVERY, log, sentinel)
+            let (config, deps) = (config.clone(), deps.clone());
+            move |_: &mut Context<Downloader>| {
+                let source = source_of(&config, &deps);
+                Downloader::new(config.name, config.qualities, source, config.important, deps.log, sentinel)
+            }
         };
         directory.downloaders.publish(channel.clone(), Downloader::start_in_arbiter(arbiter, built));
     };

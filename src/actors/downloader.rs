@@ -11,12 +11,20 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
-use super::guardian::Sentinel;
+use super::guardian::{Drain, Sentinel};
 use crate::ingest::{Dates, HttpClient, Source, SourceError, SourceState};
+use crate::jitter::jittered;
 use crate::model::{Channel, Quality};
 
-/// An answer of the source, or its silence, stands for this long: enough for the workers of one channel to share it.
-const ANSWER_STANDS: Duration = Duration::from_secs(1);
+/// Between questions to the source that nobody had to ask for, where the channel is important, and where it is not (wubloader
+/// asks as often). For as long an answer stands.
+const IMPORTANT_STANDS: Duration = Duration::from_secs(5);
+const ANSWER_STANDS: Duration = Duration::from_secs(20);
+/// An address that is of no use to one worker is asked for anew, but not more often than this.
+const JUST_ASKED: Duration = Duration::from_secs(1);
+/// Silence stands for this long, and each time that it goes on for twice as long, up to what an answer does: a request that
+/// failed by chance costs nothing.
+const SILENCE_STANDS: Duration = Duration::from_secs(1);
 
 /// Where is this quality's media playlist now? `Err` means that the source could not be asked.
 #[derive(Message)]
@@ -47,8 +55,16 @@ pub enum MediaFound {
     NotOffered,
 }
 
-/// When the source was asked, and what it said; `Err` if nothing.
-type Answered = (Instant, Result<SourceState, ()>);
+/// What the source said; `Err` if nothing.
+#[derive(Clone)]
+struct Answered {
+    told_at: Instant,
+    /// Nobody asks anew before, whatever it wants.
+    stands_until: Instant,
+    answer: Result<SourceState, ()>,
+    /// Questions in a row without an answer.
+    silences: u32,
+}
 
 /// Time to ask the source, whether anybody wants to know or not.
 #[derive(Message)]
@@ -69,7 +85,7 @@ pub struct Downloader {
     channel: Channel,
     qualities: Rc<[Quality]>,
     source: Rc<dyn Source>,
-    refresh_every: Duration,
+    answer_stands: Duration,
     client: HttpClient,
     log: Logger,
     sentinel: Sentinel,
@@ -83,16 +99,16 @@ impl Downloader {
     pub fn new(
         channel: Channel,
         qualities: Vec<Quality>,
-        source: impl Source + 'static,
-        refresh_every: Duration,
+        source: Box<dyn Source>,
+        important: bool,
         log: Logger,
         sentinel: Sentinel,
     ) -> Self {
         Self {
             channel,
             qualities: qualities.into(),
-            source: Rc::new(source),
-            refresh_every,
+            source: source.into(),
+            answer_stands: if important { IMPORTANT_STANDS } else { ANSWER_STANDS },
             client: HttpClient::of_this_arbiter(),
             log,
             sentinel,
@@ -130,21 +146,28 @@ impl Downloader {
 }
 
 impl Downloader {
-    /// What the source says, or has said: an answer stands if it is of this moment, or if somebody is live and it `will
-    /// do`.
+    /// What the source says, or has said: an answer stands for its time, and longer if somebody is live and it `will do`.
     fn ask(&self, will_do: impl Fn(Instant) -> bool + 'static) -> ResponseActFuture<Self, Answered> {
         let (asked, source, client) = (Rc::clone(&self.asked), Rc::clone(&self.source), self.client.clone());
-        let qualities = Rc::clone(&self.qualities);
+        let (qualities, answer_stands) = (Rc::clone(&self.qualities), self.answer_stands);
         async move {
             let mut asked = asked.lock().await;
-            let stands = |(when, answer): &&Answered| {
-                when.elapsed() < ANSWER_STANDS || (matches!(answer, Ok(SourceState::Live { .. })) && will_do(*when))
+            let stands = |asked: &&Answered| {
+                let is_live = matches!(asked.answer, Ok(SourceState::Live { .. }));
+                Instant::now() < asked.stands_until || (is_live && will_do(asked.told_at))
             };
             if let Some(standing) = asked.as_ref().filter(stands) {
                 return (None, standing.clone());
             }
             let fresh = source.media_urls(&client, &qualities).await;
-            let answered = (Instant::now(), fresh.as_ref().map(SourceState::clone).map_err(|_| ()));
+            let before = asked.as_ref().map_or(0, |asked| asked.silences);
+            let (stands, silences) = match &fresh {
+                Ok(SourceState::Live { .. }) => (JUST_ASKED, 0),
+                Ok(SourceState::NotLive) => (answer_stands, 0),
+                Err(_) => (silence_stands(before, answer_stands), before.saturating_add(1)),
+            };
+            let (told_at, answer) = (Instant::now(), fresh.as_ref().map(SourceState::clone).map_err(|_| ()));
+            let answered = Answered { told_at, stands_until: told_at + stands, answer, silences };
             *asked = Some(answered.clone());
             (Some(fresh), answered)
         }
@@ -164,7 +187,9 @@ impl Actor for Downloader {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.sentinel.keep_beating(ctx);
-        ctx.notify_later(Refresh, self.refresh_every);
+        if !self.source.is_costly() {
+            ctx.notify_later(Refresh, self.answer_stands);
+        }
     }
 }
 
@@ -174,7 +199,7 @@ impl Handler<Refresh> for Downloader {
     fn handle(&mut self, _: Refresh, ctx: &mut Self::Context) {
         let asked = self.ask(|_| false);
         ctx.spawn(asked.map(|_, this, ctx| {
-            ctx.notify_later(Refresh, this.refresh_every);
+            ctx.notify_later(Refresh, this.answer_stands);
         }));
     }
 }
@@ -183,11 +208,11 @@ impl Handler<FindMedia> for Downloader {
     type Result = ResponseActFuture<Self, Result<MediaFound, ()>>;
 
     fn handle(&mut self, question: FindMedia, _: &mut Self::Context) -> Self::Result {
-        let (newer_than, fresh_for) = (question.newer_than, self.refresh_every);
+        let (newer_than, fresh_for) = (question.newer_than, self.answer_stands);
         let will_do =
             move |when: Instant| when.elapsed() < fresh_for && newer_than.is_none_or(|newer_than| when > newer_than);
         self.ask(will_do)
-            .map(move |(told_at, answer), this, _| {
+            .map(move |Answered { told_at, answer, .. }, this, _| {
                 let media = match answer? {
                     SourceState::NotLive => return Ok(MediaFound::NotLive),
                     SourceState::Live { media, .. } => media,
@@ -200,6 +225,19 @@ impl Handler<FindMedia> for Downloader {
             })
             .boxed_local()
     }
+}
+
+impl Handler<Drain> for Downloader {
+    type Result = ();
+
+    /// Ends a question under way: what runs for it ends with it.
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+fn silence_stands(before: u32, most: Duration) -> Duration {
+    jittered(SILENCE_STANDS.saturating_mul(2u32.saturating_pow(before)).min(most))
 }
 
 #[cfg(test)]
@@ -232,6 +270,10 @@ mod tests {
             let media = qualities.iter().map(media).collect();
             Box::pin(ready(Ok(SourceState::Live { media, missing: Vec::new(), offered: Vec::new() })))
         }
+
+        fn max_concurrent(&self) -> usize {
+            1
+        }
     }
 
     async fn find(downloader: &Addr<Downloader>, newer_than: Option<Instant>) -> FoundMedia {
@@ -247,10 +289,11 @@ mod tests {
         let source = Tokens::default();
         let asked = Rc::clone(&source.0);
         let (channel, qualities) = ("ch".parse().unwrap(), vec!["source".parse().unwrap()]);
-        let (every, log) = (Duration::from_secs(3600), Logger::root(Discard, slog::o!()));
-        let downloader = Downloader::new(channel, qualities, source, every, log, Sentinel::unguarded()).start();
+        let log = Logger::root(Discard, slog::o!());
+        let downloader =
+            Downloader::new(channel, qualities, Box::new(source), false, log, Sentinel::unguarded()).start();
         let first = find(&downloader, None).await;
-        tokio::time::sleep(ANSWER_STANDS * 2).await;
+        tokio::time::sleep(JUST_ASKED * 2).await;
         let again = find(&downloader, None).await;
         assert_eq!((again.url, asked.get()), (first.url.clone(), 1));
         assert!(again.lives_for.unwrap() < Duration::from_secs(60));
@@ -258,5 +301,14 @@ mod tests {
         assert!(fresh.url != first.url && asked.get() == 2);
         // Whoever asks at the same moment shares the answer.
         assert_eq!(find(&downloader, Some(first.told_at)).await.url, fresh.url);
+    }
+
+    #[test]
+    fn silence_is_asked_again_soon_and_then_as_seldom_as_others() {
+        let stands: Vec<u64> =
+            (0..40).map(|before| silence_stands(before, IMPORTANT_STANDS).as_millis().try_into().unwrap()).collect();
+        for (stand, most) in stands.iter().zip([1000, 2000, 4000].into_iter().chain(std::iter::repeat(5000))) {
+            assert!((most / 2..=most).contains(stand), "{stands:?}");
+        }
     }
 }

@@ -48,7 +48,7 @@ const REST_AT_LEAST: Duration = Duration::from_millis(50);
 /// Fetches under way, most of them waiting for a permit or to try again; more wait as mere addresses.
 const MAX_IN_FLIGHT: usize = 500;
 /// What history gets: slow enough to leave the line to the live edge, fast enough to outrun a list that loses its oldest.
-const HISTORY_PERMITS: usize = 2;
+pub const HISTORY_PERMITS: usize = 2;
 const MAX_HISTORY_IN_FLIGHT: usize = 16;
 
 /// What recording needs, whichever quality.

@@ -15,6 +15,8 @@ use std::time::Duration;
 use actix_rt::net::{ActixStream, Ready, TcpStream};
 use actix_service::{Service, fn_service};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
+use actix_web::dev::{Decompress, Payload};
+use awc::SendClientRequest;
 use awc::http::{StatusCode, Uri, Version, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -76,6 +78,16 @@ pub struct ByteBudget {
     pub deadline: Duration,
 }
 
+impl ByteBudget {
+    /// What is small is waited for as long as all of it may take.
+    pub const fn patience(self) -> Patience {
+        Patience { head: self.deadline, stall: STALL_DEADLINE, whole: self.deadline }
+    }
+}
+
+/// Whose head has come.
+type Answer = awc::ClientResponse<Decompress<Payload>>;
+
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
@@ -136,9 +148,26 @@ impl HttpClient {
         }
     }
 
-    /// Sends a GET and gives the answer whatever its status: for a person, who wants to read why.
+    /// Sends a GET and gives the answer whatever its status: for who wants to read why.
     pub async fn ask(&self, url: &Url, patience: Patience) -> Result<Response, FetchError> {
         self.send(url, None, patience).await
+    }
+
+    /// Sends a POST and gives the answer whatever its status.
+    pub async fn post(
+        &self,
+        url: &Url,
+        headers: &[(&str, &str)],
+        body: Bytes,
+        patience: Patience,
+    ) -> Result<Response, FetchError> {
+        let mut request = self.client.post(url.as_str()).timeout(patience.head);
+        for header in headers {
+            request = request.insert_header(*header);
+        }
+        let deadline = Instant::now() + patience.whole;
+        let answer = answer_within(request.send_body(body), patience).await?;
+        Ok(Response::new(answer, url.clone(), patience, deadline))
     }
 
     async fn send(&self, url: &Url, range: Option<ByteRange>, patience: Patience) -> Result<Response, FetchError> {
@@ -167,28 +196,14 @@ impl HttpClient {
             let last = range.offset.saturating_add(range.length.saturating_sub(1));
             request = request.insert_header((header::RANGE, format!("bytes={}-{last}", range.offset)));
         }
-        let answer = timeout(patience.head, request.send()).await;
-        let response = match answer {
-            Err(_) | Ok(Err(awc::error::SendRequestError::Timeout)) => return Err(FetchError::NoAnswer(patience.head)),
-            Ok(Err(error)) => return Err(FetchError::Unreachable(error.to_string())),
-            Ok(Ok(response)) => response,
-        };
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let expected_bytes = header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
-        let is_encoded = header(header::CONTENT_ENCODING).is_some();
+        let response = answer_within(request.send(), patience).await?;
         let status = response.status();
         if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-            let elsewhere = header(header::LOCATION).and_then(|location| url.join(location).ok());
+            let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+            let elsewhere = location.and_then(|location| url.join(location).ok());
             return elsewhere.map(Sent::Elsewhere).ok_or(FetchError::Redirected);
         }
-        let body = Body {
-            stream: response.map(|piece| piece.map_err(|error| error.to_string())).boxed_local(),
-            got_bytes: 0,
-            expected_bytes: expected_bytes.filter(|_: &u64| !is_encoded),
-            deadline,
-            patience,
-        };
-        Ok(Sent::Answer(Response { status, url: url.clone(), body }))
+        Ok(Sent::Answer(Response::new(response, url.clone(), patience, deadline)))
     }
 
     /// Fetches a small body whole, within its budget.
@@ -208,17 +223,18 @@ impl HttpClient {
         range: Option<ByteRange>,
         budget: ByteBudget,
     ) -> Result<(Bytes, Url), FetchError> {
-        let patience = Patience { head: budget.deadline, stall: STALL_DEADLINE, whole: budget.deadline };
-        let Response { url, mut body, .. } = self.get(url, range, patience).await?;
-        let mut whole = BytesMut::new();
-        while let Some(piece) = body.next().await {
-            let piece = piece?;
-            if whole.len() + piece.len() > budget.max_bytes {
-                return Err(FetchError::TooLong(budget.max_bytes));
-            }
-            whole.extend_from_slice(&piece);
-        }
-        Ok((whole.freeze(), url))
+        let response = self.get(url, range, budget.patience()).await?;
+        let url = response.url.clone();
+        Ok((response.whole(budget.max_bytes).await?, url))
+    }
+}
+
+/// Waits for the head of an answer.
+async fn answer_within(sent: SendClientRequest, patience: Patience) -> Result<Answer, FetchError> {
+    match timeout(patience.head, sent).await {
+        Err(_) | Ok(Err(awc::error::SendRequestError::Timeout)) => Err(FetchError::NoAnswer(patience.head)),
+        Ok(Err(error)) => Err(FetchError::Unreachable(error.to_string())),
+        Ok(Ok(answer)) => Ok(answer),
     }
 }
 
@@ -233,6 +249,36 @@ pub struct Response {
 enum Sent {
     Answer(Response),
     Elsewhere(Url),
+}
+
+impl Response {
+    fn new(answer: Answer, url: Url, patience: Patience, deadline: Instant) -> Self {
+        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let expected_bytes = header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
+        let is_encoded = header(header::CONTENT_ENCODING).is_some();
+        let status = answer.status();
+        let body = Body {
+            stream: answer.map(|piece| piece.map_err(|error| error.to_string())).boxed_local(),
+            got_bytes: 0,
+            expected_bytes: expected_bytes.filter(|_: &u64| !is_encoded),
+            deadline,
+            patience,
+        };
+        Self { status, url, body }
+    }
+
+    /// The body, if it has no more than `max_bytes`.
+    pub async fn whole(mut self, max_bytes: usize) -> Result<Bytes, FetchError> {
+        let mut whole = BytesMut::new();
+        while let Some(piece) = self.body.next().await {
+            let piece = piece?;
+            if whole.len() + piece.len() > max_bytes {
+                return Err(FetchError::TooLong(max_bytes));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
 }
 
 /// A body as it arrives.

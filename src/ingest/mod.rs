@@ -22,5 +22,5 @@ pub use hedge::hedged;
 pub use sessions::{Dates, Due, SessionId, Sessions};
 pub use shape::{Shape, ShapeCheck};
 pub use sink::{Disk, DiskError, Kept};
-pub use source::{HlsSource, MediaUrl, PLAYLIST_BUDGET, PLAYLIST_SOFT, Source, SourceError, SourceState};
+pub use source::{MediaUrl, PLAYLIST_BUDGET, PLAYLIST_SOFT, Source, SourceDeps, SourceError, SourceState, source_of};
 pub use tracker::{Address, Cipher, Lost, Step, Tracker, Wanted, WantedMap};
