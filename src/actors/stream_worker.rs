@@ -1,7 +1,7 @@
 //! Records one quality of a channel: polls its media playlist, and fetches what is new.
 //!
 //! Promises: goes on whatever happens to the others; a playlist that fails is asked again, with a fresh address where
-//! the source says that the old one is no good; each loss is logged and counted with its cause.
+//! the source says that the old one is no good; each loss is logged, counted, and noted in the ledger with its cause.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use slog::{Logger, debug, info, o, warn};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
 use url::Url;
 
 use super::directory::Directory;
@@ -21,11 +22,13 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::hls::upstream::{self, BadPlaylist, MediaPlaylist, Playlist};
 use crate::ingest::{
-    FetchError, Fetched, HttpClient, PLAYLIST_BUDGET, SegmentFetch, Step, Tracker, TryError, Wanted, fetch_segment,
+    AdRules, Content, FetchError, Fetched, HttpClient, Outage, Outed, PLAYLIST_BUDGET, SegmentFetch, Step, Tracker,
+    TryError, Wanted, fetch_segment, session_began,
 };
-use crate::metrics::{LossCause, Metrics, PollOutcome};
-use crate::model::{Channel, Quality, SegmentKind, Span, Timestamp};
-use crate::store::{self, Anchor, Layout, Saved, TempMark};
+use crate::metrics::{Metrics, PollOutcome};
+use crate::model::{Channel, LossCause, Quality, SegmentKind, Span, Timestamp};
+use crate::select::TOLERANCE_MICROS;
+use crate::store::{self, Anchor, Layout, Ledger, Saved, TempMark};
 
 /// Between questions where the channel is not live, or its playlist has ended. Live playlists of the shortest kind list
 /// 6 s, so a beginning is seen before its first segment goes.
@@ -50,6 +53,7 @@ pub struct Recording {
     pub health: Health,
     pub log: Logger,
     pub temp_mark: TempMark,
+    pub ledger: Ledger,
     /// Segments of one quality that are fetched at once.
     pub segment_permits: usize,
 }
@@ -69,6 +73,14 @@ impl PollError {
         match self {
             Self::Fetch(_) => PollOutcome::Failed,
             Self::Playlist(_) | Self::Master => PollOutcome::Malformed,
+        }
+    }
+
+    /// Of what is lost, should this go on.
+    fn loss_cause(&self) -> LossCause {
+        match self {
+            Self::Fetch(FetchError::Status(401 | 403)) => LossCause::Token,
+            Self::Fetch(_) | Self::Playlist(_) | Self::Master => LossCause::SourceDown,
         }
     }
 
@@ -96,6 +108,7 @@ pub struct StreamWorker {
     recording: Recording,
     channel: Channel,
     quality: Quality,
+    ads: AdRules,
     client: HttpClient,
     permits: Rc<Semaphore>,
     log: Logger,
@@ -108,13 +121,20 @@ pub struct StreamWorker {
     /// Wanted, and not begun.
     waiting: VecDeque<Wanted>,
     newest_end: Option<Timestamp>,
+    outage: Outage,
     encrypted_told: bool,
     draining: Vec<oneshot::Sender<()>>,
 }
 
 impl StreamWorker {
     /// Must be called on the arbiter that it will live on.
-    pub fn new(recording: Recording, channel: Channel, quality: Quality, sentinel: Sentinel) -> Self {
+    pub fn new(
+        recording: Recording,
+        channel: Channel,
+        quality: Quality,
+        ads: AdRules,
+        sentinel: Sentinel,
+    ) -> Self {
         let log = recording.log.new(o!("channel" => channel.to_string(), "quality" => quality.to_string()));
         Self {
             client: HttpClient::of_this_arbiter(),
@@ -122,6 +142,7 @@ impl StreamWorker {
             recording,
             channel,
             quality,
+            ads,
             log,
             sentinel,
             address: None,
@@ -131,6 +152,7 @@ impl StreamWorker {
             in_flight: 0,
             waiting: VecDeque::new(),
             newest_end: None,
+            outage: Outage::default(),
             encrypted_told: false,
             draining: Vec::new(),
         }
@@ -166,10 +188,12 @@ impl StreamWorker {
                 ctx.notify(Poll);
             }
             Ok(MediaFound::NotLive | MediaFound::NotOffered) => {
+                this.tell_outage(|outage, now| outage.off_air(now));
                 this.enter(Phase::Waiting);
                 ctx.notify_later(Poll, ASK_AGAIN_AFTER);
             }
             Err(()) => {
+                this.tell_outage(|outage, now| outage.failed(LossCause::SourceDown, now));
                 ctx.notify_later(Poll, RETRY_AFTER);
             }
         }));
@@ -190,11 +214,13 @@ impl StreamWorker {
         if self.phase != Phase::Failing && !matches!(error, PollError::Fetch(error) if error.is_gone()) {
             warn!(self.log, "playlist cannot be read, will try again"; "error" => chain(error));
         }
-        self.enter(if matches!(error, PollError::Fetch(error) if error.is_gone()) {
-            Phase::Waiting
+        if matches!(error, PollError::Fetch(error) if error.is_gone()) {
+            self.tell_outage(|outage, now| outage.off_air(now));
+            self.enter(Phase::Waiting);
         } else {
-            Phase::Failing
-        });
+            self.tell_outage(|outage, now| outage.failed(error.loss_cause(), now));
+            self.enter(Phase::Failing);
+        }
         if error.condemns_address() || self.failed_polls >= DOUBT_ADDRESS_AFTER {
             self.address = None;
             self.failed_polls = 0;
@@ -207,7 +233,8 @@ impl StreamWorker {
         let now = self.recording.clock.now();
         let first = self.newest_end.is_none();
         let tracker = self.tracker.get_or_insert_with(Tracker::default);
-        let step = tracker.step(playlist, url, now);
+        let mut step = tracker.step(playlist, url, now);
+        self.ads.mark(&mut step.wanted, &playlist.date_ranges);
         self.tell_step(&step);
         let poll_after = if step.ended { ASK_AGAIN_AFTER } else { step.poll_after };
         if step.ended {
@@ -221,6 +248,7 @@ impl StreamWorker {
             }
         }
         if first && !step.wanted.is_empty() {
+            self.tell_downtime(&step.wanted, ctx);
             self.fetch_what_is_absent(step.wanted, ctx);
         } else {
             self.fetch_all(step.wanted, ctx);
@@ -246,13 +274,50 @@ impl StreamWorker {
         if let Some(lost) = &step.lost {
             let span = lost.span.map_or_else(|| "unknown".to_owned(), |span| span.to_string());
             warn!(self.log, "segments were gone before we saw them"; "count" => lost.count, "span" => span);
-            self.count_loss(LossCause::Expired, lost.span.map(Span::duration).unwrap_or_default());
+            // Where the source had failed, that is why.
+            if !self.outage.is_on() {
+                self.lose(LossCause::Expired, lost.span, &format!("{} segments", lost.count));
+            }
+        }
+        self.tell_outage(|outage, now| outage.listed(&step.wanted, now));
+        for advertisement in &step.wanted {
+            if let Content::Advertisement(sign) = advertisement.content {
+                self.lose(LossCause::Advertisement, advertisement.span(), &sign.detail(advertisement));
+            }
         }
         if step.ended {
+            self.tell_outage(|outage, now| outage.off_air(now));
             self.enter(Phase::Ended);
         } else if !step.wanted.is_empty() {
             self.enter(Phase::Recording);
         }
+    }
+
+    /// Takes what the watch over the source makes of a poll.
+    fn tell_outage(&mut self, take: impl FnOnce(&mut Outage, Instant) -> Option<Outed>) {
+        if let Some(Outed { cause, span }) = take(&mut self.outage, Instant::now()) {
+            warn!(self.log, "the source could not be read"; "span" => %span, "cause" => cause.as_str());
+            self.lose(cause, Some(span), "the source could not be read");
+        }
+    }
+
+    /// Between where the record ends and the first list there is what came while nobody recorded, if the session was on.
+    fn tell_downtime(&self, listed: &[Wanted], ctx: &mut Context<Self>) {
+        let (Some(first), Some(began)) = (listed.first().map(|one| one.start), session_began(listed)) else { return };
+        let (layout, channel, quality) = (self.recording.layout.clone(), self.channel.clone(), self.quality.clone());
+        let look = self.recording.blocking.run(move || store::recorded_until(&layout, &channel, &quality, first));
+        ctx.spawn(look.into_actor(self).map(move |found, this, _| match found {
+            Ok(Ok(Some(until))) if first.micros_since(until.max(began)) > TOLERANCE_MICROS => {
+                let span = Span::new(until.max(began), first).ok();
+                warn!(this.log, "nothing was recorded for a while"; "from" => %until.max(began), "until" => %first);
+                this.lose(LossCause::Unknown, span, "recorder was not running");
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                warn!(this.log, "what was missed before the start cannot be told"; "error" => chain(&error));
+            }
+            Err(error) => warn!(this.log, "what was missed before the start cannot be told"; "error" => chain(&error)),
+        }));
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -315,16 +380,22 @@ impl StreamWorker {
         if !std::mem::replace(&mut self.encrypted_told, true) {
             slog::error!(self.log, "segments are encrypted, which this version cannot record");
         }
-        self.count_loss(LossCause::Unknown, wanted.duration());
+        if wanted.content == Content::Programme {
+            self.lose(LossCause::Unknown, wanted.span(), "encrypted");
+        }
     }
 
     fn fetch(&mut self, wanted: Wanted, ctx: &mut Context<Self>) {
         self.in_flight += 1;
+        let layout = match wanted.content {
+            Content::Programme => self.recording.layout.clone(),
+            Content::Advertisement(_) => self.recording.layout.quarantine(),
+        };
         let fetch = SegmentFetch {
             client: self.client.clone(),
             permits: Rc::clone(&self.permits),
             blocking: self.recording.blocking.clone(),
-            layout: self.recording.layout.clone(),
+            layout,
             channel: self.channel.clone(),
             quality: self.quality.clone(),
             unique: self.recording.temp_mark.next(),
@@ -342,7 +413,10 @@ impl StreamWorker {
         };
         let fetched = async move { fetch_segment(fetch, on_failure).await };
         ctx.spawn(fetched.into_actor(self).map(move |fetched, this, ctx| {
-            this.take_fetched(&wanted, fetched);
+            match wanted.content {
+                Content::Programme => this.take_fetched(&wanted, fetched),
+                Content::Advertisement(_) => this.take_advertisement(&wanted, fetched),
+            }
             this.one_less_in_flight();
             if !this.is_draining() {
                 this.fetch_waiting(ctx);
@@ -366,12 +440,32 @@ impl StreamWorker {
                     warn!(self.log, "segment saved, but it is not whole"; "segment" => name.path_text(),
                         "bytes" => len_bytes, "took_ms" => took.as_millis() as u64);
                 }
+                // Of a suspect segment nothing is known to be missing.
+                if name.kind() == SegmentKind::Partial {
+                    self.lose(LossCause::CutShort, wanted.span(), &format!("only its first {len_bytes} bytes"));
+                }
             }
             Fetched::Lost(error) => {
                 let span_end = wanted.start.plus_micros(wanted.duration_micros);
                 slog::error!(self.log, "segment lost"; "start" => %wanted.start, "end" => %span_end,
                     "media_sequence" => wanted.media_sequence, "error" => chain(&error));
-                self.count_loss(error.loss_cause(), wanted.duration());
+                self.lose(error.loss_cause(), wanted.span(), &detail(&error));
+            }
+        }
+    }
+
+    /// Its time is told as lost already.
+    fn take_advertisement(&self, wanted: &Wanted, fetched: Fetched) {
+        match fetched {
+            Fetched::Saved { saved, len_bytes, .. } => {
+                if let Saved::New(name) = &saved {
+                    self.recording.metrics.advertisement_set_aside(&self.channel, &self.quality);
+                    info!(self.log, "advertisement put into quarantine"; "segment" => name.path_text(),
+                        "bytes" => len_bytes);
+                }
+            }
+            Fetched::Lost(error) => {
+                warn!(self.log, "advertisement could not be fetched"; "start" => %wanted.start, "error" => chain(&error));
             }
         }
     }
@@ -404,8 +498,19 @@ impl StreamWorker {
         self.recording.metrics.playlist_polled(&self.channel, &self.quality, outcome);
     }
 
-    fn count_loss(&self, cause: LossCause, length: Duration) {
-        self.recording.metrics.lost(&self.channel, &self.quality, cause, length);
+    /// Every loss passes here. What has no span, as the times of its sides contradict each other, has no seconds either.
+    fn lose(&self, cause: LossCause, span: Option<Span>, detail: &str) {
+        let Some(span) = span else { return };
+        self.recording.metrics.lost(&self.channel, &self.quality, cause, span.duration());
+        self.recording.ledger.note(&self.channel, &self.quality, span, cause, detail);
+    }
+}
+
+/// For the ledger, which strangers may read: paths of this machine are for the log.
+fn detail(error: &TryError) -> String {
+    match error {
+        TryError::Store(_) | TryError::Panicked(_) => "it could not be written".to_owned(),
+        TryError::Fetch(_) | TryError::Map(_) | TryError::Text => chain(error),
     }
 }
 

@@ -28,7 +28,7 @@ pub use database::{Database, Postgres, PostgresAddress};
 pub use fault::{Fault, Faults, Origin};
 pub use reader::Effective;
 pub use sources::environment;
-pub use values::{ByteSize, Secret, SourceUrl, parse_duration};
+pub use values::{ByteSize, Secret, SourceUrl, TitlePrefix, parse_duration};
 
 use crate::log;
 use crate::model::{Channel, NodeName, Quality};
@@ -91,6 +91,8 @@ pub struct ChannelConfig {
     pub hls: SourceUrl,
     /// Names of variants, `source` being the best one; not empty, none twice.
     pub qualities: Vec<Quality>,
+    /// Segments whose titles begin so are advertisements; may be empty.
+    pub advertisement_titles: Vec<TitlePrefix>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,6 +229,8 @@ fn read_channels(reader: &mut Reader, root: &Table) -> Vec<ChannelConfig> {
         let elsewhere = LATER_SOURCES.iter().any(|source| section.has(source));
         let hls = section.required("hls", !elsewhere);
         let qualities = section.texts("qualities", &["source"]);
+        // How Twitch titles what it stitches in.
+        let advertisement_titles = section.texts_or_none("advertisement_titles", &["Amazon|"]);
         if let Some(name) = &name {
             let at = section.origin("name");
             match named.iter().find(|(other, _)| other == name) {
@@ -237,7 +241,12 @@ fn read_channels(reader: &mut Reader, root: &Table) -> Vec<ChannelConfig> {
             }
         }
         section.close(LATER_CHANNEL_KEYS);
-        Some(ChannelConfig { name: name?, hls: hls?, qualities: qualities? })
+        Some(ChannelConfig {
+            name: name?,
+            hls: hls?,
+            qualities: qualities?,
+            advertisement_titles: advertisement_titles?,
+        })
     })
 }
 

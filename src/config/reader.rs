@@ -218,6 +218,17 @@ impl<'t> Section<'_, 't> {
 
     /// A list of texts, not empty, none twice.
     pub fn texts<T: Setting + PartialEq>(&mut self, key: &'static str, default: &[&str]) -> Option<Vec<T>> {
+        let origin = self.origin(key);
+        let values = self.texts_or_none(key, default)?;
+        if values.is_empty() {
+            self.fault(&origin, key, "the list is empty; name at least one, or leave the key out");
+            return None;
+        }
+        Some(values)
+    }
+
+    /// A list of texts, none twice.
+    pub fn texts_or_none<T: Setting + PartialEq>(&mut self, key: &'static str, default: &[&str]) -> Option<Vec<T>> {
         let Some(node) = self.take(key) else {
             let values = default.iter().map(|text| T::read(text)).collect();
             return self.keep(key, Origin::Default, T::ALLOWED, values, |values| list_text(values));
@@ -241,9 +252,6 @@ impl<'t> Section<'_, 't> {
                 Ok(value) => values.push(value),
                 Err(problem) => self.fault(&item.at, &format!("{key}.{index}"), format!("{problem}; {}", T::ALLOWED)),
             }
-        }
-        if items.is_empty() {
-            self.fault(&node.at, key, "the list is empty; name at least one, or leave the key out");
         }
         if self.reader.faults.len() > faults_before {
             return None;

@@ -15,8 +15,8 @@ use super::shape::{Shape, ShapeCheck};
 use super::tracker::Wanted;
 use crate::blocking::{Blocking, Panicked};
 use crate::jitter::jittered;
-use crate::metrics::{FetchReason, LossCause};
-use crate::model::{Channel, Quality, SegmentKind};
+use crate::metrics::FetchReason;
+use crate::model::{Channel, LossCause, Quality, SegmentKind};
 use crate::store::{Layout, PendingSegment, Saved, StoreError};
 
 /// A whole segment may take this long; what takes longer is cut off and tried again.
@@ -71,6 +71,9 @@ impl TryError {
 
     /// The cause of the loss, if this was the last try.
     pub fn loss_cause(&self) -> LossCause {
+        if matches!(self, Self::Fetch(FetchError::Status(401 | 403)) | Self::Map(FetchError::Status(401 | 403))) {
+            return LossCause::Token;
+        }
         match self.reason() {
             FetchReason::Gone => LossCause::Expired,
             FetchReason::Connect | FetchReason::Timeout | FetchReason::Status => LossCause::SourceDown,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::ads::Content;
 use crate::hls::upstream::{ByteRange, MediaPlaylist, UpstreamSegment};
 use crate::model::{Span, Timestamp};
 
@@ -38,11 +39,16 @@ pub struct Wanted {
     /// The time was worked out from the clock, not told by the source.
     pub clocked: bool,
     pub encrypted: bool,
+    /// Of EXTINF.
+    pub title: String,
+    /// `AdRules::mark` says it; until then programme.
+    pub content: Content,
 }
 
 impl Wanted {
-    pub fn duration(&self) -> Duration {
-        Duration::from_micros(self.duration_micros.unsigned_abs())
+    /// `None` if it would end before it starts, beyond the end of time.
+    pub fn span(&self) -> Option<Span> {
+        Span::new(self.start, self.start.plus_micros(self.duration_micros)).ok()
     }
 }
 
@@ -226,6 +232,8 @@ impl Tracker {
                     duration_micros: one.segment.duration_micros,
                     clocked: one.dated.is_none(),
                     encrypted: one.segment.encrypted,
+                    title: one.segment.title.clone(),
+                    content: Content::Programme,
                 }
             })
             .collect()

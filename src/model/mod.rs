@@ -4,10 +4,12 @@
 //! to use in a path, a log line or a metric label from then on.
 //! Never: reads the disk, the clock or the network.
 
+mod loss;
 mod names;
 mod segment;
 mod time;
 
+pub use loss::{BadLossCause, Loss, LossCause, LossDetail};
 pub use names::{BadName, Channel, FileName, NodeName, Quality};
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,

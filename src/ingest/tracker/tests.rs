@@ -18,12 +18,13 @@ fn playlist(from: u64, until: u64, name: &str, dated: bool) -> MediaPlaylist {
         media_sequence: number,
         uri: format!("{name}{number}.ts?token=x"),
         duration_micros: 2 * SECOND,
+        title: String::new(),
         date_time: dated.then(|| at(2 * number as i64)),
         byte_range: None,
         map: None,
         encrypted: false,
     });
-    MediaPlaylist { target_duration_seconds: 2, segments: segments.collect(), ended: false }
+    MediaPlaylist { target_duration_seconds: 2, segments: segments.collect(), date_ranges: Vec::new(), ended: false }
 }
 
 fn numbers(step: &Step) -> Vec<u64> {

@@ -1,0 +1,207 @@
+//! What is lost while a live source cannot be asked, or answers nonsense.
+//!
+//! How long that was shows only when it answers again: its list may still have everything. So a loss is told then, as the
+//! gap between the last segment before and the first one after; but of an outage that outlasts any list, also as it goes
+//! on, so that it is in the ledger should this node not live to see the end.
+//!
+//! Promises: pure; tells no moment twice; says nothing of a channel that was not live when it was last heard of.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::tracker::Wanted;
+use crate::model::{LossCause, Span, Timestamp};
+use crate::select::TOLERANCE_MICROS;
+
+/// What live lists commonly still show when a source comes back: not told as lost before it does.
+const STILL_LISTED: Duration = Duration::from_secs(60);
+/// As an outage goes on, it is told in pieces of this length.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// After a day of silence nobody knows whether the channel is still live.
+const TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// A stretch that is lost, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outed {
+    pub cause: LossCause,
+    pub span: Span,
+}
+
+/// Watches one quality of a source, poll by poll.
+#[derive(Debug, Default)]
+pub struct Outage {
+    /// The end of what was listed last, and when that was; `None` while the channel is not known to be live.
+    edge: Option<(Timestamp, Instant)>,
+    /// Since the last list: why there is no new one, and up to where the loss is told.
+    trouble: Option<(LossCause, Timestamp)>,
+}
+
+impl Outage {
+    /// Whether the source has failed since it last listed something new.
+    pub fn is_on(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// A list was read, with `new` segments or without. Answers what was lost before them, if the source had failed.
+    pub fn listed(&mut self, new: &[Wanted], at: Instant) -> Option<Outed> {
+        let (Some(first), Some(last)) = (new.first(), new.last()) else {
+            // An edge server may show its old list before it has a new one: what is lost shows with that.
+            if let (Some((_, seen)), None) = (&mut self.edge, self.trouble) {
+                *seen = at;
+            }
+            return None;
+        };
+        let outed = self.trouble.take().and_then(|(cause, told)| {
+            let span = Span::new(told, first.start).ok()?;
+            (first.start.micros_since(told) > TOLERANCE_MICROS).then_some(Outed { cause, span })
+        });
+        self.edge = Some((last.start.plus_micros(last.duration_micros), at));
+        outed
+    }
+
+    /// No list could be had. Answers what of a long outage is to be told now.
+    pub fn failed(&mut self, cause: LossCause, at: Instant) -> Option<Outed> {
+        let (edge, seen) = self.edge?;
+        let (_, told) = self.trouble.unwrap_or((cause, edge));
+        self.trouble = Some((cause, told));
+        let lasted = at.saturating_duration_since(seen).min(TOLD_FOR);
+        let surely = edge.plus(lasted.saturating_sub(STILL_LISTED));
+        if surely.saturating_since(told) < TOLD_EVERY {
+            return None;
+        }
+        self.trouble = Some((cause, surely));
+        Some(Outed { cause, span: Span::new(told, surely).ok()? })
+    }
+
+    /// The source says that the channel is not live, or that the stream has ended. Answers what of an outage is not told
+    /// yet: when in it the channel ended is not known, so all of it.
+    pub fn off_air(&mut self, at: Instant) -> Option<Outed> {
+        let (edge, seen) = self.edge.take()?;
+        let (cause, told) = self.trouble.take()?;
+        let until = edge.plus(at.saturating_duration_since(seen).min(TOLD_FOR));
+        Some(Outed { cause, span: Span::new(told, until).ok()? })
+    }
+}
+
+/// The earliest that the session of this list can have begun, if its numbers count from zero; else far in the past.
+pub fn session_began(listed: &[Wanted]) -> Option<Timestamp> {
+    let first = listed.first()?;
+    let total: i64 = listed.iter().map(|one| one.duration_micros).fold(0, i64::saturating_add);
+    let mean = total / i64::try_from(listed.len()).ok()?;
+    let before = i64::try_from(first.media_sequence).unwrap_or(i64::MAX).saturating_mul(mean);
+    Some(first.start.plus_micros(before.saturating_neg()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(1_767_322_800_000_000 + seconds * 1_000_000)
+    }
+
+    /// Segments of 2 s that cover these seconds, the first with this number.
+    fn segments(number: u64, start: i64, end: i64) -> Vec<Wanted> {
+        let one = |(place, start): (usize, i64)| Wanted {
+            epoch: 0,
+            media_sequence: number + place as u64,
+            url: "http://x.test/a.ts".parse().unwrap(),
+            byte_range: None,
+            map: None,
+            start: at(start),
+            duration_micros: 2_000_000,
+            clocked: false,
+            encrypted: false,
+            title: String::new(),
+            content: Default::default(),
+        };
+        (start..end).step_by(2).enumerate().map(one).collect()
+    }
+
+    struct Watched {
+        outage: Outage,
+        began: Instant,
+    }
+
+    impl Watched {
+        /// Live until second 10, at second 12 of the machine.
+        fn new() -> Self {
+            let mut outage = Outage::default();
+            let began = Instant::now();
+            assert_eq!(outage.listed(&segments(0, 0, 10), began + Duration::from_secs(12)), None);
+            Self { outage, began }
+        }
+
+        fn machine(&self, second: u64) -> Instant {
+            self.began + Duration::from_secs(second)
+        }
+
+        fn failed(&mut self, second: u64) -> Option<Outed> {
+            self.outage.failed(LossCause::SourceDown, self.machine(second))
+        }
+    }
+
+    fn down(start: i64, end: i64) -> Option<Outed> {
+        Some(Outed { cause: LossCause::SourceDown, span: Span::new(at(start), at(end)).unwrap() })
+    }
+
+    #[test]
+    fn what_the_list_still_shows_afterwards_is_no_loss() {
+        let mut watched = Watched::new();
+        assert_eq!(watched.failed(20), None);
+        assert!(watched.outage.is_on());
+        assert_eq!(watched.outage.listed(&[], watched.machine(38)), None);
+        assert!(watched.outage.is_on());
+        assert_eq!(watched.outage.listed(&segments(5, 10, 30), watched.machine(40)), None);
+        assert!(!watched.outage.is_on());
+    }
+
+    #[test]
+    fn the_gap_is_told_when_recording_goes_on() {
+        let mut watched = Watched::new();
+        assert_eq!((watched.failed(20), watched.failed(40)), (None, None));
+        let token = watched.outage.failed(LossCause::Token, watched.machine(45));
+        assert_eq!(token, None);
+        let outed = watched.outage.listed(&segments(15, 30, 40), watched.machine(50));
+        assert_eq!(outed, Some(Outed { cause: LossCause::Token, ..down(10, 30).unwrap() }));
+        assert_eq!(watched.outage.listed(&segments(30, 60, 70), watched.machine(80)), None, "no failure, no outage");
+    }
+
+    #[test]
+    fn a_long_outage_is_told_as_it_goes_on_and_no_moment_twice() {
+        let mut watched = Watched::new();
+        assert_eq!(watched.failed(131), None);
+        assert_eq!(watched.failed(132), down(10, 70));
+        assert_eq!(watched.failed(133), None);
+        assert_eq!(watched.failed(192), down(70, 130));
+        assert_eq!(watched.outage.listed(&segments(100, 200, 210), watched.machine(215)), down(130, 200));
+        let mut watched = Watched::new();
+        let days = 3 * 24 * 3600;
+        assert_eq!(watched.failed(days), down(10, 10 + 24 * 3600 - 60));
+        assert_eq!(watched.failed(2 * days), None);
+        let mut back_early = Watched::new();
+        assert_eq!(back_early.failed(132), down(10, 70));
+        assert_eq!(back_early.outage.listed(&segments(20, 40, 50), back_early.machine(140)), None);
+    }
+
+    #[test]
+    fn a_channel_that_is_not_live_loses_nothing() {
+        let mut watched = Watched::new();
+        assert_eq!(watched.outage.off_air(watched.machine(20)), None);
+        assert_eq!(watched.failed(500), None);
+        assert_eq!(watched.outage.listed(&segments(0, 900, 910), watched.machine(915)), None);
+        let mut failed_first = Watched::new();
+        assert_eq!(failed_first.failed(20), None);
+        assert_eq!(failed_first.outage.off_air(failed_first.machine(32)), down(10, 30));
+        assert_eq!(Outage::default().failed(LossCause::SourceDown, Instant::now()), None);
+    }
+
+    #[test]
+    fn the_numbers_bound_when_a_session_began() {
+        assert_eq!(session_began(&segments(0, 10, 20)), Some(at(10)));
+        assert_eq!(session_began(&segments(5, 10, 20)), Some(at(0)));
+        assert!(session_began(&segments(u64::MAX, 10, 12)).unwrap() < at(-1_000_000_000));
+        assert_eq!(session_began(&[]), None);
+    }
+}
