@@ -128,13 +128,7 @@ pub struct StreamWorker {
 
 impl StreamWorker {
     /// Must be called on the arbiter that it will live on.
-    pub fn new(
-        recording: Recording,
-        channel: Channel,
-        quality: Quality,
-        ads: AdRules,
-        sentinel: Sentinel,
-    ) -> Self {
+    pub fn new(recording: Recording, channel: Channel, quality: Quality, ads: AdRules, sentinel: Sentinel) -> Self {
         let log = recording.log.new(o!("channel" => channel.to_string(), "quality" => quality.to_string()));
         Self {
             client: HttpClient::of_this_arbiter(),
@@ -193,7 +187,7 @@ impl StreamWorker {
                 ctx.notify_later(Poll, ASK_AGAIN_AFTER);
             }
             Err(()) => {
-                this.tell_outage(|outage, now| outage.failed(LossCause::SourceDown, now));
+                this.tell_outage(|outage, now| outage.failed(None, now));
                 ctx.notify_later(Poll, RETRY_AFTER);
             }
         }));
@@ -218,7 +212,7 @@ impl StreamWorker {
             self.tell_outage(|outage, now| outage.off_air(now));
             self.enter(Phase::Waiting);
         } else {
-            self.tell_outage(|outage, now| outage.failed(error.loss_cause(), now));
+            self.tell_outage(|outage, now| outage.failed(Some(error.loss_cause()), now));
             self.enter(Phase::Failing);
         }
         if error.condemns_address() || self.failed_polls >= DOUBT_ADDRESS_AFTER {

@@ -108,7 +108,9 @@ mod tests {
     }
 
     fn range(class: &str, start: &str, rest: &str) -> String {
-        format!("#EXT-X-DATERANGE:ID=\"stitched-ad-1\",CLASS=\"{class}\",START-DATE=\"2026-01-02T03:{start}Z\",{rest}\n")
+        format!(
+            "#EXT-X-DATERANGE:ID=\"stitched-ad-1\",CLASS=\"{class}\",START-DATE=\"2026-01-02T03:{start}Z\",{rest}\n"
+        )
     }
 
     #[test]

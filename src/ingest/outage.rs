@@ -60,10 +60,12 @@ impl Outage {
         outed
     }
 
-    /// No list could be had. Answers what of a long outage is to be told now.
-    pub fn failed(&mut self, cause: LossCause, at: Instant) -> Option<Outed> {
+    /// No list could be had, for this reason; `None` where nobody even knew whom to ask. Answers what of a long outage is
+    /// to be told now.
+    pub fn failed(&mut self, cause: Option<LossCause>, at: Instant) -> Option<Outed> {
         let (edge, seen) = self.edge?;
-        let (_, told) = self.trouble.unwrap_or((cause, edge));
+        let (before, told) = self.trouble.unwrap_or((LossCause::SourceDown, edge));
+        let cause = cause.unwrap_or(before);
         self.trouble = Some((cause, told));
         let lasted = at.saturating_duration_since(seen).min(TOLD_FOR);
         let surely = edge.plus(lasted.saturating_sub(STILL_LISTED));
@@ -138,7 +140,7 @@ mod tests {
         }
 
         fn failed(&mut self, second: u64) -> Option<Outed> {
-            self.outage.failed(LossCause::SourceDown, self.machine(second))
+            self.outage.failed(Some(LossCause::SourceDown), self.machine(second))
         }
     }
 
@@ -161,8 +163,8 @@ mod tests {
     fn the_gap_is_told_when_recording_goes_on() {
         let mut watched = Watched::new();
         assert_eq!((watched.failed(20), watched.failed(40)), (None, None));
-        let token = watched.outage.failed(LossCause::Token, watched.machine(45));
-        assert_eq!(token, None);
+        assert_eq!(watched.outage.failed(Some(LossCause::Token), watched.machine(45)), None);
+        assert_eq!(watched.outage.failed(None, watched.machine(46)), None);
         let outed = watched.outage.listed(&segments(15, 30, 40), watched.machine(50));
         assert_eq!(outed, Some(Outed { cause: LossCause::Token, ..down(10, 30).unwrap() }));
         assert_eq!(watched.outage.listed(&segments(30, 60, 70), watched.machine(80)), None, "no failure, no outage");
@@ -194,7 +196,7 @@ mod tests {
         let mut failed_first = Watched::new();
         assert_eq!(failed_first.failed(20), None);
         assert_eq!(failed_first.outage.off_air(failed_first.machine(32)), down(10, 30));
-        assert_eq!(Outage::default().failed(LossCause::SourceDown, Instant::now()), None);
+        assert_eq!(Outage::default().failed(None, Instant::now()), None);
     }
 
     #[test]

@@ -36,15 +36,8 @@ pub enum LossCause {
 pub struct BadLossCause;
 
 impl LossCause {
-    pub const ALL: &'static [Self] = &[
-        Self::Advertisement,
-        Self::Token,
-        Self::Disk,
-        Self::Expired,
-        Self::CutShort,
-        Self::SourceDown,
-        Self::Unknown,
-    ];
+    pub const ALL: &'static [Self] =
+        &[Self::Advertisement, Self::Token, Self::Disk, Self::Expired, Self::CutShort, Self::SourceDown, Self::Unknown];
 
     pub const fn as_str(self) -> &'static str {
         match self {

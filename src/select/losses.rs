@@ -71,7 +71,9 @@ pub fn missing_micros(losses: &[StandingLoss]) -> BTreeMap<LossCause, i64> {
 
 /// Losses that do not overlap, in order of time.
 fn each_second_once(mut losses: Vec<Loss>) -> Vec<Loss> {
-    losses.sort_by(|a, b| (a.cause, a.noticed, &a.node, a.span.start()).cmp(&(b.cause, b.noticed, &b.node, b.span.start())));
+    losses.sort_by(|a, b| {
+        (a.cause, a.noticed, &a.node, a.span.start()).cmp(&(b.cause, b.noticed, &b.node, b.span.start()))
+    });
     // By start; none overlaps another.
     let mut claimed: BTreeMap<Timestamp, Loss> = BTreeMap::new();
     for loss in losses {
@@ -175,7 +177,10 @@ mod tests {
         let found = standing(losses, &[]);
         assert_eq!(shown(&found), [(2, 6, "expired", false), (6, 8, "disk", false), (10, 12, "expired", false)]);
         assert_eq!(found[0].loss.noticed.micros(), 5);
-        assert_eq!(missing_micros(&found), BTreeMap::from([(LossCause::Expired, 6_000_000), (LossCause::Disk, 2_000_000)]));
+        assert_eq!(
+            missing_micros(&found),
+            BTreeMap::from([(LossCause::Expired, 6_000_000), (LossCause::Disk, 2_000_000)])
+        );
     }
 
     #[test]
@@ -205,9 +210,10 @@ mod tests {
 
     fn any_losses() -> impl Strategy<Value = Vec<Loss>> {
         let any = (0i64..50, 1i64..20, 0..LossCause::ALL.len(), 0i64..5);
-        prop::collection::vec(any.prop_map(|(start, len, cause, noticed)| {
-            loss(start, start + len, LossCause::ALL[cause], noticed)
-        }), 0..12)
+        prop::collection::vec(
+            any.prop_map(|(start, len, cause, noticed)| loss(start, start + len, LossCause::ALL[cause], noticed)),
+            0..12,
+        )
     }
 
     proptest! {

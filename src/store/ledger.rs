@@ -102,12 +102,7 @@ pub fn losses(
 }
 
 /// Everything noted in the hours that a span touches, or in all.
-fn noted(
-    layout: &Layout,
-    channel: &Channel,
-    quality: &Quality,
-    within: Option<Span>,
-) -> Result<Vec<Loss>, StoreError> {
+fn noted(layout: &Layout, channel: &Channel, quality: &Quality, within: Option<Span>) -> Result<Vec<Loss>, StoreError> {
     let dir = quality_dir(layout, channel, quality);
     let mut found = Vec::new();
     for hour in hours_noted(&dir)? {
@@ -216,7 +211,10 @@ mod tests {
         let long = loss("03:59:58", "06:00:00", LossCause::SourceDown);
         append_losses(&layout, &channel, &quality, std::slice::from_ref(&long)).unwrap();
         let files = hours_noted(&dir.path().join(".segvault/losses/ch/source")).unwrap();
-        assert_eq!(files.iter().map(Hour::to_string).collect::<Vec<_>>(), ["2026-01-02T03", "2026-01-02T04", "2026-01-02T05"]);
+        assert_eq!(
+            files.iter().map(Hour::to_string).collect::<Vec<_>>(),
+            ["2026-01-02T03", "2026-01-02T04", "2026-01-02T05"]
+        );
         let whole = losses(&layout, &channel, &quality, None).unwrap();
         assert_eq!(whole, [StandingLoss { loss: long.clone(), filled: false }]);
         let within = Span::new(time("04:30:00"), time("05:00:00")).ok();
@@ -280,6 +278,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case flushes to disk.
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn any_junk_is_read(junk in prop::collection::vec(any::<u8>(), 0..300), at in 0usize..3) {
             let (dir, layout, channel, quality) = fixture();

@@ -125,7 +125,7 @@ fn copy(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{add_tombstone, load_hour};
+    use super::super::add_tombstone;
     use super::*;
     use crate::model::{Timestamp, tombstone_of};
 

@@ -162,10 +162,7 @@ impl Keeper {
 }
 
 /// Writes each stream's losses; answers with those that the disk refused, and why.
-fn write_all(
-    layout: &Layout,
-    kept: BTreeMap<Stream, Vec<Loss>>,
-) -> (BTreeMap<Stream, Vec<Loss>>, Option<StoreError>) {
+fn write_all(layout: &Layout, kept: BTreeMap<Stream, Vec<Loss>>) -> (BTreeMap<Stream, Vec<Loss>>, Option<StoreError>) {
     let (mut refused, mut why) = (BTreeMap::new(), None);
     for ((channel, quality), losses) in kept {
         if let Err(error) = append_losses(layout, &channel, &quality, &losses) {
@@ -212,7 +209,10 @@ mod tests {
         let found = losses(&layout, &channel, &quality, None).unwrap();
         let [only] = &found[..] else { panic!("{found:?}") };
         assert_eq!((only.loss.span, only.loss.node.as_str()), (span(0), "alpha"));
-        assert_eq!((only.loss.detail.as_str(), only.loss.noticed.to_string()), ("two segments", "2026-01-02T04:00:00.000000".into()));
+        assert_eq!(
+            (only.loss.detail.as_str(), only.loss.noticed.to_string()),
+            ("two segments", "2026-01-02T04:00:00.000000".into())
+        );
     }
 
     #[actix_rt::test]

@@ -34,7 +34,8 @@ const BESIDE: &[(&str, &str)] = &[
 const CROSS_CUTTING: &[&str] =
     &["blocking", "causes", "clock", "config", "health", "jitter", "log", "metrics", "shutdown"];
 /// Rooms and files that are pure: what is cross-cutting (clocks, logs, threads) is not for them.
-const PURE: &[&str] = &["model", "hls", "select", "ingest/ads.rs", "ingest/outage.rs", "ingest/tracker.rs", "cut/plan.rs"];
+const PURE: &[&str] =
+    &["model", "hls", "select", "ingest/ads.rs", "ingest/outage.rs", "ingest/tracker.rs", "cut/plan.rs"];
 /// The fake source stands beside the house: the command line and tests start it.
 const REHEARSAL: &str = "rehearsal";
 const REHEARSAL_KNOWS: &[&str] = &["model", "hls", "clock"];
