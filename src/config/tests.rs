@@ -184,7 +184,12 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
 fn each_fault_of_a_channel_names_its_element() {
     let with = |line: &str| faults_of(load(&format!("{CHANNEL}{line}")));
     assert_eq!(with("important = true"), ["4:1: channel.0.important: not supported by this version"]);
-    assert_eq!(with("quality = 1"), ["4:1: channel.0.quality: unknown; allowed here: name, hls, qualities"]);
+    assert_eq!(
+        with("quality = 1"),
+        ["4:1: channel.0.quality: unknown; allowed here: name, hls, qualities, advertisement_titles"]
+    );
+    assert_eq!(with("advertisement_titles = []"), <[&str; 0]>::default());
+    assert!(with("advertisement_titles = [\"\"]")[0].contains("is no beginning of a title"));
     assert_eq!(with("qualitys = 1"), ["4:1: channel.0.qualitys: unknown; did you mean qualities?"]);
     assert_eq!(
         with("qualities = []"),

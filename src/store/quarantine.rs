@@ -176,7 +176,7 @@ mod tests {
         let tombstone = tombstone_of(name.as_str()).unwrap();
         add_tombstone(&layout, &channel, &quality, name.hour(), &tombstone).unwrap();
         assert_eq!(restore(&layout, &channel, &quality, &name, "r").unwrap(), Restored::Tombstoned);
-        assert_eq!(quarantined(&layout, &channel, &quality, None).unwrap(), [name.clone()]);
+        assert_eq!(quarantined(&layout, &channel, &quality, None).unwrap(), std::slice::from_ref(&name));
         assert!(!layout.segment_path(&channel, &quality, &name).exists());
     }
 
