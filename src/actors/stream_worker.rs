@@ -208,13 +208,13 @@ impl StreamWorker {
         if self.phase != Phase::Failing && !matches!(error, PollError::Fetch(error) if error.is_gone()) {
             warn!(self.log, "playlist cannot be read, will try again"; "error" => chain(error));
         }
-        if matches!(error, PollError::Fetch(error) if error.is_gone()) {
-            self.tell_outage(|outage, now| outage.off_air(now));
-            self.enter(Phase::Waiting);
+        // Also where the list is gone: whether the channel is, the source says when it is asked for another address.
+        self.tell_outage(|outage, now| outage.failed(Some(error.loss_cause()), now));
+        self.enter(if matches!(error, PollError::Fetch(error) if error.is_gone()) {
+            Phase::Waiting
         } else {
-            self.tell_outage(|outage, now| outage.failed(Some(error.loss_cause()), now));
-            self.enter(Phase::Failing);
-        }
+            Phase::Failing
+        });
         if error.condemns_address() || self.failed_polls >= DOUBT_ADDRESS_AFTER {
             self.address = None;
             self.failed_polls = 0;
@@ -268,8 +268,8 @@ impl StreamWorker {
         if let Some(lost) = &step.lost {
             let span = lost.span.map_or_else(|| "unknown".to_owned(), |span| span.to_string());
             warn!(self.log, "segments were gone before we saw them"; "count" => lost.count, "span" => span);
-            // Where the source had failed, that is why.
-            if !self.outage.is_on() {
+            // Where the source had failed, that is why; and what it numbered while it was not live was not to be had.
+            if self.outage.is_well() {
                 self.lose(LossCause::Expired, lost.span, &format!("{} segments", lost.count));
             }
         }

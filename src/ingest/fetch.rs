@@ -257,3 +257,28 @@ impl Writer {
         self.flush().await.ok().map(|writer| writer.pending)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_says_the_cause_of_the_loss() {
+        let status = |status| TryError::Fetch(FetchError::Status(status));
+        let disk = StoreError::of_read(std::path::Path::new("/x"), std::io::Error::other("full"));
+        for (error, cause) in [
+            (status(401), LossCause::Token),
+            (status(403), LossCause::Token),
+            (TryError::Map(FetchError::Status(403)), LossCause::Token),
+            (status(404), LossCause::Expired),
+            (status(410), LossCause::Expired),
+            (status(500), LossCause::SourceDown),
+            (FetchError::Stalled(SUSPECT_AFTER).into(), LossCause::SourceDown),
+            (FetchError::CutOff { got_bytes: 1, why: String::new() }.into(), LossCause::CutShort),
+            (disk.into(), LossCause::Disk),
+            (TryError::Text, LossCause::Unknown),
+        ] {
+            assert_eq!(error.loss_cause(), cause, "{error}");
+        }
+    }
+}

@@ -21,6 +21,10 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// After a day of silence nobody knows whether the channel is still live.
 const TOLD_FOR: Duration = Duration::from_secs(24 * 3600);
 
+/// A stream that ends often does so by failing once or twice before the source says that it is over. A silence that was
+/// shorter than this before that was no outage.
+const ENDING_TAKES: Duration = Duration::from_secs(5);
+
 /// A stretch that is lost, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outed {
@@ -33,14 +37,22 @@ pub struct Outed {
 pub struct Outage {
     /// The end of what was listed last, and when that was; `None` while the channel is not known to be live.
     edge: Option<(Timestamp, Instant)>,
-    /// Since the last list: why there is no new one, and up to where the loss is told.
-    trouble: Option<(LossCause, Timestamp)>,
+    /// Since the last list with something new.
+    trouble: Option<Trouble>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Trouble {
+    cause: LossCause,
+    since: Instant,
+    /// Up to here the loss is told.
+    told: Timestamp,
 }
 
 impl Outage {
-    /// Whether the source has failed since it last listed something new.
-    pub fn is_on(&self) -> bool {
-        self.trouble.is_some()
+    /// Whether the channel has been live, and the source answered, ever since it last listed something new.
+    pub fn is_well(&self) -> bool {
+        self.edge.is_some() && self.trouble.is_none()
     }
 
     /// A list was read, with `new` segments or without. Answers what was lost before them, if the source had failed.
@@ -52,7 +64,7 @@ impl Outage {
             }
             return None;
         };
-        let outed = self.trouble.take().and_then(|(cause, told)| {
+        let outed = self.trouble.take().and_then(|Trouble { cause, told, .. }| {
             let span = Span::new(told, first.start).ok()?;
             (first.start.micros_since(told) > TOLERANCE_MICROS).then_some(Outed { cause, span })
         });
@@ -64,15 +76,15 @@ impl Outage {
     /// to be told now.
     pub fn failed(&mut self, cause: Option<LossCause>, at: Instant) -> Option<Outed> {
         let (edge, seen) = self.edge?;
-        let (before, told) = self.trouble.unwrap_or((LossCause::SourceDown, edge));
-        let cause = cause.unwrap_or(before);
-        self.trouble = Some((cause, told));
+        let trouble = self.trouble.get_or_insert(Trouble { cause: LossCause::SourceDown, since: at, told: edge });
+        trouble.cause = cause.unwrap_or(trouble.cause);
+        let Trouble { cause, told, .. } = *trouble;
         let lasted = at.saturating_duration_since(seen).min(TOLD_FOR);
         let surely = edge.plus(lasted.saturating_sub(STILL_LISTED));
         if surely.saturating_since(told) < TOLD_EVERY {
             return None;
         }
-        self.trouble = Some((cause, surely));
+        trouble.told = surely;
         Some(Outed { cause, span: Span::new(told, surely).ok()? })
     }
 
@@ -80,7 +92,10 @@ impl Outage {
     /// yet: when in it the channel ended is not known, so all of it.
     pub fn off_air(&mut self, at: Instant) -> Option<Outed> {
         let (edge, seen) = self.edge.take()?;
-        let (cause, told) = self.trouble.take()?;
+        let Trouble { cause, since, told } = self.trouble.take()?;
+        if at.saturating_duration_since(since) < ENDING_TAKES {
+            return None;
+        }
         let until = edge.plus(at.saturating_duration_since(seen).min(TOLD_FOR));
         Some(Outed { cause, span: Span::new(told, until).ok()? })
     }
@@ -152,11 +167,11 @@ mod tests {
     fn what_the_list_still_shows_afterwards_is_no_loss() {
         let mut watched = Watched::new();
         assert_eq!(watched.failed(20), None);
-        assert!(watched.outage.is_on());
+        assert!(!watched.outage.is_well());
         assert_eq!(watched.outage.listed(&[], watched.machine(38)), None);
-        assert!(watched.outage.is_on());
+        assert!(!watched.outage.is_well());
         assert_eq!(watched.outage.listed(&segments(5, 10, 30), watched.machine(40)), None);
-        assert!(!watched.outage.is_on());
+        assert!(watched.outage.is_well());
     }
 
     #[test]
@@ -193,6 +208,9 @@ mod tests {
         assert_eq!(watched.outage.off_air(watched.machine(20)), None);
         assert_eq!(watched.failed(500), None);
         assert_eq!(watched.outage.listed(&segments(0, 900, 910), watched.machine(915)), None);
+        let mut ended = Watched::new();
+        assert_eq!((ended.failed(20), ended.outage.off_air(ended.machine(23))), (None, None));
+        assert!(!ended.outage.is_well());
         let mut failed_first = Watched::new();
         assert_eq!(failed_first.failed(20), None);
         assert_eq!(failed_first.outage.off_air(failed_first.machine(32)), down(10, 30));

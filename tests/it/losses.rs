@@ -271,6 +271,25 @@ fn advertisements_are_kept_out_of_the_record_and_can_be_put_back() {
 }
 
 #[test]
+fn a_channel_that_is_off_air_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("base");
+    let source = Texts::start();
+    source.list(0..3, |_| "live", "");
+    let node = NodeProcess::start(&base, &[("ch", &source.url, &["source"])]);
+    eventually("it records", || (numbers(&base, SegmentKind::Full) == [0, 1, 2]).then_some(()));
+    source.spoil("/live.m3u8", Answer::Status(404));
+    eventually("it says so", || node.logged("channel is not live").pop());
+    source.list(100..103, |_| "live", "");
+    source.heal("/live.m3u8");
+    eventually("it records again", || numbers(&base, SegmentKind::Full).contains(&102).then_some(()));
+    // A loss after it shows that what was noted before would be there.
+    source.list(105..107, |_| "live", "");
+    eventually("that is told, and nothing else", || (told_by(&node) == [lost(103, 105, "expired")]).then_some(()));
+    node.stop();
+}
+
+#[test]
 fn titles_that_mean_advertisements_can_be_chosen() {
     let dir = tempfile::tempdir().unwrap();
     let base = dir.path().join("base");
@@ -295,6 +314,11 @@ fn what_a_kill_cut_off_is_told_and_filled_if_it_comes_after_all() {
     // As a killed recorder leaves them: one with bytes, which the source still has; one without.
     std::fs::write(hour.join("00:01.000000-1.0-temp-segvault-dead-1.ts"), packets("/half")).unwrap();
     std::fs::write(hour.join("00:02.000000-1.0-temp-segvault-dead-2.ts"), "").unwrap();
+    // In quarantine it is kept too, and is no further loss.
+    let quarantine = base.join(".segvault/quarantine");
+    let ads = quarantine.join("ch/source/2026-01-02T03");
+    std::fs::create_dir_all(&ads).unwrap();
+    std::fs::write(ads.join("00:09.000000-1.0-temp-segvault-dead-3.ts"), packets("/ad")).unwrap();
     let source = Texts::start();
     source.list(0..2, |_| "live", "");
     let node = NodeProcess::start(&base, &[("ch", &source.url, &["source"])]);
@@ -302,5 +326,7 @@ fn what_a_kill_cut_off_is_told_and_filled_if_it_comes_after_all() {
     let expected = [filled, lost(2, 3, "unknown")];
     eventually("both are told", || (told_by(&node) == expected).then_some(()));
     assert_eq!(numbers(&base, SegmentKind::Partial), [1]);
+    eventually("quarantine is looked at", || (numbers(&quarantine, SegmentKind::Partial) == [9]).then_some(()));
+    assert_eq!(told_by(&node), expected);
     node.stop();
 }
