@@ -148,7 +148,7 @@ impl Metrics {
         self.0.families.store_recovered.inc_by(count as u64);
     }
 
-    /// So many losses are not in the ledger: they came faster than the disk took them.
+    /// So many losses are not in the ledger.
     pub fn losses_not_noted(&self, count: usize) {
         self.0.families.store_losses_not_noted.inc_by(count as u64);
     }

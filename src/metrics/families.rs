@@ -109,7 +109,7 @@ families! {
     cut_duration: HistogramVec = "segvault_cut_duration_seconds", ["type"], CUT_SECONDS;
     /// Segments of a killed process that were kept as partial at the start.
     store_recovered: IntCounter = "segvault_store_recovered_segments_total", [];
-    /// Losses that are not in the ledger, because they came faster than the disk took them.
+    /// Losses that are not in the ledger: they came faster than the disk took them, or claim more than a month.
     store_losses_not_noted: IntCounter = "segvault_store_losses_not_noted_total", [];
     /// 1 if the store took the last probe write, else 0.
     store_writable: IntGauge = "segvault_store_writable", [];

@@ -15,6 +15,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use keeper::{Keeper, Ledger};
 pub use line::LossLine;
@@ -27,7 +28,7 @@ use crate::select::{HourIndex, Selection, StandingLoss};
 /// More than any honest hour: a loss for each of its half seconds, noted twice, takes 3 MB.
 const MOST_READ_BYTES: u64 = 16 << 20;
 /// A loss that is longer is a clock that jumped, not a loss; it would make a file for each of its hours.
-const LONGEST_HOURS: usize = 31 * 24;
+const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
 
 fn quality_dir(layout: &Layout, channel: &Channel, quality: &Quality) -> PathBuf {
     layout.losses().quality_dir(channel, quality)
@@ -75,13 +76,15 @@ fn ends_a_line(file: &mut File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// A span cut where hours begin; nothing of one that no ledger should hold.
+fn is_credible(span: Span) -> bool {
+    span.duration() <= LONGEST
+}
+
+/// A span cut where hours begin; nothing of one that is no loss.
 fn by_hours(span: Span) -> impl Iterator<Item = Span> {
-    let hours = span.start().hour().through(span.end().hour());
-    let within_reason = hours.len() <= LONGEST_HOURS;
-    hours
-        .filter(move |_| within_reason)
-        .filter_map(move |hour| Span::new(span.start().max(hour.start()), span.end().min(hour.end())).ok())
+    let hours = is_credible(span).then(|| span.start().hour().through(span.end().hour()));
+    let within = move |hour: Hour| Span::new(span.start().max(hour.start()), span.end().min(hour.end())).ok();
+    hours.into_iter().flatten().filter_map(within)
 }
 
 /// The losses of a quality as they stand now: in order, none overlapping another, those of one cause that touch as one;
@@ -109,7 +112,9 @@ fn noted(layout: &Layout, channel: &Channel, quality: &Quality, within: Option<S
         if within.is_none_or(|span| (span.start().hour()..=span.end().hour()).contains(&hour)) {
             let path = dir.join(hour.to_string());
             let text = read_start(&path).map_err(|source| StoreError::new("read", &path, source))?;
-            found.extend(text.split(|byte| *byte == b'\n').filter_map(LossLine::parse));
+            let parsed = text.split(|byte| *byte == b'\n').filter_map(LossLine::parse);
+            // A line that claims more than its hour would have years of the record looked at.
+            found.extend(clip(parsed.collect(), Span::new(hour.start(), hour.end()).ok()));
         }
     }
     Ok(found)
@@ -219,9 +224,17 @@ mod tests {
         assert_eq!(whole, [StandingLoss { loss: long.clone(), filled: false }]);
         let within = Span::new(time("04:30:00"), time("05:00:00")).ok();
         assert_eq!(losses(&layout, &channel, &quality, within).unwrap()[0].loss.span, within.unwrap());
+        let began = std::time::Instant::now();
         let endless = Loss { span: Span::new(time("00:00:00"), Timestamp::from_micros(i64::MAX / 2)).unwrap(), ..long };
         append_losses(&layout, &channel, &quality, &[endless]).unwrap();
         assert_eq!(losses(&layout, &channel, &quality, None).unwrap(), whole);
+        let claims = LossLine::of(&loss("00:00:00", "00:00:01", LossCause::Disk))
+            .to_json()
+            .replace("2026-01-02T00:00:01", "9999-01-01T00:00:01");
+        fs::write(dir.path().join(".segvault/losses/ch/source/2026-01-02T00"), claims).unwrap();
+        let found = losses(&layout, &channel, &quality, None).unwrap();
+        assert_eq!((found.len(), found[0].loss.span), (2, Span::new(time("00:00:00"), time("01:00:00")).unwrap()));
+        assert!(began.elapsed() < Duration::from_secs(30), "hours that no ledger has were walked through");
     }
 
     #[test]

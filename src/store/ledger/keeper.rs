@@ -10,7 +10,7 @@ use slog::{Logger, error, info, warn};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use super::append_losses;
+use super::{append_losses, is_credible};
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
@@ -59,11 +59,12 @@ impl Ledger {
         (Self { queue, node, clock, metrics }, keeper)
     }
 
-    /// Notes that `span` is lost. Returns at once; a queue that is full is counted.
+    /// Notes that `span` is lost. Returns at once; what cannot be taken is counted.
     pub fn note(&self, channel: &Channel, quality: &Quality, span: Span, cause: LossCause, detail: &str) {
         let (noticed, node) = (self.clock.now(), self.node.clone());
         let loss = Loss { span, cause, noticed, node, detail: LossDetail::new(detail) };
-        if self.queue.try_send(Message::Note((channel.clone(), quality.clone()), loss)).is_err() {
+        let note = Message::Note((channel.clone(), quality.clone()), loss);
+        if !is_credible(span) || self.queue.try_send(note).is_err() {
             self.metrics.losses_not_noted(1);
         }
     }
@@ -235,10 +236,12 @@ mod tests {
     }
 
     #[actix_rt::test]
-    async fn a_full_queue_is_counted_and_makes_nobody_wait() {
+    async fn what_cannot_be_taken_is_counted_and_makes_nobody_wait() {
         let (_dir, _, ledger, _keeper_that_does_not_run) = fixture();
         let (channel, quality) = stream();
-        for _ in 0..QUEUE + 3 {
+        let endless = Span::new(span(0).start(), Timestamp::from_micros(i64::MAX)).unwrap();
+        ledger.note(&channel, &quality, endless, LossCause::Disk, "a clock that jumped");
+        for _ in 0..QUEUE + 2 {
             ledger.note(&channel, &quality, span(0), LossCause::Disk, "");
         }
         let (_, metrics) = ledger.metrics.render();
