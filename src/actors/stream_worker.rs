@@ -375,7 +375,7 @@ impl StreamWorker {
             slog::error!(self.log, "segments are encrypted, which this version cannot record");
         }
         if wanted.content == Content::Programme {
-            self.lose(LossCause::Unknown, wanted.span(), "encrypted");
+            self.lose(LossCause::Encrypted, wanted.span(), "");
         }
     }
 

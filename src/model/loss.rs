@@ -19,6 +19,8 @@ pub enum LossCause {
     Advertisement,
     /// The source refused them: a token had expired or was not accepted.
     Token,
+    /// By a method that cannot be undone, or with a key that cannot be had.
+    Encrypted,
     /// They came and could not be written.
     Disk,
     /// The source took them away before they could be fetched.
@@ -36,13 +38,22 @@ pub enum LossCause {
 pub struct BadLossCause;
 
 impl LossCause {
-    pub const ALL: &'static [Self] =
-        &[Self::Advertisement, Self::Token, Self::Disk, Self::Expired, Self::CutShort, Self::SourceDown, Self::Unknown];
+    pub const ALL: &'static [Self] = &[
+        Self::Advertisement,
+        Self::Token,
+        Self::Encrypted,
+        Self::Disk,
+        Self::Expired,
+        Self::CutShort,
+        Self::SourceDown,
+        Self::Unknown,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Advertisement => "advertisement",
             Self::Token => "token",
+            Self::Encrypted => "encrypted",
             Self::Disk => "disk",
             Self::Expired => "expired",
             Self::CutShort => "cut_short",

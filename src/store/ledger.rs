@@ -35,7 +35,7 @@ fn quality_dir(layout: &Layout, channel: &Channel, quality: &Quality) -> PathBuf
 }
 
 /// Adds losses of one quality, and flushes them.
-pub fn append_losses(layout: &Layout, channel: &Channel, quality: &Quality, losses: &[Loss]) -> Result<(), StoreError> {
+fn append_losses(layout: &Layout, channel: &Channel, quality: &Quality, losses: &[Loss]) -> Result<(), StoreError> {
     let mut texts: BTreeMap<Hour, String> = BTreeMap::new();
     for loss in losses {
         for part in by_hours(loss.span) {

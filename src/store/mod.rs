@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use layout::Layout;
-pub use ledger::{Keeper, Ledger, LossLine, append_losses, losses, recorded_until};
+pub use ledger::{Keeper, Ledger, LossLine, losses, recorded_until};
 pub use list::{HourStamp, ListingText, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;

@@ -290,6 +290,23 @@ fn a_channel_that_is_off_air_loses_nothing() {
 }
 
 #[test]
+fn what_is_encrypted_beyond_reading_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("base");
+    let source = Texts::start();
+    source.list(0..2, |_| "live", "");
+    {
+        let mut state = source.state.lock().unwrap();
+        let key = "#EXTM3U\n#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"k\"\n";
+        state.playlist = state.playlist.replace("#EXTM3U\n", key);
+    }
+    let node = NodeProcess::start(&base, &[("ch", &source.url, &["source"])]);
+    eventually("it is told", || (told_by(&node) == [lost(0, 2, "encrypted")]).then_some(()));
+    assert!(stored(&base, "ch", "source").is_empty());
+    node.stop();
+}
+
+#[test]
 fn titles_that_mean_advertisements_can_be_chosen() {
     let dir = tempfile::tempdir().unwrap();
     let base = dir.path().join("base");
