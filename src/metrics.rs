@@ -14,11 +14,11 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
-pub use labels::{FetchReason, LossCause, PollOutcome};
+pub use labels::{FetchReason, PollOutcome};
 
 use crate::clock::Clock;
 use crate::log::DropCount;
-use crate::model::{Channel, Quality, SegmentKind, Timestamp};
+use crate::model::{Channel, LossCause, Quality, SegmentKind, Timestamp};
 use families::Families;
 
 const MICROS_PER_SECOND: f64 = 1e6;
@@ -54,6 +54,7 @@ impl Metrics {
             let (channel, quality) = (channel.as_str(), quality.as_str());
             families.record_bytes.with_label_values(&[channel, quality]);
             families.record_fetch_duration.with_label_values(&[channel, quality]);
+            families.record_advertisements.with_label_values(&[channel, quality]);
             for kind in [SegmentKind::Full, SegmentKind::Suspect, SegmentKind::Partial] {
                 families.record_segments.with_label_values(&[channel, quality, kind.as_str()]);
             }
@@ -147,6 +148,16 @@ impl Metrics {
         self.0.families.store_recovered.inc_by(count as u64);
     }
 
+    /// So many losses are not in the ledger.
+    pub fn losses_not_noted(&self, count: usize) {
+        self.0.families.store_losses_not_noted.inc_by(count as u64);
+    }
+
+    /// An advertisement of the source was put into quarantine.
+    pub fn advertisement_set_aside(&self, channel: &Channel, quality: &Quality) {
+        self.0.families.record_advertisements.with_label_values(&[channel.as_str(), quality.as_str()]).inc();
+    }
+
     pub fn store_writable(&self, writable: bool) {
         self.0.families.store_writable.set(i64::from(writable));
     }
@@ -223,6 +234,7 @@ mod tests {
         metrics.hour_cache_miss();
         metrics.hour_cache_holds(3, 4096);
         metrics.database_is_up(true);
+        metrics.advertisement_set_aside(&channel, &quality);
         metrics.http_answered("/cut", 200, Duration::from_secs(1));
         metrics.cut_ended("fast", "done", Duration::from_secs(2));
     }
@@ -244,6 +256,7 @@ mod tests {
             ("segvault_record_fetch_errors_total{channel=\"gdq\",quality=\"source\",reason=\"timeout\"}", 1.0),
             ("segvault_record_lost_seconds_total{cause=\"expired\",channel=\"gdq\",quality=\"source\"}", 2.5),
             ("segvault_record_playlist_polls_total{channel=\"gdq\",outcome=\"fresh\",quality=\"source\"}", 1.0),
+            ("segvault_record_advertisement_segments_total{channel=\"gdq\",quality=\"source\"}", 1.0),
             ("segvault_actors_restarts_total{actor=\"downloader\"}", 1.0),
             ("segvault_cache_hour_hits_total", 1.0),
             ("segvault_cache_hour_misses_total", 1.0),

@@ -24,16 +24,16 @@ use crate::actors::{
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::config::{ChannelConfig, Config};
+use crate::config::{ChannelConfig, Config, TitlePrefix};
 use crate::cut::{Ffmpeg, Limits};
 use crate::db::Db;
 use crate::health::Health;
 use crate::http::{self, Site, UnderWay};
-use crate::ingest::{Disk, SourceDeps, source_of};
+use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::Quality;
-use crate::store::{self, Layout, Spool, StoreError, TempMark, Volume};
+use crate::model::{LossCause, Quality, Span};
+use crate::store::{self, Layout, Ledger, LedgerOf, LeftBehind, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
 
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
@@ -45,6 +45,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const LAST_WRITES: Duration = Duration::from_secs(1);
 /// What recording gets of the grace period at least, when answers take all of it.
 const RECORDING_RESERVE: Duration = Duration::from_secs(3);
+
+/// What the ledger gets at a stop even where the grace period is over: one flush of a few lines.
+const FLUSH_LOSSES_WITHIN: Duration = Duration::from_millis(500);
 
 /// Why the node cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +74,7 @@ pub struct Node {
     server: ServerHandle,
     under_way: UnderWay,
     disk_watch: DiskWatch,
+    ledger: Ledger,
     /// Held until the end: it keeps a second process off the same directory.
     _lock: File,
 }
@@ -90,6 +94,9 @@ impl Node {
         let limits = Limits { at_once: config.cut.max_ffmpeg as usize, stall: config.cut.stall, ..Limits::default() };
         let ffmpeg = Ffmpeg::new("ffmpeg", limits);
         let temp_mark = TempMark::of_this_process();
+        let ledger_of = LedgerOf { layout: layout.clone(), volume: volume.clone(), node: config.node.name.clone() };
+        let (ledger, keeper) = Ledger::open(ledger_of, clock.clone(), metrics.clone(), logger.clone());
+        actix_rt::spawn(keeper.run());
         let spool_bytes = usize::try_from(config.record.spool_size.bytes()).unwrap_or(usize::MAX);
         let disk = Disk {
             layout: layout.clone(),
@@ -105,6 +112,7 @@ impl Node {
             health: health.clone(),
             log: logger.clone(),
             temp_mark: temp_mark.clone(),
+            ledger: ledger.clone(),
             segment_permits: config.record.segment_permits as usize,
         };
         for channel in &config.channels {
@@ -161,9 +169,9 @@ impl Node {
         let server = listening.server.handle();
         actix_rt::spawn(listening.server);
         write_listen_file(&layout, listening.address, &logger);
-        let disk_watch = DiskWatch::new(disk, health.clone(), metrics.clone(), logger.clone());
+        let disk_watch = DiskWatch::new(disk, ledger.clone(), health.clone(), metrics.clone(), logger.clone());
         actix_rt::spawn(disk_watch.clone().keep());
-        actix_rt::spawn(recover(layout.clone(), temp_mark, metrics, logger.clone()));
+        actix_rt::spawn(recover(layout.clone(), temp_mark, ledger.clone(), metrics, logger.clone()));
         actix_rt::spawn(probe_ffmpeg(ffmpeg, logger.clone()));
         health.set_started();
         info!(logger, "node is up"; "name" => %config.node.name, "address" => %listening.address,
@@ -179,6 +187,7 @@ impl Node {
             server,
             under_way,
             disk_watch,
+            ledger,
             _lock: lock,
         })
     }
@@ -228,6 +237,8 @@ impl Node {
         if timeout_at(end.max(Instant::now() + LAST_WRITES), self.disk_watch.end()).await.is_err() {
             error!(self.log, "what memory held for the disk is lost");
         }
+        // What recording gave up to the last must still be told. A disk that refuses it has had its tries.
+        let _ = timeout_at(end.max(Instant::now() + FLUSH_LOSSES_WITHIN), self.ledger.flush()).await;
         let _ = fs::remove_file(listen_file(&self.layout));
         info!(self.log, "stopped");
     }
@@ -288,12 +299,13 @@ fn downloader(recording: &Recording, deps: &SourceDeps, config: &ChannelConfig) 
 
 fn stream_worker(recording: &Recording, config: &ChannelConfig, quality: &Quality) -> Child {
     let (recording, channel, quality) = (recording.clone(), config.name.clone(), quality.clone());
+    let ads = AdRules::new(config.advertisement_titles.iter().map(TitlePrefix::as_str));
     let (name, arbiter) = (format!("{channel} {quality}"), format!("record {channel}"));
     let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
         let key = (channel.clone(), quality.clone());
-        let (recording, channel, quality) = (recording.clone(), channel.clone(), quality.clone());
+        let (recording, channel, quality, ads) = (recording.clone(), channel.clone(), quality.clone(), ads.clone());
         let directory = recording.directory.clone();
-        let built = move |_: &mut Context<StreamWorker>| StreamWorker::new(recording, channel, quality, sentinel);
+        let built = move |_: &mut Context<StreamWorker>| StreamWorker::new(recording, channel, quality, ads, sentinel);
         directory.workers.publish(key, StreamWorker::start_in_arbiter(arbiter, built));
     };
     Child { kind: ActorKind::StreamWorker, name, arbiter, factory: Box::new(factory) }
@@ -318,20 +330,47 @@ fn prepare_store(layout: &Layout) -> Result<File, NodeError> {
 
 /// Keeps what an earlier run left behind. Beside everything else: a large archive takes a while, and recording must not
 /// wait for it.
-async fn recover(layout: Layout, mine: TempMark, metrics: Metrics, log: Logger) {
+async fn recover(layout: Layout, mine: TempMark, ledger: Ledger, metrics: Metrics, log: Logger) {
+    if let Some(recovery) = recover_in(layout.clone(), mine.clone(), &log).await {
+        metrics.segments_recovered(recovery.recovered.len());
+        // Should the source still list one, it is fetched, and that fills the loss.
+        for left in &recovery.recovered {
+            note_left_behind(&ledger, left, LossCause::CutShort, "the recorder was stopped in the middle of it");
+        }
+        for left in &recovery.empty {
+            note_left_behind(&ledger, left, LossCause::Unknown, "the recorder was stopped before it came");
+        }
+    }
+    // What is in quarantine was told as an advertisement.
+    if let Some(recovery) = recover_in(layout.quarantine(), mine, &log).await {
+        metrics.segments_recovered(recovery.recovered.len());
+    }
+}
+
+async fn recover_in(layout: Layout, mine: TempMark, log: &Logger) -> Option<Recovery> {
     let in_log = log.clone();
     let on_error = move |error: StoreError| warn!(in_log, "a temp is left as it is"; "error" => chain(&error));
     match Blocking::new(1).run(move || store::recover(&layout, &mine, on_error)).await {
         Ok(Ok(recovery)) => {
-            for name in &recovery.recovered {
-                info!(log, "kept what a killed process left behind"; "segment" => name.path_text());
+            for left in &recovery.recovered {
+                info!(log, "kept what a killed process left behind"; "segment" => left.name.path_text());
             }
-            metrics.segments_recovered(recovery.recovered.len());
+            Some(recovery)
         }
         Ok(Err(error)) => {
-            warn!(log, "temps could not be recovered, the next start tries again"; "error" => chain(&error))
+            warn!(log, "temps could not be recovered, the next start tries again"; "error" => chain(&error));
+            None
         }
-        Err(error) => error!(log, "temps could not be recovered"; "error" => chain(&error)),
+        Err(error) => {
+            error!(log, "temps could not be recovered"; "error" => chain(&error));
+            None
+        }
+    }
+}
+
+fn note_left_behind(ledger: &Ledger, left: &LeftBehind, cause: LossCause, detail: &str) {
+    if let Ok(span) = Span::new(left.name.start(), left.name.end()) {
+        ledger.note(&left.channel, &left.quality, span, cause, detail);
     }
 }
 

@@ -18,4 +18,4 @@ pub use guardian::{ActorKind, Child, Drain, Guardian, Sentinel};
 pub use hour_cache::{CacheError, GetHours, GetListing, HourCache};
 pub use live_edges::{GetGeneration, GetLive, LiveEdges, LiveError, LiveReading};
 pub use registrar::{Pace, Registrar, Registration};
-pub use stream_worker::{HISTORY_PERMITS, Recording, StreamWorker, tell_saved};
+pub use stream_worker::{HISTORY_PERMITS, Recording, StreamWorker, tell_saved, tell_set_aside};

@@ -2,19 +2,20 @@
 //! fetches what is new.
 //!
 //! Promises: goes on whatever happens to the others; polls keep their period, however long an answer takes; history never
-//! delays the live edge; each loss is logged and counted with its cause.
+//! delays the live edge; each loss is logged, counted, and noted in the ledger with its cause.
 //! Never: decides what is new or which session counts (that is `ingest::Sessions`).
 
 mod fetching;
 mod lane;
 mod poll;
+mod telling;
 
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use slog::{Logger, debug, info, o, warn};
+use slog::{Logger, info, o, warn};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use url::Url;
@@ -27,16 +28,16 @@ use crate::clock::Clock;
 use crate::health::Health;
 use crate::hls::upstream::MediaPlaylist;
 use crate::ingest::{
-    Address, Disk, Due, Extras, HttpClient, PLAYLIST_SOFT, SessionId, Sessions, Step, Tracker, Wanted,
+    AdRules, Address, Disk, Due, Extras, HttpClient, Outage, PLAYLIST_SOFT, SessionId, Sessions, Tracker, Wanted,
 };
 use crate::jitter::jittered;
-use crate::metrics::{LossCause, Metrics, PollOutcome};
-use crate::model::{Channel, Quality, Span, Timestamp};
-use crate::store::{self, Anchor, TempMark};
+use crate::metrics::Metrics;
+use crate::model::{Channel, LossCause, Quality, Timestamp};
+use crate::store::{self, Anchor, Ledger, TempMark};
 use lane::{Lane, LaneKind};
 use poll::{PollError, poll_once};
 
-pub use fetching::tell_saved;
+pub use fetching::{tell_saved, tell_set_aside};
 
 /// Between questions where the channel is not live, or its playlist has ended. Live playlists of the shortest kind list
 /// 6 s, so a beginning is seen before its first segment goes.
@@ -61,6 +62,7 @@ pub struct Recording {
     pub health: Health,
     pub log: Logger,
     pub temp_mark: TempMark,
+    pub ledger: Ledger,
     /// Segments of one quality that are fetched at once.
     pub segment_permits: usize,
 }
@@ -94,6 +96,7 @@ pub struct StreamWorker {
     recording: Recording,
     channel: Channel,
     quality: Quality,
+    ads: AdRules,
     client: HttpClient,
     log: Logger,
     sentinel: Sentinel,
@@ -107,18 +110,19 @@ pub struct StreamWorker {
     extras: Rc<Extras>,
     live: Lane,
     history: Lane,
-    /// Of what is in flight, by epoch and number: told of renewed addresses.
-    addresses: HashMap<(u32, u64), watch::Sender<Address>>,
+    /// Of what is in flight, by epoch, number, and whether it is an advertisement: told of renewed addresses.
+    addresses: HashMap<(u32, u64, bool), watch::Sender<Address>>,
     /// The directory is read for what is there already.
     looking: bool,
     newest_end: Option<Timestamp>,
+    outage: Outage,
     encrypted_told: bool,
     draining: Vec<oneshot::Sender<()>>,
 }
 
 impl StreamWorker {
     /// Must be called on the arbiter that it will live on.
-    pub fn new(recording: Recording, channel: Channel, quality: Quality, sentinel: Sentinel) -> Self {
+    pub fn new(recording: Recording, channel: Channel, quality: Quality, ads: AdRules, sentinel: Sentinel) -> Self {
         let log = recording.log.new(o!("channel" => channel.to_string(), "quality" => quality.to_string()));
         Self {
             client: HttpClient::of_this_arbiter(),
@@ -127,6 +131,7 @@ impl StreamWorker {
             recording,
             channel,
             quality,
+            ads,
             log,
             sentinel,
             began: Instant::now(),
@@ -138,6 +143,7 @@ impl StreamWorker {
             addresses: HashMap::new(),
             looking: false,
             newest_end: None,
+            outage: Outage::default(),
             encrypted_told: false,
             draining: Vec::new(),
         }
@@ -161,7 +167,7 @@ impl StreamWorker {
         let read = async move { disk.read(move || store::read_anchor(&layout, &channel, &quality)).await.flatten() };
         ctx.spawn(read.into_actor(self).map(|anchor, this, ctx| {
             let resumed = anchor.map(|anchor: Anchor| (anchor.media_sequence, anchor.path.clone(), anchor.start()));
-            this.sessions = Sessions::new(Tracker::new(resumed));
+            this.sessions = Sessions::new(Tracker::new(resumed, this.ads.clone()));
             ctx.notify(Look);
         }));
     }
@@ -195,12 +201,18 @@ impl StreamWorker {
             Ok(MediaFound::At(found)) => this.open(found, due, ctx),
             Ok(MediaFound::NotLive | MediaFound::NotOffered) => {
                 this.sessions.no_address();
+                if this.sessions.is_blind() {
+                    this.tell_outage(|outage, now| outage.off_air(now));
+                }
                 if due == Due::None {
                     this.enter(Phase::Waiting);
                 }
                 this.look_after(ASK_AGAIN_AFTER, ctx);
             }
-            Err(()) => this.look_after(RETRY_AFTER, ctx),
+            Err(()) => {
+                this.tell_blindness(None);
+                this.look_after(RETRY_AFTER, ctx);
+            }
         }));
     }
 
@@ -220,6 +232,7 @@ impl StreamWorker {
         let (client, began) = (self.client.clone(), Instant::now());
         let slow = ctx.run_later(PLAYLIST_SOFT, move |this, ctx| {
             this.sessions.slow(id);
+            this.tell_blindness(Some(LossCause::SourceDown));
             this.look(ctx);
         });
         let poll = async move { poll_once(&client, &url).await };
@@ -248,6 +261,8 @@ impl StreamWorker {
         }
         self.enter(if is_gone { Phase::Waiting } else { Phase::Failing });
         self.sessions.failed(id, error.condemns_address());
+        // Also where the list is gone: whether the channel is, the source says when it is asked for another address.
+        self.tell_blindness(Some(error.loss_cause()));
         if self.sessions.url(id).is_some() {
             ctx.notify_later(Poll(id), jittered(RETRY_AFTER));
         } else if !self.asking {
@@ -271,6 +286,9 @@ impl StreamWorker {
         if step.ended {
             // The next life of the channel may be at another address.
             self.sessions.close(id);
+            if self.sessions.is_blind() {
+                self.tell_outage(|outage, now| outage.off_air(now));
+            }
             self.look_after(ASK_AGAIN_AFTER, ctx);
         } else {
             ctx.notify_later(Poll(id), step.poll_after.saturating_sub(began.elapsed()).max(REST_AT_LEAST));
@@ -283,50 +301,11 @@ impl StreamWorker {
             }
         }
         if first && !step.wanted.is_empty() {
+            self.tell_downtime(&step.wanted, ctx);
             self.fetch_what_is_absent(step.wanted, ctx);
         } else {
             self.fetch_all(step.wanted, ctx);
         }
-    }
-
-    fn tell_step(&mut self, step: &Step) {
-        let outcome = match step {
-            Step { reset: true, .. } => PollOutcome::Reset,
-            Step { ended: true, .. } => PollOutcome::Ended,
-            Step { wanted, .. } if !wanted.is_empty() => PollOutcome::Fresh,
-            Step { stale: true, .. } => PollOutcome::Stale,
-            Step { .. } => PollOutcome::Unchanged,
-        };
-        self.count_poll(outcome);
-        if step.reset {
-            info!(self.log, "source began anew");
-        }
-        if step.stale {
-            debug!(self.log, "source showed an older playlist than before");
-        }
-        for lost in &step.lost {
-            let span = lost.span.map_or_else(|| "unknown".to_owned(), |span| span.to_string());
-            warn!(self.log, "segments were gone before we saw them"; "count" => lost.count, "span" => span);
-            self.lose(LossCause::Expired, lost.span);
-        }
-        if step.ended {
-            self.enter(Phase::Ended);
-        } else if step.last_listed.is_some() {
-            self.enter(Phase::Recording);
-        }
-    }
-
-    fn enter(&mut self, phase: Phase) {
-        if phase == self.phase {
-            return;
-        }
-        match phase {
-            Phase::Recording => info!(self.log, "recording"),
-            Phase::Ended => info!(self.log, "stream ended, waiting for its return"),
-            Phase::Waiting => info!(self.log, "waiting for the stream"),
-            Phase::Failing => {}
-        }
-        self.phase = phase;
     }
 
     fn keep_anchor(&self, last: &Wanted, ctx: &mut Context<Self>) {
@@ -349,16 +328,6 @@ impl StreamWorker {
                 warn!(this.log, "times cannot be kept for a restart"; "error" => chain(&error));
             }
         }));
-    }
-
-    fn count_poll(&self, outcome: PollOutcome) {
-        self.recording.metrics.playlist_polled(&self.channel, &self.quality, outcome);
-    }
-
-    /// Every loss passes here, with its cause, and its span where that is known.
-    fn lose(&mut self, cause: LossCause, span: Option<Span>) {
-        let length = span.map(Span::duration).unwrap_or_default();
-        self.recording.metrics.lost(&self.channel, &self.quality, cause, length);
     }
 }
 

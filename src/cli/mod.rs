@@ -4,7 +4,9 @@ pub mod config;
 mod cut;
 pub mod db;
 mod demo;
+mod losses;
 mod place;
+mod quarantine;
 mod run;
 mod select;
 mod tombstone;
@@ -43,6 +45,11 @@ enum Command {
     /// Prepare the database, or see how it is.
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// Print what was lost, and why.
+    Losses(losses::LossesArgs),
+    /// List what is kept out of the record, or put it back.
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Hide segments for good, or list what is hidden.
     #[command(subcommand)]
     Tombstone(tombstone::TombstoneCommand),
@@ -124,6 +131,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Db(command) => {
             Ok(db::run(&command, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
         }
+        Command::Losses(args) => losses::run(&args),
+        Command::Quarantine(command) => quarantine::run(&command),
         Command::Tombstone(command) => tombstone::run(command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "segvault", &mut io::stdout());

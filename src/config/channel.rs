@@ -9,7 +9,7 @@ use super::fault::{Origin, quoted};
 use super::reader::{Reader, Section};
 use super::sources;
 use super::tree::Table;
-use super::values::{Setting, SourceUrl};
+use super::values::{Setting, SourceUrl, TitlePrefix};
 use crate::model::{Channel, Quality, TwitchLogin, VideoCodec};
 
 /// The keys of `[[channel]]` of which each has exactly one.
@@ -30,6 +30,8 @@ pub struct ChannelConfig {
     pub codecs: Vec<VideoCodec>,
     /// How long the addresses of media playlists are good, where the operator knows better than we.
     pub url_life: Option<Duration>,
+    /// Segments whose titles begin so are advertisements; may be empty.
+    pub advertisement_titles: Vec<TitlePrefix>,
 }
 
 /// Where a channel's playlists come from.
@@ -180,6 +182,8 @@ pub(super) fn read_channels(reader: &mut Reader, root: &Table) -> Vec<ChannelCon
         let important = section.boolean("important", true);
         let codecs = section.texts("codecs", &["h264", "hevc", "av1"]);
         let url_life = section.optional_duration("url_life", URL_LIFE);
+        // How Twitch titles what it stitches in.
+        let advertisement_titles = section.texts_or_none("advertisement_titles", &["Amazon|"]);
         if let Some(name) = &name {
             let at = section.origin("name");
             match named.iter().find(|(other, _)| other == name) {
@@ -197,6 +201,7 @@ pub(super) fn read_channels(reader: &mut Reader, root: &Table) -> Vec<ChannelCon
             important: important?,
             codecs: codecs?,
             url_life: url_life?,
+            advertisement_titles: advertisement_titles?,
         })
     })
 }

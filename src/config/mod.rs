@@ -33,7 +33,7 @@ pub use fault::{Fault, Faults, Origin};
 pub use programs::{AbsentProgram, YT_DLP};
 pub use reader::Effective;
 pub use sources::{environment, read_secret};
-pub use values::{ByteSize, Secret, SourceUrl, parse_duration};
+pub use values::{ByteSize, Secret, SourceUrl, TitlePrefix, parse_duration};
 
 use crate::log;
 use crate::model::NodeName;

@@ -240,6 +240,12 @@ impl<'t> Section<'_, 't> {
 
     /// A list of texts, not empty, none twice.
     pub fn texts<T: Setting + PartialEq>(&mut self, key: &'static str, default: &[&str]) -> Option<Vec<T>> {
+        let values = self.texts_or_none(key, default)?;
+        self.not_empty(key, values)
+    }
+
+    /// A list of texts, none twice.
+    pub fn texts_or_none<T: Setting + PartialEq>(&mut self, key: &'static str, default: &[&str]) -> Option<Vec<T>> {
         match self.take(key) {
             Some(node) => self.list(key, node, false),
             None => {
@@ -249,15 +255,27 @@ impl<'t> Section<'_, 't> {
         }
     }
 
-    /// A list of texts that may be absent, in which one may be there twice.
+    /// A list of texts that may be absent, but not empty, in which one may be there twice.
     pub fn words<T: Setting + PartialEq>(&mut self, key: &'static str) -> Option<Option<Vec<T>>> {
         match self.take(key) {
-            Some(node) => self.list(key, node, true).map(Some),
+            Some(node) => {
+                let words = self.list(key, node, true)?;
+                self.not_empty(key, words).map(Some)
+            }
             None => {
                 self.remember(key, None, Origin::Default);
                 Some(None)
             }
         }
+    }
+
+    fn not_empty<T>(&mut self, key: &'static str, values: Vec<T>) -> Option<Vec<T>> {
+        if values.is_empty() {
+            let at = self.origin(key);
+            self.fault(&at, key, "the list is empty; name at least one, or leave the key out");
+            return None;
+        }
+        Some(values)
     }
 
     fn list<T: Setting + PartialEq>(&mut self, key: &'static str, node: &Node, twice: bool) -> Option<Vec<T>> {
@@ -280,9 +298,6 @@ impl<'t> Section<'_, 't> {
                 Ok(value) => values.push(value),
                 Err(problem) => self.fault(&item.at, &format!("{key}.{index}"), format!("{problem}; {}", T::ALLOWED)),
             }
-        }
-        if items.is_empty() {
-            self.fault(&node.at, key, "the list is empty; name at least one, or leave the key out");
         }
         if self.reader.faults.len() > faults_before {
             return None;

@@ -212,7 +212,7 @@ fn each_fault_of_a_channel_names_its_element() {
     assert_eq!(
         with("quality = 1"),
         ["4:1: channel.0.quality: unknown; allowed here: name, hls, twitch, youtube, command, qualities, important, \
-          codecs, url_life"]
+          codecs, url_life, advertisement_titles"]
     );
     assert_eq!(
         with("codecs = [\"vp9\"]"),
@@ -237,6 +237,8 @@ fn each_fault_of_a_channel_names_its_element() {
         3,
         "each source that is too many, and what is wrong with it"
     );
+    assert_eq!(with("advertisement_titles = []"), <[&str; 0]>::default());
+    assert!(with("advertisement_titles = [\"\"]")[0].contains("is no beginning of a title"));
     assert_eq!(with("qualitys = 1"), ["4:1: channel.0.qualitys: unknown; did you mean qualities?"]);
     assert_eq!(
         with("qualities = []"),

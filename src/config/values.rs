@@ -234,6 +234,32 @@ impl Setting for SourceUrl {
     }
 }
 
+/// How the titles of some segments begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TitlePrefix(Box<str>);
+
+impl TitlePrefix {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Setting for TitlePrefix {
+    const ALLOWED: &'static str = "write how the title begins, in 1 to 128 bytes without a control character";
+
+    fn read(text: &str) -> Result<Self, String> {
+        // An empty one would be the beginning of every title.
+        if text.trim().is_empty() || text.len() > 128 || text.chars().any(char::is_control) {
+            return Err(format!("{} is no beginning of a title", quoted(text)));
+        }
+        Ok(Self(text.into()))
+    }
+
+    fn shown(&self) -> String {
+        self.as_str().into()
+    }
+}
+
 /// A text that is neither printed nor logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
@@ -330,6 +356,14 @@ mod tests {
         assert!(Channel::read("chat").is_ok());
         assert!(Channel::read("../x").is_err());
         assert!(NodeName::read(".x").is_err());
+    }
+
+    #[test]
+    fn a_title_prefix_says_something() {
+        assert_eq!(TitlePrefix::read("Amazon|").unwrap().as_str(), "Amazon|");
+        for bad in ["", " ", "a\n", &"x".repeat(129)] {
+            assert!(TitlePrefix::read(bad).is_err(), "{bad:?}");
+        }
     }
 
     proptest! {

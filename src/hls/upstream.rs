@@ -1,13 +1,15 @@
 //! Reads a source's playlists into exact values. The only user of m3u8_rs.
 //!
 //! m3u8_rs keeps durations as f32, loses dates without a zone, and reads a torn tag as a segment. So the lines are
-//! scanned beside it for the digits of EXTINF and for dates, and each of its segments must match a URI line.
+//! scanned beside it for the digits and titles of EXTINF, for dates and for date ranges, and each of its segments must match a URI line.
 //!
 //! Promises: never panics on hostile text; a segment without a positive duration or with a URI that is no line of its
 //! own is left out, and the sequence numbers of the others stay true.
 
+mod date_range;
 mod key;
 
+pub use date_range::DateRange;
 pub use key::{Encryption, Key};
 
 use crate::model::{Timestamp, parse_duration_text};
@@ -60,6 +62,8 @@ pub struct Resolution {
 pub struct MediaPlaylist {
     pub target_duration_seconds: u64,
     pub segments: Vec<UpstreamSegment>,
+    /// By their IDs.
+    pub date_ranges: Vec<DateRange>,
     /// EXT-X-ENDLIST: nothing will be added.
     pub ended: bool,
 }
@@ -70,6 +74,8 @@ pub struct UpstreamSegment {
     /// As written: relative or absolute.
     pub uri: String,
     pub duration_micros: i64,
+    /// Of EXTINF; may be empty.
+    pub title: String,
     pub date_time: Option<Timestamp>,
     pub byte_range: Option<ByteRange>,
     pub map: Option<UpstreamMap>,
@@ -105,7 +111,9 @@ pub fn parse(text: &[u8]) -> Result<Playlist, BadPlaylist> {
     let terminated = format!("{lines}\n");
     match m3u8_rs::parse_playlist_res(terminated.as_bytes()) {
         Ok(m3u8_rs::Playlist::MasterPlaylist(master)) => Ok(Playlist::Master(variants(master))),
-        Ok(m3u8_rs::Playlist::MediaPlaylist(media)) => Ok(Playlist::Media(media_playlist(media, scan(lines)))),
+        Ok(m3u8_rs::Playlist::MediaPlaylist(media)) => {
+            Ok(Playlist::Media(media_playlist(media, scan(lines), date_range::date_ranges(lines))))
+        }
         Err(_) => Err(BadPlaylist::Broken("a tag is malformed")),
     }
 }
@@ -174,6 +182,7 @@ fn read_variant(variant: &m3u8_rs::VariantStream, renditions: &[m3u8_rs::Alterna
 struct Scanned<'t> {
     uri: &'t str,
     duration_micros: Option<i64>,
+    title: &'t str,
     date_time: Option<Timestamp>,
     encryption: Encryption,
     /// Of the map that was named last.
@@ -182,11 +191,12 @@ struct Scanned<'t> {
 
 fn scan(text: &str) -> Vec<Scanned<'_>> {
     let mut scanned = Vec::new();
-    let (mut duration_micros, mut date_time) = (None, None);
+    let (mut duration_micros, mut title, mut date_time) = (None, "", None);
     let (mut keys, mut map_encryption) = (KeysInForce::default(), Encryption::Clear);
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if let Some(rest) = line.strip_prefix("#EXTINF:") {
-            duration_micros = parse_duration_text(rest.split(',').next().unwrap_or(rest).trim());
+            let (digits, told) = rest.split_once(',').unwrap_or((rest, ""));
+            (duration_micros, title) = (parse_duration_text(digits.trim()), told.trim());
         } else if let Some(rest) = line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:") {
             date_time = parse_date_time(rest.trim());
         } else if let Some(rest) = line.strip_prefix("#EXT-X-KEY:") {
@@ -197,6 +207,7 @@ fn scan(text: &str) -> Vec<Scanned<'_>> {
             scanned.push(Scanned {
                 uri: line,
                 duration_micros: duration_micros.take(),
+                title: std::mem::take(&mut title),
                 date_time: date_time.take(),
                 encryption: keys.encryption(),
                 map_encryption: map_encryption.clone(),
@@ -218,7 +229,11 @@ fn parse_date_time(text: &str) -> Option<Timestamp> {
     Some(local.plus_micros(sign * (hours * 60 + minutes) * 60_000_000))
 }
 
-fn media_playlist(media: m3u8_rs::MediaPlaylist, scanned: Vec<Scanned<'_>>) -> MediaPlaylist {
+fn media_playlist(
+    media: m3u8_rs::MediaPlaylist,
+    scanned: Vec<Scanned<'_>>,
+    date_ranges: Vec<DateRange>,
+) -> MediaPlaylist {
     let mut segments: Vec<UpstreamSegment> = Vec::with_capacity(scanned.len());
     let (mut map, mut next_byte) = (None, 0);
     let mut place = 0;
@@ -247,13 +262,14 @@ fn media_playlist(media: m3u8_rs::MediaPlaylist, scanned: Vec<Scanned<'_>>) -> M
             media_sequence,
             uri: parsed.uri.trim().to_owned(),
             duration_micros,
+            title: line.title.to_owned(),
             date_time: line.date_time,
             byte_range,
             map: map.clone(),
             encryption: line.encryption.clone(),
         });
     }
-    MediaPlaylist { target_duration_seconds: media.target_duration, segments, ended: media.end_list }
+    MediaPlaylist { target_duration_seconds: media.target_duration, segments, date_ranges, ended: media.end_list }
 }
 
 #[cfg(test)]
@@ -278,6 +294,7 @@ mod tests {
         );
         assert_eq!(playlist.segments.len(), 2);
         let (a, b) = (&playlist.segments[0], &playlist.segments[1]);
+        assert_eq!((a.title.as_str(), b.title.as_str()), ("live", ""));
         assert_eq!((a.media_sequence, a.duration_micros), (41, 1_966_801));
         assert_eq!(a.date_time.unwrap().to_string(), "2026-01-02T02:04:05.123456");
         assert_eq!((b.media_sequence, b.uri.as_str(), b.date_time), (42, "http://x/b.ts?t=1", None));
@@ -353,7 +370,7 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_text_is_read_or_refused(lines in prop::collection::vec(
-            "(#EXTINF:|#EXT-X-MAP:|#EXT-X-BYTERANGE:|#EXT-X-PROGRAM-DATE-TIME:|#EXT-X-STREAM-INF:|#EXT-X-KEY:|)[ -~é]{0,30}",
+            "(#EXTINF:|#EXT-X-DATERANGE:ID=|#EXT-X-MAP:|#EXT-X-BYTERANGE:|#EXT-X-PROGRAM-DATE-TIME:|#EXT-X-STREAM-INF:|#EXT-X-KEY:|)[ -~é]{0,30}",
             0..20,
         )) {
             let _ = parse(format!("#EXTM3U\n{}", lines.join("\n")).as_bytes());

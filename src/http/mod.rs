@@ -8,6 +8,7 @@ mod cuts;
 mod error;
 mod files;
 mod live;
+mod losses;
 mod params;
 mod playlists;
 mod probes;
@@ -112,6 +113,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(web::get().to(playlists::media)))
         .service(resource("/cut/{channel}/{quality}.ts").route(web::get().to(cuts::cut)))
         .service(resource("/frame/{channel}/{quality}.png").route(web::get().to(cuts::frame)))
+        .service(resource("/losses/{channel}/{quality}").route(web::get().to(losses::get)))
         .service(resource("/healthz").route(web::get().to(probes::healthz)))
         .service(resource("/readyz").route(web::get().to(probes::readyz)))
         .service(resource("/metrics").route(web::get().to(probes::metrics)))
@@ -124,7 +126,8 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 8] = ["/files", "/segments", "/playlist", "/cut", "/frame", "/healthz", "/readyz", "/metrics"];
+const ROUTES: [&str; 9] =
+    ["/files", "/segments", "/playlist", "/cut", "/frame", "/losses", "/healthz", "/readyz", "/metrics"];
 
 fn route_label(path: &str) -> &'static str {
     let first = path.get(1..).and_then(|rest| rest.split('/').next()).unwrap_or_default();

@@ -17,8 +17,8 @@ use super::fetch::SegmentFetch;
 use super::shape::{Shape, ShapeCheck};
 use super::sink::{DiskError, Sink};
 use super::tracker::Address;
-use crate::metrics::{FetchReason, LossCause};
-use crate::model::SegmentKind;
+use crate::metrics::FetchReason;
+use crate::model::{LossCause, SegmentKind};
 use crate::store::SegmentLabel;
 
 /// No segment takes longer from a server that still means to send it.
@@ -239,4 +239,33 @@ async fn keep_what_came(error: TryError, sink: Option<Sink>) -> (TryError, Optio
     }
     sink.discard().await;
     (error, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+
+    #[test]
+    fn the_last_error_says_the_cause_of_the_loss() {
+        let status = |status| TryError::Fetch(FetchError::Status(status));
+        let disk = StoreError::of_read(std::path::Path::new("/x"), std::io::Error::other("full"));
+        for (error, cause) in [
+            (status(401), LossCause::Token),
+            (status(403), LossCause::Token),
+            (ExtraError::Map(FetchError::Status(403)).into(), LossCause::Token),
+            (ExtraError::Key(FetchError::Status(403)).into(), LossCause::Token),
+            (ExtraError::Key(FetchError::Status(500)).into(), LossCause::SourceDown),
+            (DecryptError::Padding.into(), LossCause::Encrypted),
+            (status(404), LossCause::Expired),
+            (status(410), LossCause::Expired),
+            (status(500), LossCause::SourceDown),
+            (FetchError::Stalled(SUSPECT_AFTER).into(), LossCause::SourceDown),
+            (FetchError::CutOff { got_bytes: 1, why: String::new() }.into(), LossCause::CutShort),
+            (DiskError::from(disk).into(), LossCause::Disk),
+            (TryError::Text, LossCause::Unknown),
+        ] {
+            assert_eq!(error.loss_cause(), cause, "{error}");
+        }
+    }
 }

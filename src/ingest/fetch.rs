@@ -132,6 +132,7 @@ impl SegmentFetch {
     async fn try_hedged(&self, address: &Address, history: &History) -> Attempt {
         let (first_progress, second_progress) = (Progress::default(), Progress::default());
         let label = |beside: &str| SegmentLabel {
+            shelf: self.wanted.content.shelf(),
             channel: self.channel.clone(),
             quality: self.quality.clone(),
             start: self.wanted.start,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::tracker::{Step, Tracker};
-use crate::hls::upstream::MediaPlaylist;
+use crate::hls::upstream::{MediaPlaylist, UpstreamSegment};
 use crate::model::Timestamp;
 
 /// Failures in a row after which the address itself is doubted.
@@ -74,6 +74,8 @@ struct Session {
     renew_at: Option<Duration>,
     due: Option<Due>,
     failures: u32,
+    /// Its last poll gave a list, and its next one is not overdue.
+    sees: bool,
     epoch: Option<u32>,
     last_listed: Option<u64>,
     /// It has shown a segment of the programme.
@@ -95,10 +97,10 @@ impl Session {
         self.due.or_else(|| self.renew_at.is_some_and(|at| now >= at).then_some(Due::Expiring))
     }
 
-    /// The first number whose date does not follow from the one before it.
-    fn clock_jump(&mut self, playlist: &MediaPlaylist, tolerance_micros: i64) -> Option<u64> {
+    /// The first number whose date does not follow from the one before it. What is stitched in has a clock of its own.
+    fn clock_jump(&mut self, playlist: &MediaPlaylist, step: &Step, tolerance_micros: i64) -> Option<u64> {
         let mut jump = None;
-        for segment in &playlist.segments {
+        for segment in programme(playlist, step) {
             let (number, before) = (segment.media_sequence, self.last_dated);
             if before.is_some_and(|(last, _)| number <= last) {
                 continue;
@@ -156,6 +158,7 @@ impl Sessions {
             renew_at,
             due: None,
             failures: 0,
+            sees: false,
             epoch: None,
             last_listed: None,
             proven: false,
@@ -170,8 +173,18 @@ impl Sessions {
         self.open.iter().find(|session| session.id == id).map(|session| &session.url)
     }
 
+    /// Whether no session shows the source as it is now.
+    pub fn is_blind(&self) -> bool {
+        !self.open.iter().any(|session| session.sees)
+    }
+
+    fn loses_sight(&mut self, id: SessionId) {
+        self.open.iter_mut().filter(|session| session.id == id).for_each(|session| session.sees = false);
+    }
+
     /// A poll of this session gave no playlist. `refused` means that the address is no good any more.
     pub fn failed(&mut self, id: SessionId, refused: bool) {
+        self.loses_sight(id);
         self.doubt(id, if refused { DOUBT_AFTER } else { 1 }, Due::Failing);
         if refused {
             self.close(id);
@@ -180,6 +193,7 @@ impl Sessions {
 
     /// A poll of this session takes longer than it should.
     pub fn slow(&mut self, id: SessionId) {
+        self.loses_sight(id);
         self.doubt(id, 1, Due::Slow);
         if let [only] = self.open.as_mut_slice() {
             only.due.get_or_insert(Due::Slow);
@@ -236,14 +250,15 @@ impl Sessions {
         let session = self.open.iter_mut().find(|session| session.id == id)?;
         let mut step = self.tracker.step(session.epoch, playlist, base, wall_now);
         session.failures = 0;
-        session.proven |= shows_the_programme(playlist);
+        session.sees = true;
+        session.proven |= shows_the_programme(playlist, &step);
         if session.epoch == step.epoch {
             session.last_listed = session.last_listed.max(step.last_listed);
         } else {
             (session.epoch, session.last_listed) = (step.epoch, step.last_listed);
             session.last_dated = None;
         }
-        if let Some(number) = session.clock_jump(playlist, tolerance) {
+        if let Some(number) = session.clock_jump(playlist, &step, tolerance) {
             session.slipped_at = session.slipped_at.or(Some(number).filter(|_| dates == Dates::Exact));
             session.due = Some(Due::ClockJumped);
         }
@@ -267,8 +282,14 @@ impl Sessions {
 }
 
 /// The one place that says what proves a session.
-fn shows_the_programme(playlist: &MediaPlaylist) -> bool {
-    !playlist.segments.is_empty()
+fn shows_the_programme(playlist: &MediaPlaylist, step: &Step) -> bool {
+    programme(playlist, step).next().is_some()
+}
+
+/// What `playlist` lists beside the advertisements that `step` found in it.
+fn programme<'p>(playlist: &'p MediaPlaylist, step: &Step) -> impl Iterator<Item = &'p UpstreamSegment> {
+    let is_advertisement = |number: u64| step.advertisements.binary_search(&number).is_ok();
+    playlist.segments.iter().filter(move |segment| !is_advertisement(segment.media_sequence))
 }
 
 #[cfg(test)]

@@ -163,6 +163,7 @@ fn with<T>(pending: &SharedPending, act: impl FnOnce(&mut PendingSegment) -> T) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Shelf;
 
     fn disk(dir: &std::path::Path) -> Disk {
         let layout = Layout::new(dir);
@@ -173,6 +174,7 @@ mod tests {
 
     fn label(unique: &str) -> SegmentLabel {
         SegmentLabel {
+            shelf: Shelf::Record,
             channel: "ch".parse().unwrap(),
             quality: "source".parse().unwrap(),
             start: "2026-01-02T03:58:30".parse().unwrap(),
@@ -192,10 +194,18 @@ mod tests {
         let mut sink = Sink::create(&disk, label("b")).await.unwrap();
         sink.write(Bytes::from_static(b"hello world")).await.unwrap();
         assert!(matches!(sink.finish(SegmentKind::Full).await, Ok(Kept::InMemory)));
+        let aside = SegmentLabel { shelf: Shelf::Quarantine, ..label("q") };
+        let mut sink = Sink::create(&disk, aside).await.unwrap();
+        sink.write(Bytes::from_static(b"buy this")).await.unwrap();
+        assert!(matches!(sink.finish(SegmentKind::Full).await, Ok(Kept::InMemory)));
         assert!(!dir.path().join("ch").exists(), "nothing is made where the volume should be");
         std::fs::rename(dir.path().join("away"), &word).unwrap();
-        let segment = disk.spool.next().unwrap();
-        assert!(segment.write(&disk.layout, &disk.volume).is_ok());
+        for layout in [disk.layout.clone(), disk.layout.quarantine()] {
+            let segment = disk.spool.next().unwrap();
+            let saved = segment.write(&disk.layout, &disk.volume).unwrap();
+            let path = layout.segment_path(&segment.label.channel, &segment.label.quality, saved.name());
+            assert!(path.exists(), "{}", path.display());
+        }
         assert!(disk.spool.end());
         let mut sink = Sink::create(&disk, label("c")).await.unwrap();
         sink.write(Bytes::from_static(b"hello world")).await.unwrap();

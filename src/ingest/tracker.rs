@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::ads::{AdRules, Content};
 use crate::hls::upstream::{ByteRange, Encryption, MediaPlaylist, UpstreamSegment};
 use crate::model::{Span, Timestamp};
 use numbering::{Numbering, Relation, Seen, file_name};
@@ -81,6 +82,9 @@ pub struct Wanted {
     pub clocked: bool,
     /// The session's clock has slipped: the bytes may be whole, the time is not to be trusted.
     pub mistimed: bool,
+    /// Of EXTINF.
+    pub title: String,
+    pub content: Content,
 }
 
 impl Wanted {
@@ -97,6 +101,15 @@ pub struct Lost {
     pub span: Option<Span>,
 }
 
+/// The present address of a segment that was wanted before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub media_sequence: u64,
+    /// A number can stand for an advertisement in one session, and for the programme in another.
+    pub is_advertisement: bool,
+    pub address: Address,
+}
+
 /// What one playlist says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -106,9 +119,13 @@ pub struct Step {
     pub wanted: Vec<Wanted>,
     /// Given up with this step.
     pub lost: Vec<Lost>,
-    /// The present addresses of segments that were wanted before.
-    pub listed: Vec<(u64, Address)>,
+    /// In order of their numbers.
+    pub listed: Vec<Listed>,
     pub last_listed: Option<u64>,
+    /// From the first segment that is listed beyond all others so far, to the end of the last one.
+    pub edge: Option<Span>,
+    /// The numbers of all the advertisements in the list, in order.
+    pub advertisements: Vec<u64>,
     /// The source began anew, or numbers otherwise.
     pub reset: bool,
     /// An older playlist than one seen before.
@@ -125,6 +142,7 @@ struct Placed<'p> {
     base: &'p Url,
     url: Url,
     dated: Option<Timestamp>,
+    content: Content,
 }
 
 impl Placed<'_> {
@@ -147,23 +165,26 @@ pub struct Tracker {
     epochs_begun: u32,
     /// Where an earlier process had come to: (media sequence, path, start).
     resumed: Option<(u64, String, Timestamp)>,
+    ads: AdRules,
 }
 
 impl Tracker {
     /// `resumed` is the last (media sequence, URL path, start) of an earlier process, for sources without dates.
-    pub fn new(resumed: Option<(u64, String, Timestamp)>) -> Self {
-        Self { resumed, ..Self::default() }
+    pub fn new(resumed: Option<(u64, String, Timestamp)>, ads: AdRules) -> Self {
+        Self { resumed, ads, ..Self::default() }
     }
 
     /// Takes one playlist, fetched from `base` at `now` by a session whose last playlist belonged to `epoch`.
     pub fn step(&mut self, epoch: Option<u32>, playlist: &MediaPlaylist, base: &Url, now: Timestamp) -> Step {
-        let placed = place(playlist, base);
+        let placed = place(playlist, base, &self.ads);
         let mut step = Step {
             epoch,
             wanted: Vec::new(),
             lost: Vec::new(),
             listed: Vec::new(),
             last_listed: placed.last().map(|one| one.segment.media_sequence),
+            edge: None,
+            advertisements: Vec::new(),
             reset: false,
             stale: false,
             ended: playlist.ended,
@@ -183,6 +204,8 @@ impl Tracker {
             Relation::Anew => None,
             Relation::Stale => Some(u64::MAX),
         };
+        let ads = placed.iter().filter(|one| one.content.is_advertisement());
+        step.advertisements = ads.map(|one| one.segment.media_sequence).collect();
         let (mut new, mut late) = (Vec::new(), Vec::new());
         for one in &placed {
             let number = one.segment.media_sequence;
@@ -190,13 +213,20 @@ impl Tracker {
                 new.push(one);
             } else if self.epochs[at].is_missing(number) {
                 late.push(one);
-            } else if self.epochs[at].find(number).is_some_and(|seen| seen.is(one)) {
-                step.listed.push((number, one.address()));
+            } else if let Some(seen) = self.epochs[at].find(number) {
+                let is_advertisement = one.content.is_advertisement();
+                if seen.is_advertisement && !is_advertisement {
+                    // Another session shows the programme where an advertisement was seen.
+                    late.push(one);
+                } else if seen.is_advertisement == is_advertisement && seen.is(one) {
+                    step.listed.push(Listed { media_sequence: number, is_advertisement, address: one.address() });
+                }
             }
         }
         let late = self.give_late_times(at, &placed, &late);
         let new = self.give_times(at, &new, step.reset, now);
-        if let Some(last) = new.last() {
+        if let (Some(first), Some(last)) = (new.first(), new.last()) {
+            step.edge = Span::new(first.start, last.start.plus_micros(last.duration_micros)).ok();
             let longest_wait = Duration::from_micros(last.duration_micros.unsigned_abs());
             step.poll_after = longest_wait.min(target(playlist)).clamp(POLL_AT_MOST_EVERY, POLL_AT_LEAST_EVERY);
         }
@@ -252,7 +282,8 @@ impl Tracker {
         (self.epochs.len() - 1, if is_first { Relation::After(None) } else { Relation::Anew })
     }
 
-    /// Whether another epoch has the same moments, by the source's own dates.
+    /// Whether another epoch has the same moments, by the source's own dates. An advertisement never has those of the
+    /// programme.
     fn is_held_elsewhere(&self, at: usize, wanted: &Wanted) -> bool {
         let others = self.epochs.iter().enumerate().filter(|(other, _)| *other != at);
         !wanted.clocked && others.flat_map(|(_, run)| run.seen()).any(|seen| seen.coincides(wanted))
@@ -303,6 +334,8 @@ impl Tracker {
             duration_micros: one.segment.duration_micros,
             clocked: one.dated.is_none(),
             mistimed: false,
+            title: one.segment.title.clone(),
+            content: one.content,
         }
     }
 
@@ -332,8 +365,8 @@ fn target(playlist: &MediaPlaylist) -> Duration {
     Duration::from_secs(playlist.target_duration_seconds.min(POLL_AT_LEAST_EVERY.as_secs() * 2))
 }
 
-/// Resolves addresses, and counts dates onward and backward from those that are told (RFC 8216 §4.3.2.6).
-fn place<'p>(playlist: &'p MediaPlaylist, base: &'p Url) -> Vec<Placed<'p>> {
+/// Resolves addresses, says what is an advertisement, and counts dates onward and backward from those that are told (RFC 8216 §4.3.2.6).
+fn place<'p>(playlist: &'p MediaPlaylist, base: &'p Url, ads: &AdRules) -> Vec<Placed<'p>> {
     let mut placed: Vec<Placed<'p>> = Vec::with_capacity(playlist.segments.len());
     for segment in &playlist.segments {
         // An address that cannot be is left out; its number then shows as lost.
@@ -342,7 +375,8 @@ fn place<'p>(playlist: &'p MediaPlaylist, base: &'p Url) -> Vec<Placed<'p>> {
             let follows = before.segment.media_sequence.checked_add(1) == Some(segment.media_sequence);
             follows.then_some(before.dated?.plus_micros(before.segment.duration_micros))
         });
-        placed.push(Placed { segment, base, url, dated: segment.date_time.or(counted) });
+        let dated = segment.date_time.or(counted);
+        placed.push(Placed { segment, base, url, dated, content: Content::Programme });
     }
     for at in (1..placed.len()).rev() {
         let follows = placed[at - 1].segment.media_sequence.checked_add(1) == Some(placed[at].segment.media_sequence);
@@ -352,6 +386,10 @@ fn place<'p>(playlist: &'p MediaPlaylist, base: &'p Url) -> Vec<Placed<'p>> {
         {
             placed[at - 1].dated = Some(date.plus_micros(-placed[at - 1].segment.duration_micros));
         }
+    }
+    let judge = ads.judge(&playlist.date_ranges);
+    for one in &mut placed {
+        one.content = judge.content(one.segment, one.dated);
     }
     placed
 }

@@ -83,6 +83,8 @@ families! {
     record_fetch_duration: HistogramVec = "segvault_record_fetch_duration_seconds", ["channel", "quality"], FETCH_SECONDS;
     /// Attempts to fetch a segment that failed; one may be followed by a better one.
     record_fetch_errors: IntCounterVec = "segvault_record_fetch_errors_total", ["channel", "quality", "reason"];
+    /// Segments that were put into quarantine as advertisements; they are not among the segments saved.
+    record_advertisements: IntCounterVec = "segvault_record_advertisement_segments_total", ["channel", "quality"];
     /// Seconds of the stream that were given up as lost to this node.
     record_lost: CounterVec = "segvault_record_lost_seconds_total", ["channel", "quality", "cause"];
     /// Requests for a media playlist of a source.
@@ -107,6 +109,8 @@ families! {
     cut_duration: HistogramVec = "segvault_cut_duration_seconds", ["type"], CUT_SECONDS;
     /// Segments of a killed process that were kept as partial at the start.
     store_recovered: IntCounter = "segvault_store_recovered_segments_total", [];
+    /// Losses that are not in the ledger: they came faster than the disk took them, or claim more than a month.
+    store_losses_not_noted: IntCounter = "segvault_store_losses_not_noted_total", [];
     /// 1 if the store took the last probe write, else 0.
     store_writable: IntGauge = "segvault_store_writable", [];
     /// Memory that segments take which wait for the disk.

@@ -44,23 +44,6 @@ label!(
 );
 
 label!(
-    /// Why seconds are not in the record.
-    LossCause {
-        /// The source took them away before they could be fetched.
-        Expired = "expired",
-        SourceDown = "source_down",
-        /// Its address was refused, also after it was renewed.
-        Token = "token",
-        /// By a method that cannot be undone, or with a key that cannot be had.
-        Encrypted = "encrypted",
-        Disk = "disk",
-        /// Only the beginning of a segment could be had.
-        CutShort = "cut_short",
-        Unknown = "unknown",
-    }
-);
-
-label!(
     /// What asking for a media playlist led to.
     PollOutcome {
         /// It lists something new.

@@ -6,12 +6,14 @@
 
 mod codec;
 mod login;
+mod loss;
 mod names;
 mod segment;
 mod time;
 
 pub use codec::{UnknownCodec, VideoCodec};
 pub use login::{BadLogin, TwitchLogin};
+pub use loss::{BadLossCause, Loss, LossCause, LossDetail};
 pub use names::{BadName, Channel, FileName, NodeName, Quality};
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,

@@ -12,13 +12,14 @@ use std::time::Duration;
 use slog::{Logger, error, info, o, warn};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::actors::tell_saved;
+use crate::actors::{tell_saved, tell_set_aside};
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::health::Health;
 use crate::ingest::Disk;
-use crate::metrics::{LossCause, Metrics};
-use crate::store::SpooledSegment;
+use crate::metrics::Metrics;
+use crate::model::{LossCause, Span};
+use crate::store::{Ledger, Shelf, SpooledSegment};
 
 /// About what a recorder hands to the disk at once.
 const PROBE_BYTES: usize = 256 * 1024;
@@ -37,14 +38,15 @@ pub struct DiskWatch {
     disk: Disk,
     /// Of its own: a disk that hangs must not take the recorders' places.
     door: Blocking,
+    ledger: Ledger,
     health: Health,
     metrics: Metrics,
     log: Logger,
 }
 
 impl DiskWatch {
-    pub fn new(disk: Disk, health: Health, metrics: Metrics, log: Logger) -> Self {
-        Self { disk, door: Blocking::new(1), health, metrics, log }
+    pub fn new(disk: Disk, ledger: Ledger, health: Health, metrics: Metrics, log: Logger) -> Self {
+        Self { disk, door: Blocking::new(1), ledger, health, metrics, log }
     }
 
     /// Watches for as long as the node lives.
@@ -80,8 +82,13 @@ impl DiskWatch {
         let label = &segment.label;
         error!(self.log, "segment lost"; "channel" => %label.channel, "quality" => %label.quality,
             "start" => %label.start, "error" => "the disk did not take it before the node stopped");
-        let length = Duration::from_micros(label.duration_micros.unsigned_abs());
-        self.metrics.lost(&label.channel, &label.quality, LossCause::Disk, length);
+        let span = Span::new(label.start, label.start.plus_micros(label.duration_micros)).ok();
+        // The time of what was to go into quarantine is told already.
+        if let Some(span) = span.filter(|_| label.shelf == Shelf::Record) {
+            self.metrics.lost(&label.channel, &label.quality, LossCause::Disk, span.duration());
+            let why = "the disk did not take it before the node stopped";
+            self.ledger.note(&label.channel, &label.quality, span, LossCause::Disk, why);
+        }
     }
 
     async fn look(&self) {
@@ -142,7 +149,13 @@ impl DiskWatch {
         };
         let label = &segment.label;
         let log = self.log.new(o!("channel" => label.channel.to_string(), "quality" => label.quality.to_string()));
-        tell_saved(&log, &self.metrics, &label.channel, &label.quality, &saved, segment.len_bytes(), None);
+        match label.shelf {
+            Shelf::Record => {
+                let len_bytes = segment.len_bytes();
+                tell_saved(&log, &self.metrics, &label.channel, &label.quality, &saved, len_bytes, None);
+            }
+            Shelf::Quarantine => tell_set_aside(&log, &self.metrics, &label.channel, &label.quality, &saved),
+        }
         Ok(())
     }
 }

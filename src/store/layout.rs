@@ -39,8 +39,18 @@ impl Layout {
         self.hour_dir(channel, quality, name.hour()).join(name.as_str())
     }
 
-    /// BASE/.segvault: the database, anchors, the address that the node listens on.
+    /// BASE/.segvault: the database, anchors, the ledger, quarantine, the address that the node listens on.
     pub fn own_dir(&self) -> PathBuf {
         self.base.join(OWN_DIR)
+    }
+
+    /// Where what is kept out of the record lies, in the same order as the record.
+    pub fn quarantine(&self) -> Self {
+        Self::new(self.own_dir().join("quarantine"))
+    }
+
+    /// Where the ledger lies, in the same order, with a file for each hour.
+    pub fn losses(&self) -> Self {
+        Self::new(self.own_dir().join("losses"))
     }
 }

@@ -6,10 +6,12 @@
 
 mod anchor;
 mod layout;
+mod ledger;
 mod list;
 mod pending;
 mod pieces;
 mod published;
+mod quarantine;
 mod recover;
 mod spool;
 mod tombstone;
@@ -20,12 +22,14 @@ use std::path::{Path, PathBuf};
 
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use layout::Layout;
+pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, losses, recorded_until};
 pub use list::{HourStamp, ListingText, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
 pub use published::{PublishedKey, forget_published, restore_published, sweep_published, write_published};
-pub use recover::{Recovery, TempMark, recover};
-pub use spool::{SegmentLabel, Spool, SpoolFull, SpoolWriter, SpooledSegment};
+pub use quarantine::{Restored, quarantined, restore};
+pub use recover::{LeftBehind, Recovery, TempMark, recover};
+pub use spool::{SegmentLabel, Shelf, Spool, SpoolFull, SpoolWriter, SpooledSegment};
 pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
 pub use volume::Volume;
 
@@ -57,4 +61,16 @@ impl StoreError {
 pub(crate) fn flush_dir(dir: &Path) -> Result<(), StoreError> {
     let flush = || std::fs::File::open(dir)?.sync_all();
     flush().map_err(|source| StoreError::new("flush the directory", dir, source))
+}
+
+/// Makes a directory and those above it, each new one as durable as its files: or an hour can vanish in a power cut.
+pub(crate) fn make_dir(dir: &Path) -> Result<(), StoreError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let is_absent = |one: &&Path| !one.as_os_str().is_empty() && !one.is_dir();
+    let new: Vec<&Path> = dir.ancestors().take_while(is_absent).collect();
+    std::fs::create_dir_all(dir).map_err(|source| StoreError::new("create the directory", dir, source))?;
+    let parents = new.iter().filter_map(|one| one.parent()).filter(|parent| !parent.as_os_str().is_empty());
+    parents.into_iter().try_for_each(flush_dir)
 }

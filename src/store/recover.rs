@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::pending::give_final_name;
 use super::{Layout, StoreError, channels, hours, list_hour, qualities};
-use crate::model::{SegmentHash, SegmentKind, SegmentName};
+use crate::model::{Channel, Quality, SegmentHash, SegmentKind, SegmentName};
 
 /// What our temps have where others have a UUID.
 const OWN_MARK: &str = "segvault-";
@@ -55,9 +55,18 @@ fn is_abandoned(path: &Path, name: &SegmentName, mine: &TempMark) -> bool {
 /// What was found at start.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
-    pub recovered: Vec<SegmentName>,
+    /// Under the names that they have now.
+    pub recovered: Vec<LeftBehind>,
     /// Temps without a byte: nothing to keep, so they are removed.
-    pub empty: usize,
+    pub empty: Vec<LeftBehind>,
+}
+
+/// A segment that a killed process did not finish.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LeftBehind {
+    pub channel: Channel,
+    pub quality: Quality,
+    pub name: SegmentName,
 }
 
 /// Recovers every `temp` under BASE but those of `mine`; `on_error` is told of those that cannot be, and they stay.
@@ -77,9 +86,10 @@ pub fn recover(layout: &Layout, mine: &TempMark, mut on_error: impl FnMut(StoreE
                     if !is_abandoned(&path, &name, mine) {
                         continue;
                     }
+                    let left = |name| LeftBehind { channel: channel.clone(), quality: quality.clone(), name };
                     match recover_one(&path, &name) {
-                        Ok(Some(name)) => recovery.recovered.push(name),
-                        Ok(None) => recovery.empty += 1,
+                        Ok(Some(partial)) => recovery.recovered.push(left(partial)),
+                        Ok(None) => recovery.empty.push(left(name)),
                         Err(error) => on_error(error),
                     }
                 }
@@ -102,7 +112,7 @@ fn recover_one(path: &Path, temp: &SegmentName) -> Result<Option<SegmentName>, S
     Ok(Some(give_final_name(path, name)?.name().clone()))
 }
 
-fn hash_file(mut file: &File) -> io::Result<(SegmentHash, u64)> {
+pub(super) fn hash_file(mut file: &File) -> io::Result<(SegmentHash, u64)> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; READ_BYTES];
     let mut len_bytes = 0;
@@ -137,8 +147,8 @@ mod tests {
         let recovery = recover(&layout, &mine, |error| panic!("{error}")).unwrap();
         being_written.discard().unwrap();
         let expected = "58:30.000000-2.0-partial-uU0nuZNNPgilLlLX2n2r-sSE7-N6U4DukIj3rOLvzek.ts";
-        assert_eq!(recovery.recovered.iter().map(SegmentName::as_str).collect::<Vec<_>>(), [expected]);
-        assert_eq!(recovery.empty, 1);
+        assert_eq!(recovery.recovered.iter().map(|left| left.name.as_str()).collect::<Vec<_>>(), [expected]);
+        assert_eq!(recovery.empty.iter().map(|left| left.name.start()).collect::<Vec<_>>(), [start]);
         assert_eq!(
             list_hour(&layout, &channel, &quality, start.hour()).unwrap().segments().collect::<Vec<_>>(),
             [expected, "58:30.000000-2.0-temp-9b08923d-10c6-4fd9-94b2-b8fda02f34a6.ts"]

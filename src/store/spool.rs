@@ -17,9 +17,27 @@ use crate::model::{Channel, Quality, SegmentKind, Timestamp};
 #[error("the disk is in trouble, and the {0} bytes of memory instead of it are full")]
 pub struct SpoolFull(usize);
 
+/// Where a segment is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shelf {
+    Record,
+    Quarantine,
+}
+
+impl Shelf {
+    /// Its layout under BASE.
+    pub fn of(self, base: &Layout) -> Layout {
+        match self {
+            Self::Record => base.clone(),
+            Self::Quarantine => base.quarantine(),
+        }
+    }
+}
+
 /// Which segment some bytes belong to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentLabel {
+    pub shelf: Shelf,
     pub channel: Channel,
     pub quality: Quality,
     pub start: Timestamp,
@@ -29,8 +47,9 @@ pub struct SegmentLabel {
 }
 
 impl SegmentLabel {
-    pub fn create(&self, layout: &Layout) -> Result<PendingSegment, StoreError> {
-        PendingSegment::create(layout, &self.channel, &self.quality, self.start, self.duration_micros, &self.unique)
+    pub fn create(&self, base: &Layout) -> Result<PendingSegment, StoreError> {
+        let layout = self.shelf.of(base);
+        PendingSegment::create(&layout, &self.channel, &self.quality, self.start, self.duration_micros, &self.unique)
     }
 }
 
@@ -180,6 +199,7 @@ mod tests {
 
     fn label(second: u32) -> SegmentLabel {
         SegmentLabel {
+            shelf: Shelf::Record,
             channel: "ch".parse().unwrap(),
             quality: "source".parse().unwrap(),
             start: format!("2026-01-02T03:58:{second:02}").parse().unwrap(),

@@ -11,6 +11,7 @@ mod gate;
 mod golden;
 mod hardship;
 mod internet;
+mod losses;
 mod player;
 mod postgres;
 mod record;

@@ -10,10 +10,10 @@ use tokio::sync::watch;
 use super::lane::LaneKind;
 use super::{Refused, StreamWorker};
 use crate::causes::chain;
-use crate::ingest::{Cipher, Fetched, Kept, SegmentFetch, Step, TryError, Wanted, fetch_segment};
-use crate::metrics::{LossCause, Metrics};
-use crate::model::{Channel, Quality, SegmentKind, Timestamp};
-use crate::store::{self, Layout, Saved};
+use crate::ingest::{Cipher, Content, Fetched, Kept, SegmentFetch, Step, TryError, Wanted, fetch_segment};
+use crate::metrics::Metrics;
+use crate::model::{Channel, LossCause, Quality, SegmentKind, Timestamp};
+use crate::store::{self, Layout, Saved, Shelf};
 
 impl StreamWorker {
     /// What is in flight or waits may carry a token that has expired.
@@ -22,11 +22,12 @@ impl StreamWorker {
         for kind in LaneKind::ALL {
             self.lane(kind).renew(epoch, &step.listed);
         }
-        for (number, address) in &step.listed {
-            if let Some(in_flight) = self.addresses.get(&(epoch, *number)) {
+        for listed in &step.listed {
+            let one = (epoch, listed.media_sequence, listed.is_advertisement);
+            if let Some(in_flight) = self.addresses.get(&one) {
                 in_flight.send_if_modified(|known| {
-                    let is_new = known != address;
-                    known.clone_from(address);
+                    let is_new = *known != listed.address;
+                    known.clone_from(&listed.address);
                     is_new
                 });
             }
@@ -37,9 +38,13 @@ impl StreamWorker {
     pub(super) fn fetch_what_is_absent(&mut self, wanted: Vec<Wanted>, ctx: &mut Context<Self>) {
         let (disk, channel, quality) = (self.recording.disk.clone(), self.channel.clone(), self.quality.clone());
         let layout = disk.layout.clone();
-        let starts: Vec<(Timestamp, i64)> = wanted.iter().map(|one| (one.start, one.duration_micros)).collect();
+        let starts: Vec<(Shelf, Timestamp, i64)> =
+            wanted.iter().map(|one| (one.content.shelf(), one.start, one.duration_micros)).collect();
         let look = move || -> Vec<bool> {
-            starts.iter().map(|(start, duration)| has_full(&layout, &channel, &quality, *start, *duration)).collect()
+            let has = |(shelf, start, duration): &(Shelf, Timestamp, i64)| {
+                has_full(&shelf.of(&layout), &channel, &quality, *start, *duration)
+            };
+            starts.iter().map(has).collect()
         };
         let look = async move { disk.read(look).await };
         self.looking = true;
@@ -81,12 +86,15 @@ impl StreamWorker {
         {
             slog::error!(self.log, "segments are encrypted in a way that cannot be recorded"; "method" => &**method);
         }
-        self.lose(LossCause::Encrypted, wanted.span());
+        if wanted.content == Content::Programme {
+            self.lose(LossCause::Encrypted, wanted.span(), "");
+        }
     }
 
     fn fetch(&mut self, wanted: Wanted, lane: LaneKind, ctx: &mut Context<Self>) {
         let (renewed, address) = watch::channel(wanted.address.clone());
-        self.addresses.insert((wanted.epoch, wanted.media_sequence), renewed);
+        let one = (wanted.epoch, wanted.media_sequence, wanted.content.is_advertisement());
+        self.addresses.insert(one, renewed);
         let fetch = SegmentFetch {
             client: self.client.clone(),
             permits: self.lane(lane).permits(),
@@ -114,8 +122,11 @@ impl StreamWorker {
         };
         let fetched = async move { fetch_segment(fetch, on_failure).await };
         ctx.spawn(fetched.into_actor(self).map(move |fetched, this, ctx| {
-            this.addresses.remove(&(wanted.epoch, wanted.media_sequence));
-            this.take_fetched(&wanted, fetched);
+            this.addresses.remove(&one);
+            match wanted.content {
+                Content::Programme => this.take_fetched(&wanted, fetched),
+                Content::Advertisement(_) => this.take_advertisement(&wanted, fetched),
+            }
             this.lane(lane).ended();
             this.answer_if_idle();
             if !this.is_draining() {
@@ -138,12 +149,31 @@ impl StreamWorker {
                             "kind" => %kind, "bytes" => len_bytes);
                     }
                 }
+                // Of a suspect segment nothing is known to be missing.
+                if kind == SegmentKind::Partial {
+                    self.lose(LossCause::CutShort, wanted.span(), &format!("only its first {len_bytes} bytes"));
+                }
             }
             Fetched::Lost(error) => {
                 let span_end = wanted.start.plus_micros(wanted.duration_micros);
                 slog::error!(self.log, "segment lost"; "start" => %wanted.start, "end" => %span_end,
                     "media_sequence" => wanted.media_sequence, "error" => chain(&error));
-                self.lose(error.loss_cause(), wanted.span());
+                self.lose(error.loss_cause(), wanted.span(), &detail(&error));
+            }
+        }
+    }
+
+    /// Its time is told as lost already.
+    fn take_advertisement(&self, wanted: &Wanted, fetched: Fetched) {
+        match fetched {
+            Fetched::Kept { kept: Kept::OnDisk(saved), .. } => {
+                tell_set_aside(&self.log, &self.recording.metrics, &self.channel, &self.quality, &saved);
+            }
+            Fetched::Kept { kept: Kept::InMemory, .. } => {
+                info!(self.log, "advertisement is held in memory until the disk takes it"; "start" => %wanted.start);
+            }
+            Fetched::Lost(error) => {
+                warn!(self.log, "advertisement could not be fetched"; "start" => %wanted.start, "error" => chain(&error));
             }
         }
     }
@@ -183,6 +213,19 @@ pub fn tell_saved(
         warn!(log, "segment saved, but it is not whole"; "segment" => name.path_text(), "bytes" => len_bytes,
             "took_ms" => took_ms);
     }
+}
+
+/// The same of an advertisement in quarantine.
+pub fn tell_set_aside(log: &Logger, metrics: &Metrics, channel: &Channel, quality: &Quality, saved: &Saved) {
+    if let Saved::New(name) = saved {
+        metrics.advertisement_set_aside(channel, quality);
+        info!(log, "advertisement put into quarantine"; "segment" => name.path_text());
+    }
+}
+
+/// For the ledger, which strangers may read: paths of this machine are for the log.
+fn detail(error: &TryError) -> String {
+    if error.is_of_the_disk() { "it could not be written".to_owned() } else { chain(error) }
 }
 
 /// Whether a `full` segment of this start and duration is stored.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use tokio::sync::Semaphore;
 
-use crate::ingest::{Address, Wanted};
+use crate::ingest::{Listed, Wanted};
 
 /// What is further behind the end of its list than this is history: the live edge does not wait for it.
 const HISTORY_AFTER_MICROS: i64 = 60_000_000;
@@ -52,10 +52,12 @@ impl Lane {
     }
 
     /// What waits may wait for longer than its token lives. `listed` is in order of the numbers of `epoch`.
-    pub fn renew(&mut self, epoch: u32, listed: &[(u64, Address)]) {
+    pub fn renew(&mut self, epoch: u32, listed: &[Listed]) {
         for one in self.waiting.iter_mut().filter(|one| one.epoch == epoch) {
-            if let Ok(at) = listed.binary_search_by_key(&one.media_sequence, |(number, _)| *number) {
-                one.address.clone_from(&listed[at].1);
+            if let Ok(at) = listed.binary_search_by_key(&one.media_sequence, |listed| listed.media_sequence)
+                && listed[at].is_advertisement == one.content.is_advertisement()
+            {
+                one.address.clone_from(&listed[at].address);
             }
         }
     }
@@ -82,7 +84,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::Cipher;
+    use crate::ingest::{Address, Cipher, Content};
     use crate::model::Timestamp;
 
     fn wanted(second: i64) -> Wanted {
@@ -95,6 +97,8 @@ mod tests {
             duration_micros: 1_000_000,
             clocked: false,
             mistimed: false,
+            title: String::new(),
+            content: Content::Programme,
         }
     }
 
@@ -110,8 +114,12 @@ mod tests {
         let mut lane = Lane::new(1, 2);
         (0..2).for_each(|second| lane.push(wanted(second)));
         let renewed = Address { url: "http://source.test/s.ts?token=2".parse().unwrap(), ..wanted(1).address };
-        lane.renew(1, &[(0, renewed.clone())]);
-        lane.renew(0, &[(1, renewed.clone()), (2, renewed.clone())]);
+        let listed = |media_sequence, is_advertisement| {
+            let address = renewed.clone();
+            Listed { media_sequence, is_advertisement, address }
+        };
+        lane.renew(1, &[listed(0, false)]);
+        lane.renew(0, &[listed(0, true), listed(1, false), listed(2, false)]);
         let addresses = [lane.begin(), lane.begin()].map(|one| one.unwrap().address);
         assert_eq!(addresses, [wanted(0).address, renewed]);
     }

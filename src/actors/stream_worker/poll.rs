@@ -5,6 +5,7 @@ use url::Url;
 use crate::hls::upstream::{self, BadPlaylist, MediaPlaylist, Playlist};
 use crate::ingest::{FetchError, HttpClient, PLAYLIST_BUDGET, PLAYLIST_SOFT, hedged};
 use crate::metrics::PollOutcome;
+use crate::model::LossCause;
 
 /// Why a poll gave no playlist.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,14 @@ impl PollError {
     /// The source has nothing there.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Fetch(error) if error.is_gone())
+    }
+
+    /// Of what is lost, should this go on.
+    pub fn loss_cause(&self) -> LossCause {
+        match self {
+            Self::Fetch(error) if error.is_refused() => LossCause::Token,
+            Self::Fetch(_) | Self::Playlist(_) | Self::Master => LossCause::SourceDown,
+        }
     }
 
     /// Whether only a fresh address can help.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::hls::upstream::{Encryption, UpstreamSegment};
+use crate::ingest::ads::AdRules;
 use crate::ingest::tracker::Wanted;
 
 const SECOND: i64 = 1_000_000;
@@ -26,12 +27,13 @@ fn list(from: u64, until: u64, token: &str, dated: bool) -> MediaPlaylist {
         media_sequence: number,
         uri: format!("s{number}.ts?token={token}"),
         duration_micros: 2 * SECOND,
+        title: String::new(),
         date_time: dated.then(|| at(2 * number as i64)),
         byte_range: None,
         map: None,
         encryption: Encryption::Clear,
     });
-    MediaPlaylist { target_duration_seconds: 2, segments: segments.collect(), ended: false }
+    MediaPlaylist { target_duration_seconds: 2, segments: segments.collect(), date_ranges: Vec::new(), ended: false }
 }
 
 fn seconds(number: u64) -> Duration {
@@ -168,6 +170,41 @@ fn the_old_session_goes_on_until_the_new_one_shows_a_segment() {
     assert_eq!(step.wanted.iter().map(|one| one.media_sequence).collect::<Vec<_>>(), [4]);
     assert_eq!(step.listed.len(), 2, "the new addresses of what was wanted before");
     assert!(sessions.take(old, &list(2, 5, "old", true), &address("old"), at(10), seconds(5)).is_none());
+}
+
+#[test]
+fn advertisements_prove_no_session_and_have_clocks_of_their_own() {
+    let mut sessions = Sessions::new(Tracker::new(None, AdRules::new(["Ad|"])));
+    let old = sessions.opened(address("old"), None, Dates::Exact, Duration::ZERO).unwrap();
+    sessions.take(old, &list(0, 3, "old", true), &address("old"), at(6), seconds(3)).unwrap();
+    let new = sessions.opened(address("new"), None, Dates::Exact, seconds(3)).unwrap();
+    let mut break_at_first = list(1, 6, "new", true);
+    for (place, one) in break_at_first.segments.iter_mut().enumerate().take(3) {
+        one.title = "Ad|1".to_owned();
+        one.date_time = one.date_time.map(|date| date.plus_micros(place as i64 * 300_000));
+    }
+    let only_ads = MediaPlaylist { segments: break_at_first.segments[..3].to_vec(), ..break_at_first.clone() };
+    sessions.take(new, &only_ads, &address("new"), at(8), seconds(4)).unwrap();
+    let step = sessions.take(old, &list(1, 4, "old", true), &address("old"), at(8), seconds(4)).expect("it goes on");
+    assert_eq!(step.wanted.iter().map(|one| one.media_sequence).collect::<Vec<_>>(), [3], "{step:?}");
+    let step = sessions.take(new, &break_at_first, &address("new"), at(12), seconds(6)).unwrap();
+    assert!(step.wanted.iter().all(|one| !one.mistimed), "{step:?}");
+    assert_eq!((sessions.url(old), sessions.due(seconds(6))), (None, None));
+}
+
+#[test]
+fn the_source_is_out_of_sight_only_while_no_session_has_a_list() {
+    let mut sessions = Sessions::new(Tracker::default());
+    assert!(sessions.is_blind());
+    let old = open(&mut sessions, "old", Duration::ZERO);
+    sessions.take(old, &list(0, 3, "old", true), &address("old"), at(6), seconds(3)).unwrap();
+    let new = open(&mut sessions, "new", seconds(3));
+    sessions.failed(new, false);
+    assert!(!sessions.is_blind());
+    sessions.slow(old);
+    assert!(sessions.is_blind());
+    sessions.take(new, &list(0, 0, "new", true), &address("new"), at(7), seconds(3)).unwrap();
+    assert!(!sessions.is_blind());
 }
 
 #[test]

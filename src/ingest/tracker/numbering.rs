@@ -28,6 +28,7 @@ pub(super) struct Seen {
     file: u64,
     pub start: Timestamp,
     pub duration_micros: i64,
+    pub is_advertisement: bool,
 }
 
 impl Seen {
@@ -39,6 +40,7 @@ impl Seen {
             file: hash(file_name(path)),
             start: wanted.start,
             duration_micros: wanted.duration_micros,
+            is_advertisement: wanted.content.is_advertisement(),
         }
     }
 
@@ -67,7 +69,8 @@ impl Seen {
 
     /// Whether `wanted`, of another run of numbers, shows the same moments.
     pub fn coincides(&self, wanted: &Wanted) -> bool {
-        wanted.start.micros_since(self.start).abs() <= SAME_TIME_MICROS
+        (!self.is_advertisement || wanted.content.is_advertisement())
+            && wanted.start.micros_since(self.start).abs() <= SAME_TIME_MICROS
             && (wanted.duration_micros - self.duration_micros).abs() <= SAME_TIME_MICROS
     }
 }
@@ -214,8 +217,10 @@ impl Numbering {
             let after = Gap { from: number + 1, begins: late.end(), ..gap };
             self.gaps.extend([before, after].into_iter().filter(|gap| gap.from < gap.until));
         }
-        if let Err(place) = self.seen.binary_search_by_key(&number, |seen| seen.media_sequence) {
-            self.seen.insert(place, late);
+        match self.seen.binary_search_by_key(&number, |seen| seen.media_sequence) {
+            // The programme, where an advertisement was.
+            Ok(place) => self.seen[place] = late,
+            Err(place) => self.seen.insert(place, late),
         }
     }
 

@@ -7,7 +7,7 @@ struct Alone(super::Tracker, Option<u32>);
 
 impl Alone {
     fn new(resumed: Option<(u64, String, Timestamp)>) -> Self {
-        Self(super::Tracker::new(resumed), None)
+        Self(super::Tracker::new(resumed, AdRules::default()), None)
     }
 
     fn step(&mut self, playlist: &MediaPlaylist, base: &Url, now: Timestamp) -> Step {
@@ -34,12 +34,22 @@ fn playlist(from: u64, until: u64, name: &str, dated: bool) -> MediaPlaylist {
         media_sequence: number,
         uri: format!("{name}{number}.ts?token=x"),
         duration_micros: 2 * SECOND,
+        title: String::new(),
         date_time: dated.then(|| at(2 * number as i64)),
         byte_range: None,
         map: None,
         encryption: Encryption::Clear,
     });
-    MediaPlaylist { target_duration_seconds: 2, segments: segments.collect(), ended: false }
+    MediaPlaylist { target_duration_seconds: 2, segments: segments.collect(), date_ranges: Vec::new(), ended: false }
+}
+
+/// The same, of which some are advertisements by their titles.
+fn with_ads(mut playlist: MediaPlaylist, ads: std::ops::Range<u64>) -> MediaPlaylist {
+    for one in playlist.segments.iter_mut().filter(|one| ads.contains(&one.media_sequence)) {
+        one.title = "Ad|1".to_owned();
+        one.uri = format!("ad{}.ts", one.media_sequence);
+    }
+    playlist
 }
 
 fn numbers(step: &Step) -> Vec<u64> {
@@ -62,6 +72,42 @@ fn each_segment_is_wanted_once() {
     assert_eq!((numbers(&same), same.poll_after), (vec![], Duration::from_secs(1)));
     let slid = tracker.step(&playlist(12, 15, "s", true), &base(), at(33));
     assert_eq!((numbers(&slid), slid.lost, slid.reset), (vec![13, 14], vec![], false));
+}
+
+/// One session is in a break, and the other is not: with the same numbers, and with numbers of its own.
+#[test]
+fn an_advertisement_never_stands_for_the_programme() {
+    for other in [0, 1000] {
+        let renumbered = |mut playlist: MediaPlaylist| {
+            playlist.segments.iter_mut().for_each(|one| one.media_sequence += other);
+            playlist
+        };
+        let mut tracker = super::Tracker::new(None, AdRules::new(["Ad|"]));
+        let ads = with_ads(playlist(10, 14, "s", true), 11..13);
+        let first = tracker.step(None, &ads, &base(), at(30));
+        let content =
+            |step: &Step| -> Vec<bool> { step.wanted.iter().map(|one| one.content.is_advertisement()).collect() };
+        assert_eq!((numbers(&first), content(&first)), (vec![10, 11, 12, 13], vec![false, true, true, false]));
+        assert_eq!(first.advertisements, [11, 12]);
+        let beside = renumbered(playlist(10, 14, "s", true));
+        let second = tracker.step(None, &beside, &base(), at(30));
+        assert_eq!((numbers(&second), content(&second)), (vec![11 + other, 12 + other], vec![false, false]));
+        assert_eq!(starts(&second), [at(22), at(24)]);
+        let again = tracker.step(second.epoch, &beside, &base(), at(31));
+        assert_eq!((numbers(&again), again.listed.len()), (vec![], 4), "once");
+        let break_again = tracker.step(first.epoch, &ads, &base(), at(31));
+        assert_eq!(numbers(&break_again), [0; 0], "what the programme has needs no advertisement");
+    }
+}
+
+#[test]
+fn the_edge_is_what_no_list_has_shown() {
+    let mut tracker = super::Tracker::default();
+    assert_eq!(tracker.step(None, &playlist(10, 13, "s", true), &base(), at(30)).edge, Span::new(at(20), at(26)).ok());
+    assert_eq!(tracker.step(None, &playlist(10, 13, "s", true), &base(), at(31)).edge, None);
+    assert_eq!(tracker.step(None, &playlist(15, 16, "s", true), &base(), at(32)).edge, Span::new(at(30), at(32)).ok());
+    let late = tracker.step(None, &playlist(13, 16, "s", true), &base(), at(33));
+    assert_eq!((numbers(&late), late.edge), (vec![13, 14], None));
 }
 
 #[test]
@@ -101,7 +147,7 @@ fn a_reset_to_old_numbers_and_old_names_is_found_out() {
 
 #[test]
 fn two_numberings_side_by_side_are_two_epochs_and_the_same_moments_are_wanted_once() {
-    let mut tracker = super::Tracker::new(None);
+    let mut tracker = super::Tracker::default();
     let renumbered = |from: u64, until: u64| {
         let mut list = playlist(from, until, "other", true);
         list.segments.iter_mut().for_each(|segment| segment.media_sequence += 1000);

@@ -1,0 +1,112 @@
+//! What a worker tells: polls to the metrics, changes to the log, and each loss to all of them and to the ledger.
+//!
+//! Promises: a loss has one cause, that which is known best; what advertisements take is told as theirs.
+
+use actix::prelude::*;
+use slog::{debug, info, warn};
+use tokio::time::Instant;
+
+use super::{Phase, StreamWorker};
+use crate::causes::chain;
+use crate::ingest::{Content, Outage, Outed, Step, Wanted, session_began};
+use crate::metrics::PollOutcome;
+use crate::model::{LossCause, Span};
+use crate::select::TOLERANCE_MICROS;
+use crate::store;
+
+impl StreamWorker {
+    pub(super) fn tell_step(&mut self, step: &Step) {
+        let outcome = match step {
+            Step { reset: true, .. } => PollOutcome::Reset,
+            Step { ended: true, .. } => PollOutcome::Ended,
+            Step { wanted, .. } if !wanted.is_empty() => PollOutcome::Fresh,
+            Step { stale: true, .. } => PollOutcome::Stale,
+            Step { .. } => PollOutcome::Unchanged,
+        };
+        self.count_poll(outcome);
+        if step.reset {
+            info!(self.log, "source began anew");
+        }
+        if step.stale {
+            debug!(self.log, "source showed an older playlist than before");
+        }
+        // Must precede the gaps: it says which of them are the outage's own.
+        self.tell_outage(|outage, now| outage.listed(step.edge, now));
+        for lost in &step.lost {
+            let span = lost.span.map_or_else(|| "unknown".to_owned(), |span| span.to_string());
+            warn!(self.log, "segments were gone before we saw them"; "count" => lost.count, "span" => span);
+            if !lost.span.is_some_and(|span| self.outage.explains(span)) {
+                self.lose(LossCause::Expired, lost.span, &format!("{} segments", lost.count));
+            }
+        }
+        for advertisement in &step.wanted {
+            if let Content::Advertisement(sign) = advertisement.content {
+                self.lose(LossCause::Advertisement, advertisement.span(), &sign.detail(advertisement));
+            }
+        }
+        if step.ended {
+            self.enter(Phase::Ended);
+        } else if step.last_listed.is_some() {
+            self.enter(Phase::Recording);
+        }
+    }
+
+    /// No list came where one was due. While another session has one, nothing is wrong.
+    pub(super) fn tell_blindness(&mut self, cause: Option<LossCause>) {
+        if self.sessions.is_blind() {
+            self.tell_outage(|outage, now| outage.failed(cause, now));
+        }
+    }
+
+    /// Takes what the watch over the source makes of a poll.
+    pub(super) fn tell_outage(&mut self, take: impl FnOnce(&mut Outage, Instant) -> Option<Outed>) {
+        if let Some(Outed { cause, span }) = take(&mut self.outage, Instant::now()) {
+            warn!(self.log, "the source could not be read"; "span" => %span, "cause" => cause.as_str());
+            self.lose(cause, Some(span), "the source could not be read");
+        }
+    }
+
+    /// Between where the record ends and the first list there is what came while nobody recorded, if the session was on.
+    pub(super) fn tell_downtime(&self, listed: &[Wanted], ctx: &mut Context<Self>) {
+        let (Some(first), Some(began)) = (listed.first().map(|one| one.start), session_began(listed)) else { return };
+        let (disk, channel, quality) = (self.recording.disk.clone(), self.channel.clone(), self.quality.clone());
+        let layout = disk.layout.clone();
+        let look = async move { disk.read(move || store::recorded_until(&layout, &channel, &quality, first)).await };
+        ctx.spawn(look.into_actor(self).map(move |found, this, _| match found {
+            Some(Ok(Some(until))) if first.micros_since(until.max(began)) > TOLERANCE_MICROS => {
+                let span = Span::new(until.max(began), first).ok();
+                warn!(this.log, "nothing was recorded for a while"; "from" => %until.max(began), "until" => %first);
+                this.lose(LossCause::Unknown, span, "recorder was not running");
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                warn!(this.log, "what was missed before the start cannot be told"; "error" => chain(&error));
+            }
+            None => warn!(this.log, "what was missed before the start cannot be told, the disk does not answer"),
+        }));
+    }
+
+    pub(super) fn enter(&mut self, phase: Phase) {
+        if phase == self.phase {
+            return;
+        }
+        match phase {
+            Phase::Recording => info!(self.log, "recording"),
+            Phase::Ended => info!(self.log, "stream ended, waiting for its return"),
+            Phase::Waiting => info!(self.log, "waiting for the stream"),
+            Phase::Failing => {}
+        }
+        self.phase = phase;
+    }
+
+    pub(super) fn count_poll(&self, outcome: PollOutcome) {
+        self.recording.metrics.playlist_polled(&self.channel, &self.quality, outcome);
+    }
+
+    /// Every loss passes here. What has no span, as the times of its sides contradict each other, has no seconds either.
+    pub(super) fn lose(&self, cause: LossCause, span: Option<Span>, detail: &str) {
+        let Some(span) = span else { return };
+        self.recording.metrics.lost(&self.channel, &self.quality, cause, span.duration());
+        self.recording.ledger.note(&self.channel, &self.quality, span, cause, detail);
+    }
+}
