@@ -6,12 +6,15 @@
 //! Never: touches a store, a database or another host; leaves a child process behind.
 
 mod aired;
+mod answer;
 pub mod barcode;
 mod body;
+mod fault;
 mod ffmpeg;
 mod lists;
 mod live;
 mod pages;
+mod plan;
 mod reel;
 mod script;
 mod serve;
@@ -20,19 +23,22 @@ mod source;
 #[cfg(test)]
 mod source_tests;
 mod spec;
+mod turns;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use aired::Published;
+pub use aired::{Break, Published};
+pub use fault::{Fault, Framing, PathKind};
 pub use lists::Variant;
 pub use live::LiveReel;
 pub use reel::{Reel, ReelSegment, Track};
-pub use script::{Fault, Framing, Lasts, PathKind, Rule, RuleId, Script};
+pub use script::{During, Lasts, Percent, Rule, RuleId, Script};
 pub use show::AtEnd;
 pub use source::{Access, Program, Source, SourceHandle, SourceSpec, WallClock};
 pub use spec::{Container, FrameRate, ReelSpec, Rendition};
+pub use turns::{Change, Turn};
 
 /// Why there is no video, no source, or no number on a frame.
 #[derive(Debug, thiserror::Error)]

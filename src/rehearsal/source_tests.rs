@@ -78,7 +78,7 @@ fn start_with(spec: &ReelSpec, at_end: AtEnd, seconds: f64) -> (SourceHandle, Ha
     let reel = Reel::prepare(spec, Duration::from_secs(4), &cache()).unwrap();
     let hand = Hand::default();
     hand.set(seconds);
-    let program = Program::Prepared { reel, origin: Some(ORIGIN), speed: 1, at_end };
+    let program = Program::Prepared { reel, other: None, origin: Some(ORIGIN), speed: 1, at_end };
     let source = Source::start(SourceSpec { clock: hand.clock(), ..SourceSpec::new(program) }).unwrap();
     (source, hand)
 }

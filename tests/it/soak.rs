@@ -37,7 +37,7 @@ fn soak_ten_minutes_of_two_qualities() {
         ..ReelSpec::default()
     };
     let reel = reel(&spec, TEN_MINUTES);
-    let program = Program::Prepared { reel, origin: None, speed: 1, at_end: AtEnd::End };
+    let program = Program::Prepared { reel, other: None, origin: None, speed: 1, at_end: AtEnd::End };
     let source = Source::start(SourceSpec::new(program)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let node = NodeProcess::start(&dir.path().join("base"), &[("ch", &source.url(), &["source", "360p"])]);
