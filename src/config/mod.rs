@@ -9,6 +9,7 @@
 //! `docs/segvault.sample.toml` (a test compares the two).
 
 mod database;
+mod document;
 mod fault;
 mod overrides;
 mod reader;
@@ -25,17 +26,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use database::{Database, Postgres, PostgresAddress};
+pub(crate) use document::read_document;
+pub(crate) use fault::quoted;
 pub use fault::{Fault, Faults, Origin};
 pub use reader::Effective;
+pub(crate) use reader::{Reader, Section};
 pub use sources::environment;
+pub(crate) use tree::Table;
+pub(crate) use values::Setting;
 pub use values::{ByteSize, Secret, SourceUrl, parse_duration};
 
 use crate::log;
 use crate::model::{Channel, NodeName, Quality};
 use database::DatabaseUrl;
-use reader::{Reader, Section};
 use sources::{Machine, Sources};
-use tree::Table;
 
 const SECTIONS: &[&str] = &["node", "log", "channel", "record", "playlist", "cache", "cut", "database"];
 /// Sections and channel keys that the design has and this version does not honour yet.

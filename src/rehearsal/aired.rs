@@ -39,8 +39,6 @@ pub struct Published {
     pub name: String,
     /// Of its first frame, as playlists tell it.
     pub start: Timestamp,
-    /// How far that is from the truth.
-    pub skew_micros: i64,
     /// When the source began to list it.
     pub aired_at: Timestamp,
     pub duration_micros: i64,
@@ -153,7 +151,6 @@ impl AirTrack {
             epoch: self.epoch,
             name: self.name(),
             start: airing.start.plus_micros(airing.skew_micros),
-            skew_micros: airing.skew_micros,
             aired_at: airing.aired_at,
             duration_micros: airing.segment.duration_micros,
             duration_text: airing.segment.duration_text,

@@ -16,6 +16,10 @@ mod live;
 mod pages;
 mod plan;
 mod reel;
+mod report;
+#[cfg(test)]
+mod report_tests;
+mod scenario;
 mod script;
 mod serve;
 mod show;
@@ -23,6 +27,8 @@ mod source;
 #[cfg(test)]
 mod source_tests;
 mod spec;
+mod stage;
+mod truth;
 mod turns;
 
 use std::io;
@@ -34,10 +40,14 @@ pub use fault::{Fault, Framing, PathKind};
 pub use lists::Variant;
 pub use live::LiveReel;
 pub use reel::{Reel, ReelSegment, Track};
+pub use report::{Kept, Micros, QualityReport, ToldLoss, compare, on_air, seconds};
+pub use scenario::{Cause, Expectation, Scenario};
 pub use script::{During, Lasts, Percent, Rule, RuleId, Script};
 pub use show::AtEnd;
 pub use source::{Access, Program, Source, SourceHandle, SourceSpec, WallClock};
 pub use spec::{Container, FrameRate, ReelSpec, Rendition};
+pub use stage::Stage;
+pub use truth::TrueSegment;
 pub use turns::{Change, Turn};
 
 /// Why there is no video, no source, or no number on a frame.

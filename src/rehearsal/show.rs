@@ -84,10 +84,6 @@ impl Show {
         }
     }
 
-    pub(super) fn has_begun(&self) -> bool {
-        !self.waits
-    }
-
     /// Time since the programme began.
     pub(super) fn elapsed(&self) -> Duration {
         if self.waits { Duration::ZERO } else { self.now.saturating_since(self.origin()) }

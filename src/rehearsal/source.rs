@@ -183,6 +183,11 @@ impl SourceHandle {
         self.air.show().origin()
     }
 
+    /// The EXT-X-TARGETDURATION of all playlists.
+    pub fn target_duration(&self) -> Duration {
+        Duration::from_secs(self.air.show().target_seconds())
+    }
+
     /// Lets a programme begin that has waited: this is the time of frame 0, and from here its faults and turns count.
     pub fn begin(&self) {
         self.air.begin();
