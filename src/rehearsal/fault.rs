@@ -73,6 +73,11 @@ pub(super) enum Spoils {
 }
 
 impl Fault {
+    /// How old a token may be, where one is asked for.
+    pub(super) fn token_lifetime(&self) -> Option<Duration> {
+        if let Self::TokenExpires { after } = self { Some(*after) } else { None }
+    }
+
     pub(super) fn spoils(&self) -> Spoils {
         match self {
             Self::WithoutDateTimes | Self::Stale { .. } | Self::Frozen | Self::FalseEnd => Spoils::MediaPlaylists,

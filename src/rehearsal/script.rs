@@ -116,7 +116,7 @@ impl Rule {
 
     /// Faults that depend on what the request brings.
     fn strikes(&self, target: &Target<'_>) -> bool {
-        if let Fault::TokenExpires { after } = self.fault {
+        if let Some(after) = self.fault.token_lifetime() {
             let is_fresh = |issued: Duration| target.at.saturating_sub(issued) < after;
             // The master playlist is where tokens come from.
             return target.kind != PathKind::Master && !target.token.is_some_and(is_fresh);
@@ -184,7 +184,7 @@ impl Script {
 
     /// Whether master playlists hand out tokens.
     pub(super) fn has_tokens(&self) -> bool {
-        self.rules.iter().any(|(_, rule)| matches!(rule.fault, Fault::TokenExpires { .. }))
+        self.rules.iter().any(|(_, rule)| rule.fault.token_lifetime().is_some())
     }
 
     /// What befalls this request; counts it against the rules that apply.

@@ -67,10 +67,7 @@ impl Circumstances<'_> {
             moments.push(rule.during.from);
             moments.extend(rule.during.until);
             // A token outlives the master playlist that handed it out.
-            let lifetimes = self.rules.iter().filter_map(|rule| match rule.fault {
-                Fault::TokenExpires { after } => Some(after),
-                _ => None,
-            });
+            let lifetimes = self.rules.iter().filter_map(|rule| rule.fault.token_lifetime());
             moments.extend(lifetimes.map(|after| rule.during.from + after));
         }
         moments.retain(|moment| *moment <= self.until);
@@ -130,15 +127,13 @@ impl Circumstances<'_> {
 
     /// Whether no token is asked for, or one that is young enough was handed out.
     fn token_can_be_had(&self, kind: PathKind, quality: &Quality, moment: Duration) -> bool {
-        self.strict(kind, quality, moment).all(|rule| match rule.fault {
-            Fault::TokenExpires { after } => {
-                let oldest = moment.saturating_sub(after);
-                // The master playlist answers at once, or when the rule that withholds it ends.
-                let ends = self.rules.iter().filter_map(|rule| rule.during.until);
-                let moments = ends.filter(|end| (oldest..=moment).contains(end)).chain([oldest, moment]);
-                moments.into_iter().any(|at| !self.withheld(PathKind::Master, quality, at))
-            }
-            _ => true,
+        let mut lifetimes = self.strict(kind, quality, moment).filter_map(|rule| rule.fault.token_lifetime());
+        lifetimes.all(|after| {
+            let oldest = moment.saturating_sub(after);
+            // The master playlist answers at once, or when the rule that withholds it ends.
+            let ends = self.rules.iter().filter_map(|rule| rule.during.until);
+            let moments = ends.filter(|end| (oldest..=moment).contains(end)).chain([oldest, moment]);
+            moments.into_iter().any(|at| !self.withheld(PathKind::Master, quality, at))
         })
     }
 }

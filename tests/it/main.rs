@@ -11,6 +11,7 @@ mod golden;
 mod hardship;
 mod postgres;
 mod record;
+mod rehearsals;
 mod rooms;
 mod serve;
 mod soak;

@@ -62,6 +62,11 @@ impl Scenario {
         read_document(path, read::read)
     }
 
+    /// How many things go wrong.
+    pub fn faults(&self) -> usize {
+        self.rules.len() + self.turns.len()
+    }
+
     /// The video of the programme: small pictures, as the bytes are what matters.
     pub(super) fn reel_spec(&self) -> ReelSpec {
         ReelSpec {
