@@ -7,6 +7,8 @@
 
 mod aired;
 mod answer;
+#[cfg(test)]
+mod answer_tests;
 pub mod barcode;
 mod body;
 mod fault;
