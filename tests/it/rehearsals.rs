@@ -72,6 +72,29 @@ fn every_day_that_is_shipped_is_played_and_says_at_its_head_what_it_is() {
     assert_eq!(there, DAYS.iter().map(|day| (*day).to_owned()).collect());
 }
 
+#[test]
+fn the_kinds_of_fault_are_those_of_the_document() {
+    let (_, _, said) = run(&mut rehearse(scenario("[[fault]]\nkind = \"\"\n").path()));
+    let words = said.split("; write ").nth(1).unwrap_or_else(|| panic!("{said}")).trim().split(", ");
+    let document = std::fs::read_to_string(days().parent().unwrap().join("docs/rehearsal.md")).unwrap();
+    let (_, table) = document.split_once("\n## Kinds\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let told = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(told.collect::<Vec<_>>(), words.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_document_shows_a_scenario_that_is_accepted() {
+    let document = std::fs::read_to_string(days().parent().unwrap().join("docs/rehearsal.md")).unwrap();
+    let shown =
+        document.lines().filter(|line| line.is_empty() || line.starts_with("    ")).collect::<Vec<_>>().join("\n");
+    let (_, shown) = shown.split_once("[rehearsal]").unwrap();
+    // A key that nobody knows makes sure that it is not played; it must be the only fault.
+    let (code, _, said) = run(&mut rehearse(scenario(&format!("[rehearsal]{shown}\nstray = 1\n")).path()));
+    assert_eq!((code, said.lines().count()), (64, 1), "{said}");
+    assert!(said.contains("expect.0.stray"), "{said}");
+}
+
 fn scenario(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
@@ -97,7 +120,7 @@ fn a_node_that_is_not_true_to_the_source_is_found_out() {
     let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let base = dir.path().join("base");
     let node = NodeProcess::start(&base, &[("ch", &format!("http://{listen}/master.m3u8"), &["source"])]);
-    let file = scenario("[rehearsal]\nlength = \"12s\"\nqualities = [\"source\", \"90p\"]\nsettle = \"1s\"\n");
+    let file = scenario("[rehearsal]\nlength = \"12s\"\nqualities = [\"source\", \"90p\"]\nsettle = \"8s\"\n");
     let mut command = rehearse(file.path());
     command.args(["--node", &node.url(), "--listen", &listen, "--channel", "ch"]);
     let rehearsal = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();

@@ -175,7 +175,7 @@ fn read_what(section: &mut Section<'_, '_>, kind: Kind) -> Option<What> {
         Kind::RedirectLoop => Fault::RedirectLoop,
         Kind::BrokenTls => Fault::BrokenTls,
         Kind::TokenExpiry => Fault::TokenExpires { after: section.duration("lifetime", "60s", LENGTH)? },
-        Kind::Huge => Fault::Huge { bytes: u64::try_from(read_bytes(section, "bytes", 100_000_000)?).unwrap_or(0) },
+        Kind::Huge => Fault::Huge { bytes: read_bytes(section, "bytes", 100_000_000)? as u64 },
         Kind::NoDates => Fault::WithoutDateTimes,
         Kind::Lag => Fault::Stale { segments: section.integer("segments", 2, 1..=1000)? as usize },
         Kind::Freeze => Fault::Frozen,
