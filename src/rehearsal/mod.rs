@@ -30,6 +30,7 @@ mod source;
 mod source_tests;
 mod spec;
 mod stage;
+mod tape;
 mod truth;
 mod turns;
 
@@ -45,10 +46,10 @@ pub use reel::{Reel, ReelSegment, Track};
 pub use report::{Kept, Micros, QualityReport, ToldLoss, compare, on_air, seconds};
 pub use scenario::{Cause, Expectation, Scenario};
 pub use script::{During, Lasts, Percent, Rule, RuleId, Script};
-pub use show::AtEnd;
 pub use source::{Access, Program, Source, SourceHandle, SourceSpec, WallClock};
 pub use spec::{Container, FrameRate, ReelSpec, Rendition};
 pub use stage::Stage;
+pub use tape::AtEnd;
 pub use truth::TrueSegment;
 pub use turns::{Change, Turn};
 

@@ -9,34 +9,11 @@ use std::time::Duration;
 use super::RehearsalError;
 use super::aired::{AirTrack, Airing, Encoding, Published};
 use super::lists::Variant;
-use super::live::LiveReel;
-use super::reel::{Reel, ReelSegment};
+use super::reel::ReelSegment;
 use super::spec::ReelSpec;
+use super::tape::{AtEnd, Tape, due};
 use super::turns::{self, Turn};
 use crate::model::{Quality, Timestamp};
-
-/// What a prepared reel does at its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AtEnd {
-    /// ENDLIST.
-    End,
-    /// Frame numbers start over, behind a DISCONTINUITY; the time goes on.
-    Loop,
-}
-
-/// Where segments come from.
-pub(super) enum Tape {
-    Prepared {
-        reel: Reel,
-        /// The same pictures encoded otherwise, for turns that need it.
-        other: Option<Reel>,
-        origin: Timestamp,
-        speed: u32,
-        at_end: AtEnd,
-    },
-    // Boxed because it is ten times as large.
-    Live(Box<LiveReel>),
-}
 
 /// The state of the programme.
 pub(super) struct Show {
@@ -69,10 +46,7 @@ impl Show {
 
     /// The time of frame 0.
     pub(super) fn origin(&self) -> Timestamp {
-        match &self.tape {
-            Tape::Prepared { origin, .. } => *origin,
-            Tape::Live(reel) => reel.origin(),
-        }
+        self.tape.origin()
     }
 
     /// Lets a programme begin that has waited; `now` becomes the time of frame 0 of a prepared reel.
@@ -228,56 +202,21 @@ impl Show {
 
     /// Bandwidth and codecs in the order of the renditions; `None` until they are known.
     pub(super) fn variants(&self) -> Result<Option<Vec<Variant>>, RehearsalError> {
-        let known = match &self.tape {
-            Tape::Prepared { reel, .. } => Some(reel.tracks().iter().map(|track| track.variant.clone()).collect()),
-            Tape::Live(reel) => reel.variants()?,
-        };
+        let known = self.tape.variants()?;
         // A master playlist that ffmpeg is about to write may still be short.
         Ok(known.filter(|variants: &Vec<Variant>| variants.len() == self.tracks.len()))
     }
 
     /// The EXT-X-TARGETDURATION of all playlists, in seconds.
     pub(super) fn target_seconds(&self) -> u64 {
-        let longest = match &self.tape {
-            Tape::Prepared { reel, .. } => {
-                let segments = reel.tracks().iter().flat_map(|track| &track.segments);
-                segments.map(|segment| segment.duration_micros).max().unwrap_or_default()
-            }
-            Tape::Live(reel) => {
-                // With GOPs of their own length, segments end at the first key frame after the wished length.
-                let spec = reel.spec();
-                spec.frame_rate.start_micros(spec.segment_frames().next_multiple_of(spec.gop()))
-            }
-        };
+        let longest = self.tape.longest_segment_micros();
         Duration::from_micros(longest.unsigned_abs()).as_nanos().div_ceil(1_000_000_000).max(1) as u64
     }
 }
 
-impl Tape {
-    fn spec(&self) -> &ReelSpec {
-        match self {
-            Self::Prepared { reel, .. } => reel.spec(),
-            Self::Live(reel) => reel.spec(),
-        }
-    }
-}
-
-/// The segment that a prepared reel shows as its `taken`th, its offset counted over all loops; and whether it is the
-/// first one of a later loop.
-fn due(reel: &Reel, at: usize, taken: u64, at_end: AtEnd) -> Option<(ReelSegment, bool)> {
-    let segments = &reel.tracks()[at].segments;
-    let count = segments.len() as u64;
-    let (pass, within) = (taken.checked_div(count)?, taken.checked_rem(count)?);
-    if pass > 0 && at_end == AtEnd::End {
-        return None;
-    }
-    let mut segment = segments[within as usize].clone();
-    segment.offset_micros += pass as i64 * reel.length_micros();
-    Some((segment, pass > 0 && within == 0))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::reel::Reel;
     use super::super::reel::tests::{cache, small_spec};
     use super::*;
 
