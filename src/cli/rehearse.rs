@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use super::config::EXIT_OK;
-use super::run::install_tls;
+use super::run::{install_tls, stop_at_once_on_a_second};
 use super::{EXIT_FAILED, Failure};
 use crate::clock::Clock;
 use crate::log::{Format, Level, Log};
@@ -85,6 +85,9 @@ pub fn run(args: &RehearseArgs) -> Result<u8, Failure> {
             played = play => played.map(Some),
             () = stop_is_asked(&mut signals) => Ok(None),
         };
+        if matches!(played, Ok(None)) {
+            stop_at_once_on_a_second(signals, log.logger.clone());
+        }
         if let Some(node) = node {
             node.stop().await;
         }
