@@ -104,9 +104,7 @@ async fn stop_is_asked(signals: &mut Signals) {
 
 /// Waits until the node is there, plays the day, and examines the node until all is well or its time is over.
 async fn play(args: &RehearseArgs, stage: &Arc<Stage>, url: &Url, is_own: bool) -> anyhow::Result<Vec<QualityReport>> {
-    if !args.json {
-        print::print_beginning(args, stage, is_own);
-    }
+    print::print_beginning(args, stage, is_own);
     let qualities = wait_for_recorder(stage, is_own).await?;
     stage.source().begin();
     sleep(stage.scenario().length + LOOK_EVERY).await;

@@ -10,14 +10,15 @@ use crate::rehearsal::{Micros, QualityReport, Stage, seconds};
 /// How many names of wrong segments are shown; JSON has them all.
 const NAMES_SHOWN: usize = 3;
 
+/// On standard error: standard output holds only the answer.
 pub fn print_beginning(args: &RehearseArgs, stage: &Stage, is_own: bool) {
     let (scenario, url) = (stage.scenario(), stage.source().url());
-    println!("{}: {} s, {} faults.", args.scenario.display(), scenario.length.as_secs(), scenario.faults());
+    eprintln!("{}: {} s, {} faults.", args.scenario.display(), scenario.length.as_secs(), scenario.faults());
     if is_own {
-        println!("Playing it to a node of its own …");
+        eprintln!("Playing it to a node of its own …");
         return;
     }
-    println!(
+    eprintln!(
         "It begins when the node asks for it. Let it record\n\n\
          \x20   [[channel]]\n\
          \x20   name = {:?}\n\
