@@ -16,8 +16,8 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, Child, Directory, Downloader, Drain, Guardian, HourCache, LiveEdges, LiveReading, Pace, Recording, Registrar, Registration,
-    Sentinel, StreamWorker,
+    ActorKind, Child, Directory, Downloader, Drain, Guardian, HourCache, LiveEdges, LiveReading, Pace, Recording,
+    Registrar, Registration, Sentinel, StreamWorker,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;

@@ -121,9 +121,11 @@ impl LiveEdges {
 impl Shared {
     fn edge(&self, channel: &Channel, quality: &Quality) -> Rc<Edge> {
         let mut edges = self.edges.borrow_mut();
-        Rc::clone(edges.entry((channel.clone(), quality.clone())).or_insert_with(|| {
-            Rc::new(Edge::new(channel.clone(), quality.clone()))
-        }))
+        Rc::clone(
+            edges
+                .entry((channel.clone(), quality.clone()))
+                .or_insert_with(|| Rc::new(Edge::new(channel.clone(), quality.clone()))),
+        )
     }
 
     async fn live(self: Rc<Self>, question: GetLive) -> Result<Shown, LiveError> {
@@ -174,12 +176,7 @@ impl Shared {
     }
 
     /// Brings a generation to what is on disk now, for a playlist from `start` on.
-    async fn look(
-        &self,
-        edge: &Rc<Edge>,
-        generation: Option<Generation>,
-        start: Timestamp,
-    ) -> Result<(), LiveError> {
+    async fn look(&self, edge: &Rc<Edge>, generation: Option<Generation>, start: Timestamp) -> Result<(), LiveError> {
         let asked_from = start.hour().previous();
         let begun_before = edge.looks_begun.get();
         let _turn = edge.turn.lock().await;
@@ -231,9 +228,9 @@ impl Shared {
         }
         let layout = self.reading.layout.clone();
         let write = move || {
-            unsaved.iter().try_for_each(|one| {
-                store::write_published(&layout, &one.key, &one.saved, looked, &one.differing)
-            })
+            unsaved
+                .iter()
+                .try_for_each(|one| store::write_published(&layout, &one.key, &one.saved, looked, &one.differing))
         };
         let written = self.reading.blocking.run(write).await;
         let failed = match written {

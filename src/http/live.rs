@@ -34,9 +34,9 @@ pub struct LiveTerms {
 
 impl LiveTerms {
     pub fn parse(query: &Query) -> Result<Self, HttpError> {
-        let generation = query.get("gen").map(|text| {
-            text.parse().map_err(|why: crate::hls::live::BadGeneration| bad("gen", why.to_string()))
-        });
+        let generation = query
+            .get("gen")
+            .map(|text| text.parse().map_err(|why: crate::hls::live::BadGeneration| bad("gen", why.to_string())));
         let number = |parameter: &'static str| {
             let parse = |text: &str| text.parse::<u64>().map_err(|_| bad(parameter, "it must be a number".into()));
             query.get(parameter).map(parse).transpose()

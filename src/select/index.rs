@@ -128,7 +128,8 @@ impl HourIndex {
     pub fn has(&self, segment: &Segment<'_>) -> bool {
         let offset_micros = segment.start.micros_since(self.hour.start());
         let first = self.entries.partition_point(|entry| i64::from(entry.offset_micros) < offset_micros);
-        let same_start = self.entries[first..].iter().take_while(|entry| i64::from(entry.offset_micros) == offset_micros);
+        let same_start =
+            self.entries[first..].iter().take_while(|entry| i64::from(entry.offset_micros) == offset_micros);
         same_start.map(|entry| self.text(entry)).any(|name| name == segment.name)
     }
 

@@ -197,8 +197,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let layout = Layout::new(dir.path());
             let generation = Some(Generation { made_millis: 5, target_seconds: 3 });
-            let key =
-                PublishedKey { channel: "ch".parse().unwrap(), quality: "source".parse().unwrap(), generation };
+            let key = PublishedKey { channel: "ch".parse().unwrap(), quality: "source".parse().unwrap(), generation };
             Self { _dir: dir, layout, key, hour: "2026-01-02T03".parse().unwrap() }
         }
 

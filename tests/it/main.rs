@@ -9,6 +9,7 @@ mod deny;
 mod docs;
 mod golden;
 mod hardship;
+mod live;
 mod player;
 mod postgres;
 mod record;

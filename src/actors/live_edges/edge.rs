@@ -115,8 +115,7 @@ impl Edge {
         }
         let saved = published.saved();
         let saved_hours = published.differing().map(|index| (index.hour(), Arc::clone(index))).collect();
-        let kept =
-            Kept { published, texts: HashMap::new(), used: Instant::now(), looked: None, saved, saved_hours };
+        let kept = Kept { published, texts: HashMap::new(), used: Instant::now(), looked: None, saved, saved_hours };
         generations.insert(generation, kept);
     }
 
@@ -216,7 +215,15 @@ impl Edge {
         let kept = generations.get_mut(&generation)?;
         kept.used = Instant::now();
         let target_seconds = kept.published.target_seconds();
-        let new = || LiveText::new(&self.channel, &self.quality, asked.clone(), target_seconds.unwrap_or(FIRST_TARGET_SECONDS), now);
+        let new = || {
+            LiveText::new(
+                &self.channel,
+                &self.quality,
+                asked.clone(),
+                target_seconds.unwrap_or(FIRST_TARGET_SECONDS),
+                now,
+            )
+        };
         if target_seconds.is_none() {
             // Nothing is promised while there is nothing.
             return Some(new().show(false));
