@@ -39,6 +39,11 @@ has_postgres() {
   [ -n "$found" ]
 }
 
+# A real player is tested in it.
+has_browser() {
+  has chromium || has chromium-browser || has google-chrome
+}
+
 packages_for() {
   # SQLite, libpq and ring are compiled from C.
   has cc || echo gcc libc6-dev
@@ -46,6 +51,7 @@ packages_for() {
   { has ffmpeg && has ffprobe; } || echo ffmpeg
   [ "$1" = demo ] && return
   has_postgres || echo postgresql
+  has_browser || echo chromium
   has kill || echo procps
 }
 
@@ -93,6 +99,8 @@ install() {
   for package in "${packages[@]}"; do
     case $package in
       postgresql) install_postgres ;;
+      # The second is Ubuntu's name for it.
+      chromium) apt_install chromium || apt_install chromium-browser ;;
       *) apt_install "$package" ;;
     esac || { say "$package could not be installed (see above)."; return 1; }
   done

@@ -16,8 +16,8 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, Child, Directory, Downloader, Drain, Guardian, HourCache, Pace, Recording, Registrar, Registration,
-    Sentinel, StreamWorker,
+    ActorKind, Child, Directory, Downloader, Drain, Guardian, HourCache, LiveEdges, LiveReading, Pace, Recording,
+    Registrar, Registration, Sentinel, StreamWorker,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -99,7 +99,15 @@ impl Node {
             metrics.preregister(channel.qualities.iter().map(|quality| (&channel.name, quality)));
         }
         let cache_bytes = usize::try_from(config.cache.hours_size.bytes()).unwrap_or(usize::MAX);
-        let mut children = vec![hour_cache(&recording, reading.clone(), cache_bytes)];
+        let live_reading = LiveReading {
+            directory: directory.clone(),
+            layout: layout.clone(),
+            blocking: reading.clone(),
+            clock: clock.clone(),
+            log: logger.clone(),
+            hold: config.playlist.hold,
+        };
+        let mut children = vec![hour_cache(&recording, reading.clone(), cache_bytes), live_edges(live_reading)];
         for channel in &config.channels {
             children.extend(recorders(&recording, channel));
         }
@@ -125,7 +133,6 @@ impl Node {
             health: health.clone(),
             ffmpeg: ffmpeg.clone(),
             log: logger.clone(),
-            hold: config.playlist.hold,
             under_way: under_way.clone(),
         };
         let address = config.node.listen;
@@ -170,6 +177,11 @@ impl Node {
             let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
         }
 
+        // Players who wait for the next segment are answered now.
+        if let Some(live_edges) = self.directory.live_edges.get(&()) {
+            let _ = timeout(Duration::from_secs(1), live_edges.send(Drain)).await;
+        }
+
         self.server.pause().await;
         let answers_end = end.checked_sub(RECORDING_RESERVE).unwrap_or(end);
         while self.under_way.count() > 0 && Instant::now() < answers_end {
@@ -199,6 +211,15 @@ fn hour_cache(recording: &Recording, reading: Blocking, max_bytes: usize) -> Chi
         directory.hour_cache.publish((), address);
     };
     Child { kind: ActorKind::HourCache, name: String::new(), arbiter: "hour cache".into(), factory: Box::new(factory) }
+}
+
+fn live_edges(reading: LiveReading) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (directory, reading) = (reading.directory.clone(), reading.clone());
+        let address = LiveEdges::start_in_arbiter(arbiter, move |_| LiveEdges::new(reading, sentinel));
+        directory.live_edges.publish((), address);
+    };
+    Child { kind: ActorKind::LiveEdges, name: String::new(), arbiter: "live edges".into(), factory: Box::new(factory) }
 }
 
 fn registrar(registration: Registration, directory: Directory) -> Child {

@@ -132,10 +132,10 @@ impl Iterator for MediaPlaylist {
 
 /// An hour's name, written once for its many segments.
 #[derive(Default)]
-struct HourText(Option<(Hour, String)>);
+pub(super) struct HourText(Option<(Hour, String)>);
 
 impl HourText {
-    fn of(&mut self, hour: Hour) -> &str {
+    pub(super) fn of(&mut self, hour: Hour) -> &str {
         if self.0.as_ref().is_none_or(|(held, _)| *held != hour) {
             self.0 = Some((hour, hour.to_string()));
         }
@@ -144,7 +144,7 @@ impl HourText {
 }
 
 /// By hand, as a long playlist is little else: formatting it with `write!` takes several times as long.
-fn push_segment(text: &mut String, urls: &Urls, hour_text: &str, segment: &Segment<'_>) {
+pub(super) fn push_segment(text: &mut String, urls: &Urls, hour_text: &str, segment: &Segment<'_>) {
     let offset_micros = segment.start.micros_since(segment.hour.start()) as u64;
     text.push_str("#EXT-X-PROGRAM-DATE-TIME:");
     text.push_str(hour_text);
@@ -154,14 +154,24 @@ fn push_segment(text: &mut String, urls: &Urls, hour_text: &str, segment: &Segme
     push_digits(text, offset_micros / 1_000_000 % 60, 2);
     text.push('.');
     push_digits(text, offset_micros % 1_000_000, 6);
-    text.push_str("Z\n#EXTINF:");
-    let duration_micros = segment.duration_micros.unsigned_abs();
+    text.push_str("Z\n");
+    push_extinf(text, segment.duration_micros);
+    urls.push(text, hour_text, segment.name);
+    text.push('\n');
+}
+
+/// The date tag of anything but a segment.
+pub(super) fn push_date(text: &mut String, time: Timestamp) {
+    let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{time}Z");
+}
+
+pub(super) fn push_extinf(text: &mut String, duration_micros: i64) {
+    text.push_str("#EXTINF:");
+    let duration_micros = duration_micros.unsigned_abs();
     push_digits(text, duration_micros / 1_000_000, 1);
     text.push('.');
     push_digits(text, duration_micros % 1_000_000, 6);
     text.push_str(",\n");
-    urls.push(text, hour_text, segment.name);
-    text.push('\n');
 }
 
 /// A number in decimal, with zeros before it to at least `width` digits.
@@ -180,14 +190,27 @@ fn push_digits(text: &mut String, mut value: u64, width: usize) {
 
 /// Where segments' bytes are.
 #[derive(Debug, Clone)]
-struct Urls {
+pub(super) struct Urls {
     /// `/segments/CHANNEL/QUALITY/`
     prefix: String,
 }
 
 impl Urls {
-    fn new(channel: &Channel, quality: &Quality) -> Self {
+    pub(super) fn new(channel: &Channel, quality: &Quality) -> Self {
         Self { prefix: format!("/segments/{}/{}/", encode(channel.as_str()), encode(quality.as_str())) }
+    }
+
+    /// The EXT-X-MAP line for a segment that holds its own initialisation section.
+    pub(super) fn map_tag(&self, segment: &Segment<'_>, init_bytes: u64) -> String {
+        let mut line = String::from("#EXT-X-MAP:URI=\"");
+        self.push(&mut line, &segment.hour.to_string(), segment.name);
+        let _ = writeln!(line, "\",BYTERANGE=\"{init_bytes}@0\"");
+        line
+    }
+
+    /// Where nothing is: an entry must have an address, and players do not ask for one that is marked as a gap.
+    pub(super) fn push_gap(&self, text: &mut String, start: Timestamp) {
+        let _ = writeln!(text, "{}{}/gap-{}", self.prefix, start.hour(), start.micros());
     }
 
     fn push(&self, text: &mut String, hour_text: &str, name: &str) {

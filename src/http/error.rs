@@ -4,7 +4,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
-use crate::actors::CacheError;
+use crate::actors::{CacheError, LiveError};
 use crate::blocking::Panicked;
 use crate::causes::chain;
 use crate::cut::{CutError, PlanError};
@@ -58,6 +58,16 @@ impl From<CacheError> for HttpError {
         match error {
             CacheError::Store(error) => Self::Store(error),
             CacheError::Panicked(error) => Self::Panicked(error),
+        }
+    }
+}
+
+impl From<LiveError> for HttpError {
+    fn from(error: LiveError) -> Self {
+        match error {
+            LiveError::Cache(error) => error.into(),
+            LiveError::Restarting => Self::Restarting,
+            LiveError::TooFarAhead { .. } => Self::Parameter { parameter: "_HLS_msn", why: error.to_string() },
         }
     }
 }

@@ -7,6 +7,7 @@ mod body;
 mod cuts;
 mod error;
 mod files;
+mod live;
 mod params;
 mod playlists;
 mod probes;
@@ -48,8 +49,6 @@ pub struct Site {
     pub health: Health,
     pub ffmpeg: Ffmpeg,
     pub log: Logger,
-    /// How long a live playlist waits before a hole (`playlist.hold`).
-    pub hold: Duration,
     pub under_way: UnderWay,
 }
 

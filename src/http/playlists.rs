@@ -10,18 +10,19 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::stream;
 
+use super::live::{self, LiveTerms};
 use super::params::{self, Query};
 use super::{HttpError, Site};
 use crate::actors::GetHours;
 use crate::cut;
 use crate::hls::playlist::{self, Map, MediaPlaylist, Rendition};
-use crate::model::{Channel, Hour, Quality, SegmentKind, Span, Timestamp};
+use crate::model::{Channel, Hour, Quality, Span, Timestamp};
 use crate::select::{Part, Segment, Selection};
 use crate::store::{self, Layout, StoreError};
 
-const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
+pub const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 /// The longest range that nobody asked for in full.
-const LONGEST_IMPLICIT: Duration = Duration::from_secs(12 * 3600);
+pub const LONGEST_IMPLICIT: Duration = Duration::from_secs(12 * 3600);
 /// Segments whose size tells a rendition's bit rate.
 const MEASURED_SEGMENTS: usize = 8;
 /// An initialisation section lies within the first bytes of a segment of fragmented MP4.
@@ -92,52 +93,29 @@ pub async fn media(
     request: HttpRequest,
 ) -> Result<HttpResponse, HttpError> {
     let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
-    let asked = AskedRange::parse(&Query::parse(request.query_string()))?;
+    let query = Query::parse(request.query_string());
+    let (asked, terms) = (AskedRange::parse(&query)?, LiveTerms::parse(&query)?);
     let span = span_of(&site, &channel, &quality, asked).await?;
     let is_implicit = asked.start.is_none() || asked.end.is_none();
-    if is_implicit && span.is_some_and(|span| span.duration() > LONGEST_IMPLICIT) {
+    if is_implicit && terms.window.is_none() && span.is_some_and(|span| span.duration() > LONGEST_IMPLICIT) {
         return Err(HttpError::ImplicitRangeTooLong);
     }
     let now = site.clock.now();
-    let selection = match span {
-        Some(span) => select(&site, &channel, &quality, span).await?,
-        // A stream that has not begun has a playlist too: players ask again.
-        None => Selection::nothing(now),
-    };
-    let is_live = asked.end.is_none_or(|end| end > now);
-    let len = if is_live { settled_len(&selection, now, site.hold) } else { selection.len() };
-    let ends_in_a_segment = len > 0 && matches!(selection.part(len - 1), Part::Segment(_));
-    let closed = !is_live && ends_in_a_segment;
+    // A stream that has not begun has a playlist too: players ask again.
+    let start = asked.start.or(span.map(Span::start)).unwrap_or(now);
+    if let Some(shown) = live::playlist(&site, &channel, &quality, start, asked.end, &terms).await? {
+        return Ok(live::respond(shown, &request));
+    }
+    let Some(span) = span else { return Err(HttpError::Absent("content")) };
+    let selection = select(&site, &channel, &quality, span).await?;
+    let closed = matches!(selection.parts().next_back(), Some(Part::Segment(_)));
+    let len = selection.len();
     let map = find_map(&site, &channel, &quality, &selection).await?;
     let playlist = MediaPlaylist::new(&channel, &quality, selection, len, closed, map);
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, PLAYLIST_TYPE))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .streaming(stream::iter(playlist.map(|piece| Ok::<_, HttpError>(Bytes::from(piece))))))
-}
-
-/// How much of a live answer will not change any more: it ends before the first hole, or segment that is not whole, that
-/// may still be filled. What comes after it waits, for at most `hold`.
-fn settled_len(selection: &Selection, now: Timestamp, hold: Duration) -> usize {
-    let is_young = |segment: Segment<'_>| segment.end().plus(hold) > now;
-    let mut shown_any = false;
-    for place in 0..selection.len() {
-        let is_settled = match selection.part(place) {
-            // Nothing is shown before the first segment, so nothing changes there.
-            Part::Hole(_) if !shown_any => true,
-            // A hole is as old as what follows it; the one at the end is never.
-            Part::Hole(_) => match (place + 1 < selection.len()).then(|| selection.part(place + 1)) {
-                Some(Part::Segment(after)) => !is_young(after),
-                Some(Part::Hole(_)) | None => false,
-            },
-            Part::Segment(segment) => segment.kind == SegmentKind::Full || !is_young(segment),
-        };
-        if !is_settled {
-            return place;
-        }
-        shown_any |= matches!(selection.part(place), Part::Segment(_));
-    }
-    selection.len()
 }
 
 /// For fragmented MP4: where the initialisation section lies.
@@ -226,41 +204,4 @@ fn measure_bandwidth(layout: &Layout, channel: &Channel, quality: &Quality, hour
         Some(len_bytes.saturating_mul(8_000_000) / micros)
     });
     Ok(rates.max().unwrap_or(1).max(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::select::HourIndex;
-
-    const HASH: &str = "47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU";
-
-    /// Segments of 2 s at these seconds of the hour, chosen from the hour's beginning to its end.
-    fn selection(segments: &[(u32, &str)]) -> Selection {
-        let names: Vec<String> =
-            segments.iter().map(|(second, kind)| format!("00:{second:02}.0-2.0-{kind}-{HASH}.ts")).collect();
-        let hour: Hour = "2026-01-02T03".parse().unwrap();
-        let index = HourIndex::build(hour, names.iter().map(String::as_str), |_| 0);
-        Selection::choose(Span::new(hour.start(), hour.end()).unwrap(), vec![Arc::new(index)])
-    }
-
-    #[test]
-    fn a_live_playlist_stops_before_what_may_still_be_filled() {
-        let hour: Hour = "2026-01-02T03".parse().unwrap();
-        let settled = |selection: &Selection, second: i64| {
-            let len = settled_len(selection, hour.start().plus_micros(second * 1_000_000), Duration::from_secs(15));
-            selection.parts().take(len).filter(|part| matches!(part, Part::Segment(_))).count()
-        };
-        let holed = selection(&[(2, "full"), (4, "full"), (8, "full")]);
-        assert_eq!(settled(&holed, 11), 2);
-        // The segment after the hole ends at 10; the hole is sealed 15 s later. The hole at the end never is.
-        assert_eq!(settled(&holed, 24), 2);
-        assert_eq!(settled(&holed, 25), 3);
-        let broken = selection(&[(0, "full"), (2, "partial"), (4, "full")]);
-        assert_eq!(settled(&broken, 9), 1);
-        assert_eq!(settled(&broken, 21), 3);
-        assert_eq!(settled(&selection(&[]), 9), 0);
-    }
 }

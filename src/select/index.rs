@@ -22,14 +22,18 @@ impl Segment<'_> {
         self.start.plus_micros(self.duration_micros)
     }
 
+    pub fn taken(&self) -> Taken {
+        Taken { start: self.start, end: self.end(), kind: self.kind }
+    }
+
     pub fn to_name(self) -> SegmentName {
         SegmentName::parse(self.hour, self.name).expect("an index holds only names that parse")
     }
 }
 
-/// A segment without its name.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Brief {
+/// What choosing along a range needs to know of a segment that it took: a segment without its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
     pub start: Timestamp,
     pub end: Timestamp,
     pub kind: SegmentKind,
@@ -97,6 +101,11 @@ impl HourIndex {
         index
     }
 
+    /// An hour of just these segments, each the only one of its start.
+    pub fn of<'s>(hour: Hour, segments: impl Iterator<Item = Segment<'s>>) -> Self {
+        Self::build(hour, segments.map(|segment| segment.name), |_| 0)
+    }
+
     pub fn empty(hour: Hour) -> Self {
         Self::build(hour, [], |_| 0)
     }
@@ -113,6 +122,15 @@ impl HourIndex {
     /// Every segment, the `temp` ones too.
     pub fn all(&self) -> impl Iterator<Item = Segment<'_>> {
         (0..self.entries.len() as u32).map(|at| self.segment(at))
+    }
+
+    /// Whether a segment of this start has this very name, best or not.
+    pub fn has(&self, segment: &Segment<'_>) -> bool {
+        let offset_micros = segment.start.micros_since(self.hour.start());
+        let first = self.entries.partition_point(|entry| i64::from(entry.offset_micros) < offset_micros);
+        let same_start =
+            self.entries[first..].iter().take_while(|entry| i64::from(entry.offset_micros) == offset_micros);
+        same_start.map(|entry| self.text(entry)).any(|name| name == segment.name)
     }
 
     /// The duration of the longest best segment, in µs; 0 where there is none.
@@ -141,10 +159,10 @@ impl HourIndex {
     }
 
     /// What choosing along a range needs of the segment at `place` of `best()`: its text is left alone.
-    pub(super) fn brief_at(&self, place: usize) -> Brief {
+    pub(super) fn brief_at(&self, place: usize) -> Taken {
         let entry = &self.entries[self.best[place] as usize];
         let start = self.hour.start().plus_micros(i64::from(entry.offset_micros));
-        Brief { start, end: start.plus_micros(entry.duration_micros), kind: entry.kind }
+        Taken { start, end: start.plus_micros(entry.duration_micros), kind: entry.kind }
     }
 
     /// The segment at `place` of `best()`.

@@ -7,7 +7,7 @@ mod index;
 mod listing;
 mod range;
 
-pub use index::{HourIndex, Segment};
+pub use index::{HourIndex, Segment, Taken};
 pub use listing::Listing;
 pub use range::{ContainsHoles, Hole, Part, Selection};
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::index::Brief;
+use super::index::Taken;
 use super::{HourIndex, Segment, TOLERANCE_MICROS};
 use crate::model::{SegmentKind, Span, Timestamp};
 
@@ -54,23 +54,38 @@ pub struct Selection {
 impl Selection {
     /// Chooses from `hours`, which are those of `span.hours()`, in order; an hour without a directory may be absent.
     pub fn choose(span: Span, hours: Vec<Arc<HourIndex>>) -> Self {
+        Self::choose_on(span, hours, None, span.end())
+    }
+
+    fn choose_on(span: Span, hours: Vec<Arc<HourIndex>>, last: Option<Taken>, line: Timestamp) -> Self {
+        let line = line.min(span.end());
         debug_assert!(hours.windows(2).all(|pair| pair[0].hour() < pair[1].hour()));
         let most = hours.iter().map(|index| index.len()).sum();
-        let mut chooser = Chooser { span, picks: Vec::with_capacity(most), holes: Vec::new(), last: None };
+        let mut chooser = Chooser { span, picks: Vec::with_capacity(most), holes: Vec::new(), last };
         'hours: for (at, index) in hours.iter().enumerate() {
             for place in 0..index.len() {
-                let segment = index.brief_at(place);
-                if segment.start >= span.end() {
-                    break 'hours;
-                }
-                chooser.offer(segment, Pick { hour: at as u32, place: place as u32 });
                 if chooser.is_done() {
                     break 'hours;
                 }
+                let segment = index.brief_at(place);
+                // A segment shorter than the tolerance would follow itself.
+                if last.is_some_and(|last| segment.start <= last.start) {
+                    continue;
+                }
+                if segment.start >= line {
+                    break 'hours;
+                }
+                chooser.offer(segment, Pick { hour: at as u32, place: place as u32 });
             }
         }
         chooser.close();
         Self { span, picks: chooser.picks, holes: chooser.holes, hours }
+    }
+
+    /// Goes on choosing after `last`, with which an earlier selection ended and which is no part of the answer; takes
+    /// nothing that starts at or after `line`, wherever the span ends.
+    pub fn go_on(span: Span, last: Option<Taken>, line: Timestamp, hours: Vec<Arc<HourIndex>>) -> Self {
+        Self::choose_on(span, hours, last, line)
     }
 
     /// What there is where nothing has been recorded yet.
@@ -116,6 +131,13 @@ impl Selection {
         self.holes.iter().copied()
     }
 
+    /// The hours that have a segment in the answer, in order.
+    pub fn hours_shown(&self) -> Vec<Arc<HourIndex>> {
+        let mut places: Vec<u32> = self.picks.iter().map(|pick| pick.hour).filter(|hour| *hour != IS_HOLE).collect();
+        places.dedup();
+        places.into_iter().map(|place| Arc::clone(&self.hours[place as usize])).collect()
+    }
+
     /// No segment of the hours looked at is longer than this, in µs.
     pub fn longest_micros(&self) -> i64 {
         self.hours.iter().map(|index| index.longest_micros()).max().unwrap_or(0)
@@ -147,11 +169,11 @@ struct Chooser {
     span: Span,
     picks: Vec<Pick>,
     holes: Vec<Hole>,
-    last: Option<Brief>,
+    last: Option<Taken>,
 }
 
 impl Chooser {
-    fn offer(&mut self, segment: Brief, pick: Pick) {
+    fn offer(&mut self, segment: Taken, pick: Pick) {
         match self.last {
             None if segment.end <= self.span.start() => return,
             None if segment.start > self.span.start() => self.hole(self.span.start(), segment.start),

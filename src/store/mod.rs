@@ -9,6 +9,7 @@ mod layout;
 mod list;
 mod pending;
 mod pieces;
+mod published;
 mod recover;
 mod tombstone;
 
@@ -20,6 +21,7 @@ pub use layout::Layout;
 pub use list::{HourStamp, ListingText, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
+pub use published::{PublishedKey, forget_published, restore_published, sweep_published, write_published};
 pub use recover::{Recovery, TempMark, recover};
 pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
 

@@ -9,6 +9,8 @@ mod deny;
 mod docs;
 mod golden;
 mod hardship;
+mod live;
+mod player;
 mod postgres;
 mod record;
 mod rehearsals;

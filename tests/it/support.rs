@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write as _};
+use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -227,14 +227,25 @@ impl Reply {
 }
 
 fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> TcpStream {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    try_ask(address, method, path, headers).unwrap()
+}
+
+fn try_ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
     for (name, value) in headers {
         let _ = write!(text, "{name}: {value}\r\n");
     }
-    stream.write_all(format!("{text}\r\n").as_bytes()).unwrap();
-    stream
+    stream.write_all(format!("{text}\r\n").as_bytes())?;
+    Ok(stream)
+}
+
+/// `None` where nobody answers, as while a node restarts.
+pub fn try_get(address: &str, path: &str) -> Option<Reply> {
+    let stream = try_ask(address, "GET", path, &[]).ok()?;
+    let answers = stream.peek(&mut [0]).is_ok_and(|read| read > 0);
+    answers.then(|| read_reply(stream, false))
 }
 
 pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {

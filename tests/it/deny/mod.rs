@@ -1,9 +1,11 @@
-//! Holds the tree of dependencies against `deny.toml`: licences, banned crates, sources.
+//! Holds the tree of dependencies against `deny.toml`: licences, banned crates, sources; and what others wrote that lies
+//! in `ui/vendor/` against its own word.
 //!
 //! Promises: needs cargo and nothing else, and no network once the crates are there; a rule that it does not know is a
 //! fault.
 
 mod licence;
+mod vendored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
