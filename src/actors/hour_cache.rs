@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::prelude::*;
+use bytes::Bytes;
 use futures_util::FutureExt;
 use slog::{Logger, warn};
 
@@ -28,12 +29,22 @@ pub struct GetHours {
 
 /// The text of one hour's listing; an hour that does not exist has an empty one.
 #[derive(Message)]
-#[rtype(result = "Result<ListingText, CacheError>")]
+#[rtype(result = "Result<HeldListing, CacheError>")]
 pub struct GetListing {
     pub channel: Channel,
     pub quality: Quality,
     pub hour: Hour,
     pub with_tombstones: bool,
+    /// Compressed by gzip.
+    pub gzipped: bool,
+}
+
+/// A listing in the form that was asked for.
+#[derive(Debug, Clone)]
+pub struct HeldListing {
+    pub bytes: Bytes,
+    /// Of the names: the same in either form, and on every node.
+    pub tag: Arc<str>,
 }
 
 /// Why hours cannot be had.
@@ -227,17 +238,17 @@ impl Handler<GetHours> for HourCache {
 }
 
 impl Handler<GetListing> for HourCache {
-    type Result = ResponseActFuture<Self, Result<ListingText, CacheError>>;
+    type Result = ResponseActFuture<Self, Result<HeldListing, CacheError>>;
 
     fn handle(&mut self, question: GetListing, _: &mut Self::Context) -> Self::Result {
-        let GetListing { channel, quality, hour, with_tombstones } = question;
-        // Writing the text of thousands of names is work, too.
-        let write = move |hour: &LoadedHour| drop(hour.listing_text(with_tombstones));
-        self.ask(channel, quality, &[hour], write)
-            .map(move |hours, _, _| {
-                let hour = hours?.pop().expect("as many answers as questions");
-                Ok(hour.listing_text(with_tombstones))
-            })
+        let GetListing { channel, quality, hour, with_tombstones, gzipped } = question;
+        let write = move |hour: &LoadedHour| {
+            let ListingText { json, tag } = hour.listing_text(with_tombstones);
+            HeldListing { bytes: if gzipped { hour.gzipped_listing(with_tombstones) } else { json }, tag }
+        };
+        // Writing the text of thousands of names is work, too: the first time it is done off the arbiter.
+        self.ask(channel, quality, &[hour], move |hour| drop(write(hour)))
+            .map(move |hours, _, _| Ok(write(&hours?.pop().expect("as many answers as questions"))))
             .boxed_local()
     }
 }
@@ -388,15 +399,16 @@ mod tests {
         settle().await;
         let ask = |hour: &str| {
             let (channel, quality) = ("ch".parse().unwrap(), "source".parse().unwrap());
-            let question = GetListing { channel, quality, hour: hour.parse().unwrap(), with_tombstones: false };
+            let question =
+                GetListing { channel, quality, hour: hour.parse().unwrap(), with_tombstones: false, gzipped: false };
             fixture.cache.send(question)
         };
         let (first, second) =
             (ask("2026-01-02T03").await.unwrap().unwrap(), ask("2026-01-02T03").await.unwrap().unwrap());
-        assert_eq!((first.json.as_ptr(), &first.tag), (second.json.as_ptr(), &second.tag));
+        assert_eq!((first.bytes.as_ptr(), &first.tag), (second.bytes.as_ptr(), &second.tag));
         for hour in 4..24 {
             let none = ask(&format!("2026-01-02T{hour:02}")).await.unwrap().unwrap();
-            assert_eq!(none.json, "[]");
+            assert_eq!(none.bytes, "[]");
         }
         assert_eq!(fixture.counted().2, 1, "only what exists is held");
     }

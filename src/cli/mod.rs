@@ -7,6 +7,7 @@ mod demo;
 mod losses;
 mod place;
 mod quarantine;
+mod rehearse;
 mod run;
 mod select;
 mod tombstone;
@@ -35,6 +36,8 @@ enum Command {
     Run(ConfigArgs),
     /// Try it: a live test source and a node that records it, on this machine.
     Demo(demo::DemoArgs),
+    /// Play a scripted bad day to a node, and say what was lost of it and why.
+    Rehearse(rehearse::RehearseArgs),
     /// Print the segments that show a range, and its holes.
     Select(select::SelectArgs),
     /// Cut a video out of the record, to the frame.
@@ -120,6 +123,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(args),
+        Command::Rehearse(args) => rehearse::run(&args),
         Command::Select(args) => select::run(&args),
         Command::Cut(args) => cut::run(&args),
         Command::Config(ConfigCommand::Check(args)) => {

@@ -110,7 +110,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// The text in quotes, cut short, for use in a message.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 60;
     if text.chars().count() <= LONGEST {
         return format!("{text:?}");

@@ -10,6 +10,7 @@
 
 mod channel;
 mod database;
+mod document;
 mod fault;
 mod overrides;
 mod programs;
@@ -29,18 +30,21 @@ use std::time::Duration;
 
 pub use channel::{ChannelConfig, ClientId, CommandLine, PageUrl, SourceConfig, TwitchConfig};
 pub use database::{Database, Postgres, PostgresAddress};
+pub(crate) use document::read_document;
+pub(crate) use fault::quoted;
 pub use fault::{Fault, Faults, Origin};
 pub use programs::{AbsentProgram, YT_DLP};
 pub use reader::Effective;
+pub(crate) use reader::{Reader, Section};
 pub use sources::{environment, read_secret};
+pub(crate) use tree::Table;
+pub(crate) use values::Setting;
 pub use values::{ByteSize, Secret, SourceUrl, TitlePrefix, parse_duration};
 
 use crate::log;
 use crate::model::NodeName;
 use database::DatabaseUrl;
-use reader::{Reader, Section};
 use sources::{Machine, Sources};
-use tree::Table;
 
 const SECTIONS: &[&str] = &["node", "log", "channel", "twitch", "record", "playlist", "cache", "cut", "database"];
 /// Sections that the design has and this version does not honour yet.

@@ -28,7 +28,7 @@ pub struct Effective {
 }
 
 /// Collects what the sections find.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     pub faults: Vec<Fault>,
     pub effective: Vec<Effective>,
     /// Whether a missing key is a fault: not when a syntax fault may have swallowed it.
@@ -40,7 +40,7 @@ pub(super) struct Reader {
 }
 
 /// One table on its way through the reader.
-pub(super) struct Section<'r, 't> {
+pub(crate) struct Section<'r, 't> {
     reader: &'r mut Reader,
     header: String,
     path: String,

@@ -116,7 +116,7 @@ fn directory_of(file: &Path) -> PathBuf {
     file.parent().unwrap_or(file).to_owned()
 }
 
-fn read_file(path: &Path, faults: &mut Vec<Fault>) -> Table {
+pub(super) fn read_file(path: &Path, faults: &mut Vec<Fault>) -> Table {
     let name: Arc<str> = path.display().to_string().into();
     let mut fault = |problem| faults.push(Fault { at: Origin::File(name.clone()), key: String::new(), problem });
     let bytes = match read_bounded(path, LARGEST_FILE_BYTES) {

@@ -13,18 +13,18 @@ use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Origin};
 
-pub(super) type Table = BTreeMap<String, Node>;
+pub(crate) type Table = BTreeMap<String, Node>;
 
 /// A value, where it stands, and where its key stands.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub value: Value,
     pub at: Origin,
     pub key_at: Origin,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// A text in quotes; or, in an override, anything that is no TOML value.
     Text(String),
     /// A bare value; in an override just as it was written.
@@ -37,7 +37,7 @@ pub(super) enum Value {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BareKind {
+pub(crate) enum BareKind {
     Integer,
     Float,
     Boolean,

@@ -15,7 +15,7 @@ use crate::log;
 use crate::model::{BadName, Channel, NodeName, Quality};
 
 /// A value that is written as a text in quotes.
-pub(super) trait Setting: Sized {
+pub(crate) trait Setting: Sized {
     /// What may stand here, as an instruction; the second half of every refusal.
     const ALLOWED: &'static str;
 

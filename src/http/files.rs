@@ -36,15 +36,22 @@ pub async fn segments(
     let with_tombstones = Query::parse(request.query_string()).flag("tombstones")?;
     let Some(hour) = params::hour(&path.2)? else { return Ok(names::<String>(Vec::new())) };
     let cache = site.directory.hour_cache.get(&()).ok_or(HttpError::Restarting)?;
-    let question = GetListing { channel, quality, hour, with_tombstones };
+    let gzipped = params::takes_gzip(request.headers().get(header::ACCEPT_ENCODING));
+    let question = GetListing { channel, quality, hour, with_tombstones, gzipped };
     let listing = cache.send(question).await.map_err(|_| HttpError::Restarting)??;
-    let tag = header::EntityTag::new_strong(listing.tag.to_string());
+    // A strong tag stands for bytes, so each form has its own (RFC 9110 §8.8.3.3).
+    let form = if gzipped { "-gzip" } else { "" };
+    let tag = header::EntityTag::new_strong(format!("{}{form}", listing.tag));
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, "no-cache")).insert_header((header::ETAG, tag.to_string()));
+    response.insert_header((header::VARY, "accept-encoding"));
     if params::matches_etag(request.headers().get(header::IF_NONE_MATCH), &tag) {
         return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
     }
-    Ok(response.content_type("application/json").body(listing.json))
+    if gzipped {
+        response.insert_header((header::CONTENT_ENCODING, "gzip"));
+    }
+    Ok(response.content_type("application/json").body(listing.bytes))
 }
 
 fn names<T: ToString>(names: Vec<T>) -> HttpResponse {

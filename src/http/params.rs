@@ -73,6 +73,16 @@ pub fn matches_etag(header: Option<&header::HeaderValue>, etag: &header::EntityT
     })
 }
 
+/// Accept-Encoding: whether gzip is taken, by name and not with the weight 0.
+pub fn takes_gzip(header: Option<&header::HeaderValue>) -> bool {
+    let Some(text) = header.and_then(|value| value.to_str().ok()) else { return false };
+    text.split(',').any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("gzip") && weight.is_some_and(|weight| weight > 0.0)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +101,22 @@ mod tests {
         }
         assert!(Query::parse("start=").time("start").is_err());
         assert!(Query::parse("").time("start").unwrap().is_none());
+    }
+
+    #[test]
+    fn gzip_is_sent_only_to_who_takes_it() {
+        for (text, takes) in [
+            ("gzip, deflate, br", true),
+            ("br;q=1.0, GZIP;q=0.2", true),
+            ("deflate", false),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0", false),
+            ("identity, *", false),
+            ("", false),
+        ] {
+            assert_eq!(takes_gzip(Some(&header::HeaderValue::from_static(text))), takes, "{text}");
+        }
+        assert!(!takes_gzip(None));
     }
 
     #[test]

@@ -6,13 +6,22 @@
 //! Never: touches a store, a database or another host; leaves a child process behind.
 
 mod aired;
+mod answer;
+#[cfg(test)]
+mod answer_tests;
 pub mod barcode;
 mod body;
+mod fault;
 mod ffmpeg;
 mod lists;
 mod live;
 mod pages;
+mod plan;
 mod reel;
+mod report;
+#[cfg(test)]
+mod report_tests;
+mod scenario;
 mod script;
 mod serve;
 mod show;
@@ -20,19 +29,29 @@ mod source;
 #[cfg(test)]
 mod source_tests;
 mod spec;
+mod stage;
+mod tape;
+mod truth;
+mod turns;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use aired::Published;
+pub use aired::{Break, Published};
+pub use fault::{Fault, Framing, PathKind};
 pub use lists::Variant;
 pub use live::LiveReel;
 pub use reel::{Reel, ReelSegment, Track};
-pub use script::{Fault, Framing, Lasts, PathKind, Rule, RuleId, Script};
-pub use show::AtEnd;
+pub use report::{Kept, Micros, QualityReport, ToldLoss, compare, on_air, seconds};
+pub use scenario::{Cause, Expectation, Scenario};
+pub use script::{During, Lasts, Percent, Rule, RuleId, Script};
 pub use source::{Access, Program, Source, SourceHandle, SourceSpec, WallClock};
 pub use spec::{Container, FrameRate, ReelSpec, Rendition};
+pub use stage::Stage;
+pub use tape::AtEnd;
+pub use truth::TrueSegment;
+pub use turns::{Change, Turn};
 
 /// Why there is no video, no source, or no number on a frame.
 #[derive(Debug, thiserror::Error)]

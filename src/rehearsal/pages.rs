@@ -3,21 +3,47 @@
 //! Promises: what a player or a recorder would accept from a real server (RFC 8216).
 //! Never: spoils anything; what is left out was asked to be left out.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::aired::Published;
+use super::aired::{Encoding, Published};
 use super::lists::Variant;
 use super::spec::{FrameRate, ReelSpec};
 
-/// The name under which the map is served, beside the segments.
-pub(super) const MAP_NAME: &str = "init.mp4";
+/// The names under which maps are served, beside the segments.
+const MAP_NAMES: [(&str, Encoding); 2] = [("init.mp4", Encoding::Usual), ("init-other.mp4", Encoding::Other)];
 /// The name under which a media playlist is served, beside the segments.
 pub(super) const MEDIA_NAME: &str = "live.m3u8";
 
+/// What Twitch calls the ranges of its advertisements.
+const ADVERTISEMENT_CLASS: &str = "twitch-stitched-ad";
+/// EXTINF titles of theirs begin with who pays.
+const ADVERTISEMENT_TITLE: &str = "Amazon|1234567890";
+
+/// The name under which the map of an encoding is served.
+pub(super) fn map_name(encoding: Encoding) -> &'static str {
+    MAP_NAMES[usize::from(encoding == Encoding::Other)].0
+}
+
+/// The encoding whose map is served under this name.
+pub(super) fn encoding_of_map(name: &str) -> Option<Encoding> {
+    MAP_NAMES.iter().find(|(known, _)| *known == name).map(|(_, encoding)| *encoding)
+}
+
+/// What is appended to an address, so that it opens (`?token=…`); nothing where none is needed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Token(pub Option<Duration>);
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |issued| write!(f, "?token={}", issued.as_millis()))
+    }
+}
+
 /// The master playlist; `variants` are in the order of the spec's renditions.
-pub(super) fn master(spec: &ReelSpec, variants: &[Variant]) -> String {
+pub(super) fn master(spec: &ReelSpec, variants: &[Variant], token: Token) -> String {
     let mut text = "#EXTM3U\n".to_owned();
     for (rendition, variant) in spec.renditions.iter().zip(variants) {
         let name = rendition.quality.as_str().replace('"', "'");
@@ -25,7 +51,7 @@ pub(super) fn master(spec: &ReelSpec, variants: &[Variant]) -> String {
             text,
             "#EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID=\"{name}\",NAME=\"{name}\",AUTOSELECT=YES,DEFAULT=YES\n\
              #EXT-X-STREAM-INF:BANDWIDTH={},RESOLUTION={}x{},CODECS=\"{}\",VIDEO=\"{name}\",FRAME-RATE={},NAME=\"{name}\"\n\
-             {}/{MEDIA_NAME}",
+             {}/{MEDIA_NAME}{token}",
             variant.bits_per_second,
             rendition.width,
             rendition.height,
@@ -52,6 +78,7 @@ pub(super) struct MediaPage {
     pub ended: bool,
     /// Every segment can be decoded alone.
     pub independent: bool,
+    pub token: Token,
 }
 
 impl MediaPage {
@@ -69,11 +96,10 @@ impl MediaPage {
         if self.independent {
             text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
         }
-        if first.map.is_some() {
-            let _ = writeln!(text, "#EXT-X-MAP:URI=\"{MAP_NAME}\"");
-        }
+        self.write_breaks(&mut text, segments);
+        let mut map = None;
         for segment in segments {
-            self.write_segment(&mut text, segment);
+            self.write_segment(&mut text, segment, &mut map);
         }
         if self.ended {
             text.push_str("#EXT-X-ENDLIST\n");
@@ -81,14 +107,37 @@ impl MediaPage {
         Some(text)
     }
 
-    fn write_segment(self, text: &mut String, segment: &Published) {
+    /// A DATERANGE for each break for advertisements that is still in the list.
+    fn write_breaks(self, text: &mut String, segments: &[Published]) {
+        let mut last = None;
+        for told in segments.iter().filter_map(|segment| segment.advertisement) {
+            if last.replace(told) == Some(told) {
+                continue;
+            }
+            let _ = writeln!(
+                text,
+                "#EXT-X-DATERANGE:ID=\"stitched-ad-{}\",CLASS=\"{ADVERTISEMENT_CLASS}\",START-DATE=\"{}Z\",DURATION={:.3},\
+                 X-TV-TWITCH-AD-ROLL-TYPE=\"MIDROLL\"",
+                told.start.micros(),
+                told.start,
+                told.duration.as_secs_f64(),
+            );
+        }
+    }
+
+    /// `map` is the encoding whose map is in force.
+    fn write_segment(self, text: &mut String, segment: &Published, map: &mut Option<Encoding>) {
         if segment.discontinuity {
             text.push_str("#EXT-X-DISCONTINUITY\n");
+        }
+        if segment.map.is_some() && map.replace(segment.encoding) != Some(segment.encoding) {
+            let _ = writeln!(text, "#EXT-X-MAP:URI=\"{}{}\"", map_name(segment.encoding), self.token);
         }
         if self.date_times {
             let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}Z", segment.start);
         }
-        let _ = writeln!(text, "#EXTINF:{},\n{}", segment.duration_text, segment.name);
+        let title = if segment.advertisement.is_some() { ADVERTISEMENT_TITLE } else { "" };
+        let _ = writeln!(text, "#EXTINF:{},{title}\n{}{}", segment.duration_text, segment.name, self.token);
     }
 }
 
@@ -108,7 +157,7 @@ mod tests {
         let mut spec = ReelSpec::default();
         spec.renditions[1].quality = "a b".parse().unwrap();
         let variant = Variant { bits_per_second: 7, codecs: "avc1.64001e,mp4a.40.2".into() };
-        let text = master(&spec, &[variant.clone(), variant]);
+        let text = master(&spec, &[variant.clone(), variant], Token::default());
         assert!(text.contains("BANDWIDTH=7,RESOLUTION=640x360,CODECS=\"avc1.64001e,mp4a.40.2\",VIDEO=\"source\""));
         assert!(text.contains("FRAME-RATE=30.000,NAME=\"a b\"\na%20b/live.m3u8\n"), "{text}");
     }

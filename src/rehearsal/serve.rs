@@ -1,8 +1,7 @@
-//! Answers the requests that reach a fake source.
+//! The server of a fake source: takes requests, and finds what they are for.
 //!
-//! Promises: an answer without a fault is the true one, with its length; a rule is counted only against requests for
-//! what the source has.
-//! Never: decides what is on air (that is `show`) or what goes wrong (that is `script`).
+//! Promises: only requests for what the source has are counted and meet the script.
+//! Never: decides what is on air (that is `show`); writes an answer but "not found" (that is `answer`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,17 +13,16 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL};
-use actix_web::{App, HttpResponse, HttpResponseBuilder, HttpServer, web};
-use bytes::Bytes;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
-use super::aired::Published;
-use super::body;
-use super::pages::{self, MAP_NAME, MEDIA_NAME, MediaPage};
-use super::script::{Cut, Framing, Instead, PathKind, Plan, Script, Target};
+use super::aired::{Encoding, Published};
+use super::answer;
+use super::fault::PathKind;
+use super::pages::{self, MEDIA_NAME};
+use super::plan::Plan;
+use super::script::{Script, Target};
 use super::show::Show;
-use super::source::{Access, WallClock};
-use super::spec::Container;
+use super::source::{Access, SourceSpec, WallClock};
 use crate::model::Quality;
 
 /// How often the programme moves on by itself: a live reel deletes what nobody has looked at for a window.
@@ -35,15 +33,23 @@ pub(super) struct Air {
     show: Mutex<Show>,
     script: Arc<Mutex<Script>>,
     accesses: Mutex<BTreeMap<String, Access>>,
-    window_segments: usize,
-    date_times: bool,
+    pub(super) window_segments: usize,
+    pub(super) date_times: bool,
+    keep: Option<Duration>,
     clock: WallClock,
 }
 
 impl Air {
-    pub(super) fn new(show: Show, window_segments: usize, date_times: bool, clock: WallClock) -> Self {
-        let (script, accesses) = (Arc::default(), Mutex::default());
-        Self { show: Mutex::new(show), script, accesses, window_segments, date_times, clock }
+    pub(super) fn new(show: Show, spec: &SourceSpec) -> Self {
+        Self {
+            show: Mutex::new(show),
+            script: Arc::default(),
+            accesses: Mutex::default(),
+            window_segments: spec.window_segments,
+            date_times: spec.date_times,
+            keep: spec.keep,
+            clock: spec.clock.clone(),
+        }
     }
 
     pub(super) fn show(&self) -> MutexGuard<'_, Show> {
@@ -66,8 +72,27 @@ impl Air {
         lock(&self.accesses).clone()
     }
 
-    fn count(&self, path: &str, add: fn(&mut Access)) {
-        add(lock(&self.accesses).entry(path.to_owned()).or_default());
+    /// Counts a request; how many have come before it.
+    pub(super) fn count_request(&self, path: &str) -> u64 {
+        let mut accesses = lock(&self.accesses);
+        let access = accesses.entry(path.to_owned()).or_default();
+        access.requests += 1;
+        access.requests - 1
+    }
+
+    pub(super) fn count_completed(&self, path: &str) {
+        lock(&self.accesses).entry(path.to_owned()).or_default().completed += 1;
+    }
+
+    /// What befalls this request, and whether playlists hand out tokens.
+    pub(super) fn consult_script(&self, target: &Target<'_>) -> (Plan, bool) {
+        let mut script = lock(&self.script);
+        (script.take(target), script.has_tokens())
+    }
+
+    /// Starts a programme that has waited.
+    pub(super) fn begin(&self) {
+        self.show().begin((self.clock)());
     }
 }
 
@@ -120,43 +145,57 @@ async fn tick(air: Arc<Air>) {
 }
 
 /// Something that the source has.
-enum Wanted {
+pub(super) enum Wanted {
     Master,
     Media(Quality),
     Segment(Published),
-    Map(Quality, PathBuf),
+    Map(Quality, Encoding, PathBuf),
 }
 
 impl Wanted {
-    fn target(&self) -> Target<'_> {
-        let (kind, quality, media_sequence) = match self {
-            Self::Master => (PathKind::Master, None, None),
-            Self::Media(quality) => (PathKind::Media, Some(quality), None),
-            Self::Segment(segment) => (PathKind::Segment, Some(&segment.quality), Some(segment.media_sequence)),
-            Self::Map(quality, _) => (PathKind::Map, Some(quality), None),
-        };
-        Target { kind, quality, media_sequence }
+    pub(super) fn kind(&self) -> PathKind {
+        match self {
+            Self::Master => PathKind::Master,
+            Self::Media(_) => PathKind::Media,
+            Self::Segment(_) => PathKind::Segment,
+            Self::Map(..) => PathKind::Map,
+        }
     }
 
-    fn path(&self) -> String {
+    pub(super) fn quality(&self) -> Option<&Quality> {
+        match self {
+            Self::Master => None,
+            Self::Media(quality) | Self::Map(quality, ..) => Some(quality),
+            Self::Segment(segment) => Some(&segment.quality),
+        }
+    }
+
+    pub(super) fn media_sequence(&self) -> Option<u64> {
+        match self {
+            Self::Master | Self::Media(_) | Self::Map(..) => None,
+            Self::Segment(segment) => Some(segment.media_sequence),
+        }
+    }
+
+    pub(super) fn path(&self) -> String {
         match self {
             Self::Master => "/master.m3u8".into(),
             Self::Media(quality) => format!("/{quality}/{MEDIA_NAME}"),
             Self::Segment(segment) => format!("/{}/{}", segment.quality, segment.name),
-            Self::Map(quality, _) => format!("/{quality}/{MAP_NAME}"),
+            Self::Map(quality, encoding, _) => format!("/{quality}/{}", pages::map_name(*encoding)),
         }
     }
 }
 
-async fn get_master(air: web::Data<Air>) -> HttpResponse {
-    answer(air.into_inner(), Wanted::Master).await
+async fn get_master(air: web::Data<Air>, request: HttpRequest) -> HttpResponse {
+    answer::answer(air.into_inner(), Wanted::Master, &request).await
 }
 
-async fn get_file(air: web::Data<Air>, path: web::Path<(String, String)>) -> HttpResponse {
+async fn get_file(air: web::Data<Air>, path: web::Path<(String, String)>, request: HttpRequest) -> HttpResponse {
     let (quality, file) = path.into_inner();
     match find(&air, &quality, &file) {
-        Some(wanted) => answer(air.into_inner(), wanted).await,
-        None => plain(StatusCode::NOT_FOUND, "there is no such file".into()),
+        Some(wanted) => answer::answer(air.into_inner(), wanted, &request).await,
+        None => answer::plain(StatusCode::NOT_FOUND, "there is no such file".into()),
     }
 }
 
@@ -167,139 +206,11 @@ fn find(air: &Air, quality: &str, file: &str) -> Option<Wanted> {
     if file == MEDIA_NAME {
         return Some(Wanted::Media(quality));
     }
-    if file == MAP_NAME {
-        let map = show.map(&quality)?.to_owned();
-        return Some(Wanted::Map(quality, map));
+    if let Some(encoding) = pages::encoding_of_map(file) {
+        let map = show.map(&quality, encoding)?.to_owned();
+        return Some(Wanted::Map(quality, encoding, map));
     }
-    aired.iter().rev().find(|segment| segment.name == file).cloned().map(Wanted::Segment)
-}
-
-async fn answer(air: Arc<Air>, wanted: Wanted) -> HttpResponse {
-    let path = wanted.path();
-    air.count(&path, |access| access.requests += 1);
-    let plan = lock(&air.script).take(&wanted.target());
-    if !plan.delay.is_zero() {
-        actix_web::rt::time::sleep(plan.delay).await;
-    }
-    match plan.instead {
-        Some(instead) => answer_instead(instead),
-        None => match content(&air, wanted, &plan).await {
-            Ok(content) => send(content, plan.cut, air, path),
-            Err(refusal) => plain(refusal.status, refusal.text),
-        },
-    }
-}
-
-fn answer_instead(instead: Instead) -> HttpResponse {
-    match instead {
-        Instead::Status(status) => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            plain(status, format!("the script says {status}"))
-        }
-        Instead::Html => open_to_all(StatusCode::OK)
-            .content_type("text/html; charset=utf-8")
-            .body("<!DOCTYPE html><html><body><h1>Please sign in</h1></body></html>\n"),
-        Instead::Nothing => HttpResponse::Ok().streaming(body::nothing()),
-    }
-}
-
-struct Content {
-    content_type: &'static str,
-    bytes: Bytes,
-}
-
-impl Content {
-    fn playlist(text: String) -> Self {
-        Self { content_type: "application/vnd.apple.mpegurl", bytes: text.into() }
-    }
-}
-
-/// Why there is no content.
-struct Refusal {
-    status: StatusCode,
-    text: String,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, text: impl ToString) -> Self {
-        Self { status, text: text.to_string() }
-    }
-}
-
-/// The true content, or the refusal where there is none yet.
-async fn content(air: &Arc<Air>, wanted: Wanted, plan: &Plan) -> Result<Content, Refusal> {
-    match wanted {
-        Wanted::Master => master(air),
-        Wanted::Media(quality) => media(air, &quality, plan),
-        Wanted::Segment(segment) => {
-            let content_type = match air.show().spec().container {
-                Container::MpegTs => "video/mp2t",
-                Container::FragmentedMp4 => "video/mp4",
-            };
-            file(content_type, segment.path).await
-        }
-        Wanted::Map(_, path) => file("video/mp4", path).await,
-    }
-}
-
-fn master(air: &Air) -> Result<Content, Refusal> {
-    let show = air.show_now();
-    match show.variants() {
-        Ok(Some(variants)) => Ok(Content::playlist(pages::master(show.spec(), &variants))),
-        Ok(None) => Err(not_yet(&show)),
-        Err(error) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.chain())),
-    }
-}
-
-fn media(air: &Air, quality: &Quality, plan: &Plan) -> Result<Content, Refusal> {
-    let show = air.show_now();
-    let page = MediaPage {
-        target_seconds: show.target_seconds(),
-        date_times: air.date_times && !plan.without_date_times,
-        ended: show.is_over(quality) || plan.false_end,
-        independent: !show.spec().open_gop,
-    };
-    let segments = show.window(quality, air.window_segments, plan.stale_segments).unwrap_or_default();
-    page.text(segments).map(Content::playlist).ok_or_else(|| not_yet(&show))
-}
-
-fn not_yet(show: &Show) -> Refusal {
-    match show.broken() {
-        Some(why) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why),
-        None => Refusal::new(StatusCode::NOT_FOUND, "not on air yet"),
-    }
-}
-
-async fn file(content_type: &'static str, path: PathBuf) -> Result<Content, Refusal> {
-    let read = web::block(move || std::fs::read(path)).await;
-    match read {
-        Ok(Ok(bytes)) => Ok(Content { content_type, bytes: bytes.into() }),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            Err(Refusal::new(StatusCode::NOT_FOUND, "no longer on disk"))
-        }
-        Ok(Err(error)) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error)),
-        Err(error) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error)),
-    }
-}
-
-fn send(content: Content, cut: Option<Cut>, air: Arc<Air>, path: String) -> HttpResponse {
-    let mut response = open_to_all(StatusCode::OK);
-    response.content_type(content.content_type).insert_header((CACHE_CONTROL, "no-cache"));
-    let chunked = matches!(cut, Some(Cut::Truncated { framing: Framing::Chunked, .. }));
-    if !chunked {
-        response.no_chunking(content.bytes.len() as u64);
-    }
-    let done = move || air.count(&path, |access| access.completed += 1);
-    response.streaming(body::stream(content.bytes, cut, Box::new(done)))
-}
-
-fn plain(status: StatusCode, text: String) -> HttpResponse {
-    open_to_all(status).content_type("text/plain; charset=utf-8").body(text + "\n")
-}
-
-/// Players in a browser come from another origin.
-fn open_to_all(status: StatusCode) -> HttpResponseBuilder {
-    let mut response = HttpResponse::build(status);
-    response.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
-    response
+    let segment = aired.iter().rev().find(|segment| segment.name == file)?;
+    let is_kept = air.keep.is_none_or(|keep| (air.clock)().saturating_since(segment.aired_at) < keep);
+    is_kept.then(|| Wanted::Segment(segment.clone()))
 }

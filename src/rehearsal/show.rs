@@ -7,33 +7,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::RehearsalError;
-use super::aired::{AirTrack, Published};
+use super::aired::{AirTrack, Airing, Encoding, Published};
 use super::lists::Variant;
-use super::live::LiveReel;
-use super::reel::{Reel, ReelSegment};
+use super::reel::ReelSegment;
 use super::spec::ReelSpec;
+use super::tape::{AtEnd, Tape, due};
+use super::turns::{self, Turn};
 use crate::model::{Quality, Timestamp};
-
-/// What a prepared reel does at its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AtEnd {
-    /// ENDLIST.
-    End,
-    /// Frame numbers start over, behind a DISCONTINUITY; the time goes on.
-    Loop,
-}
-
-/// Where segments come from.
-pub(super) enum Tape {
-    Prepared { reel: Reel, origin: Timestamp, speed: u32, at_end: AtEnd },
-    // Boxed because it is ten times as large.
-    Live(Box<LiveReel>),
-}
 
 /// The state of the programme.
 pub(super) struct Show {
     tape: Tape,
     tracks: Vec<AirTrack>,
+    turns: Vec<Turn>,
+    /// Nothing is on air until somebody says begin.
+    waits: bool,
+    now: Timestamp,
     /// How often the numbering has been asked to start over.
     epoch: u32,
     /// Nothing goes on air, and playlists say ENDLIST.
@@ -43,11 +32,12 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub(super) fn new(tape: Tape) -> Self {
+    pub(super) fn new(tape: Tape, turns: Vec<Turn>, waits: bool) -> Self {
         let extension = tape.spec().container.extension();
         let renditions = tape.spec().renditions.iter();
         let tracks = renditions.map(|rendition| AirTrack::new(rendition.quality.clone(), extension)).collect();
-        Self { tracks, tape, epoch: 0, ended: false, broken: None }
+        let now = Timestamp::from_micros(0);
+        Self { tracks, tape, turns, waits, now, epoch: 0, ended: false, broken: None }
     }
 
     pub(super) fn spec(&self) -> &ReelSpec {
@@ -56,14 +46,29 @@ impl Show {
 
     /// The time of frame 0.
     pub(super) fn origin(&self) -> Timestamp {
-        match &self.tape {
-            Tape::Prepared { origin, .. } => *origin,
-            Tape::Live(reel) => reel.origin(),
+        self.tape.origin()
+    }
+
+    /// Lets a programme begin that has waited; `now` becomes the time of frame 0 of a prepared reel.
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        if std::mem::take(&mut self.waits)
+            && let Tape::Prepared { origin, .. } = &mut self.tape
+        {
+            *origin = now;
         }
+    }
+
+    /// Time since the programme began.
+    pub(super) fn elapsed(&self) -> Duration {
+        if self.waits { Duration::ZERO } else { self.now.saturating_since(self.origin()) }
     }
 
     /// Puts on air whatever is due at `now`. While the stream has ended, what is due passes unseen.
     pub(super) fn advance(&mut self, now: Timestamp) {
+        self.now = now;
+        if self.waits {
+            return;
+        }
         for at in 0..self.tracks.len() {
             if let Err(error) = self.advance_track(at, now) {
                 self.broken.get_or_insert_with(|| error.chain());
@@ -74,24 +79,52 @@ impl Show {
     fn advance_track(&mut self, at: usize, now: Timestamp) -> Result<(), RehearsalError> {
         let track = &mut self.tracks[at];
         match &mut self.tape {
-            Tape::Prepared { reel, origin, speed, at_end } => {
-                track.map.clone_from(&reel.tracks()[at].map);
+            Tape::Prepared { reel, other, origin, speed, at_end } => {
                 while let Some((segment, loops)) = due(reel, at, track.taken, *at_end) {
                     let end = segment.offset_micros + segment.duration_micros;
-                    if now < origin.plus_micros(end / i64::from(*speed)) {
+                    let aired_at = origin.plus_micros(end / i64::from(*speed));
+                    if now < aired_at {
                         break;
                     }
-                    track.broken_off |= loops;
-                    track.put_on_air(segment, *origin, self.epoch, self.ended);
+                    let since = |micros: i64| Duration::from_micros(micros.unsigned_abs());
+                    let (from, until) = (since(segment.offset_micros), since(end));
+                    let course = turns::course(&self.turns, &track.quality, *origin, from, until);
+                    let other = other.as_ref().filter(|_| course.encoding == Encoding::Other);
+                    let start = origin.plus_micros(segment.offset_micros);
+                    let segment = match other.and_then(|other| due(other, at, track.taken, *at_end)) {
+                        Some((other, _)) => ReelSegment { path: other.path, ..segment },
+                        None => segment,
+                    };
+                    track.put_on_air(Airing {
+                        segment,
+                        map: other.unwrap_or(reel).tracks()[at].map.clone(),
+                        encoding: course.encoding,
+                        start,
+                        aired_at,
+                        skew_micros: course.skew_micros,
+                        epoch: self.epoch + course.resets,
+                        advertisement: course.advertisement,
+                        breaks_off: loops || course.breaks_off,
+                        off_air: self.ended || course.off_air,
+                    });
                 }
             }
             Tape::Live(reel) => {
                 let fresh = reel.poll(at)?;
-                track.broken_off |= fresh.missed_some;
-                track.map = fresh.map;
                 let origin = reel.origin();
-                for segment in fresh.segments {
-                    track.put_on_air(segment, origin, self.epoch, self.ended);
+                for (nth, segment) in fresh.segments.into_iter().enumerate() {
+                    track.put_on_air(Airing {
+                        start: origin.plus_micros(segment.offset_micros),
+                        segment,
+                        map: fresh.map.clone(),
+                        encoding: Encoding::Usual,
+                        aired_at: now,
+                        skew_micros: 0,
+                        epoch: self.epoch,
+                        advertisement: None,
+                        breaks_off: nth == 0 && fresh.missed_some,
+                        off_air: self.ended,
+                    });
                 }
                 track.forget_deleted()?;
             }
@@ -132,13 +165,23 @@ impl Show {
         Some(&self.tracks.iter().find(|track| track.quality == *quality)?.aired)
     }
 
-    pub(super) fn map(&self, quality: &Quality) -> Option<&Path> {
-        self.tracks.iter().find(|track| track.quality == *quality)?.map.as_deref()
+    /// The initialisation section of one encoding, once something has been on air that needs it.
+    pub(super) fn map(&self, quality: &Quality, encoding: Encoding) -> Option<&Path> {
+        self.aired(quality)?.iter().rev().find(|published| published.encoding == encoding)?.map.as_deref()
     }
 
-    /// The segments of a playlist of at most `length`, as it was `stale` segments ago.
-    pub(super) fn window(&self, quality: &Quality, length: usize, stale: usize) -> Option<&[Published]> {
+    /// The segments of a playlist of at most `length`, as it was `stale` segments ago, or at the moment `frozen_at`.
+    pub(super) fn window(
+        &self,
+        quality: &Quality,
+        length: usize,
+        stale: usize,
+        frozen_at: Option<Duration>,
+    ) -> Option<&[Published]> {
         let aired = self.aired(quality)?;
+        let frozen = frozen_at.map(|at| self.origin().plus(at));
+        let until = frozen.map_or(aired.len(), |until| aired.partition_point(|published| published.aired_at <= until));
+        let aired = &aired[..until];
         let epoch = aired.last().map_or(0, |last| last.epoch);
         let first = aired.partition_point(|published| published.epoch < epoch);
         let current = &aired[first..aired.len().saturating_sub(stale).max(first)];
@@ -154,61 +197,26 @@ impl Show {
             }
             Tape::Prepared { at_end: AtEnd::Loop, .. } | Tape::Live(_) => false,
         };
-        self.ended || reel_is_over
+        self.ended || reel_is_over || turns::is_off_air(&self.turns, quality, self.elapsed())
     }
 
     /// Bandwidth and codecs in the order of the renditions; `None` until they are known.
     pub(super) fn variants(&self) -> Result<Option<Vec<Variant>>, RehearsalError> {
-        let known = match &self.tape {
-            Tape::Prepared { reel, .. } => Some(reel.tracks().iter().map(|track| track.variant.clone()).collect()),
-            Tape::Live(reel) => reel.variants()?,
-        };
+        let known = self.tape.variants()?;
         // A master playlist that ffmpeg is about to write may still be short.
         Ok(known.filter(|variants: &Vec<Variant>| variants.len() == self.tracks.len()))
     }
 
     /// The EXT-X-TARGETDURATION of all playlists, in seconds.
     pub(super) fn target_seconds(&self) -> u64 {
-        let longest = match &self.tape {
-            Tape::Prepared { reel, .. } => {
-                let segments = reel.tracks().iter().flat_map(|track| &track.segments);
-                segments.map(|segment| segment.duration_micros).max().unwrap_or_default()
-            }
-            Tape::Live(reel) => {
-                // With GOPs of their own length, segments end at the first key frame after the wished length.
-                let spec = reel.spec();
-                spec.frame_rate.start_micros(spec.segment_frames().next_multiple_of(spec.gop()))
-            }
-        };
+        let longest = self.tape.longest_segment_micros();
         Duration::from_micros(longest.unsigned_abs()).as_nanos().div_ceil(1_000_000_000).max(1) as u64
     }
 }
 
-impl Tape {
-    fn spec(&self) -> &ReelSpec {
-        match self {
-            Self::Prepared { reel, .. } => reel.spec(),
-            Self::Live(reel) => reel.spec(),
-        }
-    }
-}
-
-/// The segment that a prepared reel shows as its `taken`th, its offset counted over all loops; and whether it is the
-/// first one of a later loop.
-fn due(reel: &Reel, at: usize, taken: u64, at_end: AtEnd) -> Option<(ReelSegment, bool)> {
-    let segments = &reel.tracks()[at].segments;
-    let count = segments.len() as u64;
-    let (pass, within) = (taken.checked_div(count)?, taken.checked_rem(count)?);
-    if pass > 0 && at_end == AtEnd::End {
-        return None;
-    }
-    let mut segment = segments[within as usize].clone();
-    segment.offset_micros += pass as i64 * reel.length_micros();
-    Some((segment, pass > 0 && within == 0))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::reel::Reel;
     use super::super::reel::tests::{cache, small_spec};
     use super::*;
 
@@ -217,7 +225,8 @@ mod tests {
     /// A programme of 8 segments of half a second, from time 0.
     fn show(at_end: AtEnd, speed: u32) -> Show {
         let reel = Reel::prepare(&small_spec(), Duration::from_secs(4), &cache()).unwrap();
-        Show::new(Tape::Prepared { reel, origin: Timestamp::from_micros(0), speed, at_end })
+        let tape = Tape::Prepared { reel, other: None, origin: Timestamp::from_micros(0), speed, at_end };
+        Show::new(tape, Vec::new(), false)
     }
 
     fn quality() -> Quality {
@@ -274,7 +283,7 @@ mod tests {
         assert!(!show.is_over(&quality()));
         advance(&mut show, 60 * SECOND);
         assert!(show.is_over(&quality()));
-        assert_eq!(numbers(show.window(&quality(), 3, 0)), [5, 6, 7]);
+        assert_eq!(numbers(show.window(&quality(), 3, 0, None)), [5, 6, 7]);
     }
 
     #[test]
@@ -284,7 +293,7 @@ mod tests {
         show.end();
         advance(&mut show, 2 * SECOND);
         assert!(show.is_over(&quality()));
-        assert_eq!(numbers(show.window(&quality(), 6, 0)), [0, 1]);
+        assert_eq!(numbers(show.window(&quality(), 6, 0, None)), [0, 1]);
         show.resume();
         advance(&mut show, 3 * SECOND);
         let aired = show.aired(&quality()).unwrap();
@@ -299,9 +308,9 @@ mod tests {
         advance(&mut show, 2 * SECOND);
         show.reset_sequence();
         advance(&mut show, 2 * SECOND);
-        assert_eq!(numbers(show.window(&quality(), 3, 0)), [1, 2, 3]);
+        assert_eq!(numbers(show.window(&quality(), 3, 0, None)), [1, 2, 3]);
         advance(&mut show, 3 * SECOND);
-        let window = show.window(&quality(), 3, 0).unwrap();
+        let window = show.window(&quality(), 3, 0, None).unwrap();
         assert_eq!(numbers(Some(window)), [0, 1]);
         assert_eq!(window[0].name, "r1-0000.ts");
         assert_eq!(window[0].start.micros(), 2 * SECOND);
@@ -311,8 +320,8 @@ mod tests {
     fn a_stale_window_is_an_earlier_one() {
         let mut show = show(AtEnd::Loop, 1);
         advance(&mut show, 3 * SECOND);
-        assert_eq!(numbers(show.window(&quality(), 3, 0)), [3, 4, 5]);
-        assert_eq!(numbers(show.window(&quality(), 3, 2)), [1, 2, 3]);
-        assert_eq!(numbers(show.window(&quality(), 3, 9)), [0; 0]);
+        assert_eq!(numbers(show.window(&quality(), 3, 0, None)), [3, 4, 5]);
+        assert_eq!(numbers(show.window(&quality(), 3, 2, None)), [1, 2, 3]);
+        assert_eq!(numbers(show.window(&quality(), 3, 9, None)), [0; 0]);
     }
 }

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 
@@ -18,8 +19,10 @@ use super::live::LiveReel;
 use super::reel::Reel;
 use super::script::Script;
 use super::serve::{self, Air};
-use super::show::{AtEnd, Show, Tape};
+use super::show::Show;
 use super::spec::ReelSpec;
+use super::tape::{AtEnd, Tape};
+use super::turns::{self, Turn};
 use super::{RehearsalError, ffmpeg};
 use crate::model::{Quality, Timestamp};
 
@@ -33,6 +36,8 @@ pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub enum Program {
     Prepared {
         reel: Reel,
+        /// The same frames encoded otherwise; needed where a turn says so.
+        other: Option<Reel>,
         /// The time of frame 0; `None` for the start of the source. In the past, the stream has been on air since.
         origin: Option<Timestamp>,
         /// How many times faster than real segments appear. Their times and durations stay as they are.
@@ -52,6 +57,12 @@ pub struct SourceSpec {
     pub window_segments: usize,
     /// PROGRAM-DATE-TIME on every segment.
     pub date_times: bool,
+    /// How long after its first listing a segment can be had; `None` for ever.
+    pub keep: Option<Duration>,
+    /// How a prepared programme changes by itself.
+    pub turns: Vec<Turn>,
+    /// A prepared programme begins when the handle says so, and not before.
+    pub waits: bool,
     pub clock: WallClock,
 }
 
@@ -63,13 +74,16 @@ impl SourceSpec {
             program,
             window_segments: WINDOW_SEGMENTS,
             date_times: true,
+            keep: None,
+            turns: Vec::new(),
+            waits: false,
             clock: Arc::new(wall_now),
         }
     }
 
     /// A prepared reel that starts now, plays in real time, and loops.
     pub fn prepared(reel: Reel) -> Self {
-        Self::new(Program::Prepared { reel, origin: None, speed: 1, at_end: AtEnd::Loop })
+        Self::new(Program::Prepared { reel, other: None, origin: None, speed: 1, at_end: AtEnd::Loop })
     }
 }
 
@@ -101,13 +115,17 @@ impl Source {
         let listener = TcpListener::bind(spec.listen).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let now = (spec.clock)();
-        let tape = match spec.program {
-            Program::Prepared { reel, origin, speed, at_end } => {
-                Tape::Prepared { reel, origin: origin.unwrap_or(now), speed, at_end }
-            }
-            Program::Live { spec, directory } => Tape::Live(Box::new(LiveReel::start(&spec, &directory, now)?)),
+        let tape = match &spec.program {
+            Program::Prepared { reel, other, origin, speed, at_end } => Tape::Prepared {
+                reel: reel.clone(),
+                other: other.clone(),
+                origin: origin.unwrap_or(now),
+                speed: *speed,
+                at_end: *at_end,
+            },
+            Program::Live { spec, directory } => Tape::Live(Box::new(LiveReel::start(spec, directory, now)?)),
         };
-        let air = Arc::new(Air::new(Show::new(tape), spec.window_segments, spec.date_times, spec.clock));
+        let air = Arc::new(Air::new(Show::new(tape, spec.turns.clone(), spec.waits), &spec));
         let (server, thread) = serve::start(listener, air.clone()).map_err(refused)?;
         Ok(SourceHandle { address, air, server, thread: Some(thread) })
     }
@@ -123,6 +141,16 @@ fn check(spec: &SourceSpec) -> Result<(), RehearsalError> {
     }
     if speed == 0 {
         return Err(RehearsalError::Spec("the speed is 1 or more"));
+    }
+    let (is_prepared, has_other) = match &spec.program {
+        Program::Prepared { other, .. } => (true, other.is_some()),
+        Program::Live { .. } => (false, false),
+    };
+    if !is_prepared && (spec.waits || !spec.turns.is_empty()) {
+        return Err(RehearsalError::Spec("only a prepared reel waits, and changes by itself"));
+    }
+    if turns::need_other_encoding(&spec.turns) && !has_other {
+        return Err(RehearsalError::Spec("a change of the encoding, and advertisements, need a second reel"));
     }
     Ok(())
 }
@@ -154,6 +182,16 @@ impl SourceHandle {
     /// The time of frame 0.
     pub fn origin(&self) -> Timestamp {
         self.air.show().origin()
+    }
+
+    /// The EXT-X-TARGETDURATION of all playlists.
+    pub fn target_duration(&self) -> Duration {
+        Duration::from_secs(self.air.show().target_seconds())
+    }
+
+    /// Lets a programme begin that has waited: this is the time of frame 0, and from here its faults and turns count.
+    pub fn begin(&self) {
+        self.air.begin();
     }
 
     /// What goes wrong; to be changed at any time.

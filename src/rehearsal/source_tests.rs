@@ -10,30 +10,30 @@ use super::reel::tests::{cache, small_spec};
 use super::*;
 use crate::model::{Quality, Timestamp};
 
-const SECOND: i64 = 1_000_000;
+pub(super) const SECOND: i64 = 1_000_000;
 /// The time of frame 0 in these tests: 2026-01-02T03:04:05.
-const ORIGIN: Timestamp = Timestamp::from_micros(1_767_323_045 * SECOND);
+pub(super) const ORIGIN: Timestamp = Timestamp::from_micros(1_767_323_045 * SECOND);
 
 /// What came over a connection until it was closed, or until `patience` was over.
-struct Answer {
-    status: Option<u16>,
-    head: String,
-    body: Vec<u8>,
-    closed: bool,
+pub(super) struct Answer {
+    pub status: Option<u16>,
+    pub head: String,
+    pub body: Vec<u8>,
+    pub closed: bool,
 }
 
 impl Answer {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    fn content_length(&self) -> Option<usize> {
+    pub fn content_length(&self) -> Option<usize> {
         let line = self.head.lines().find(|line| line.to_lowercase().starts_with("content-length:"))?;
         line.split(':').nth(1)?.trim().parse().ok()
     }
 }
 
-fn get_with(source: &SourceHandle, path: &str, patience: Duration) -> Answer {
+pub(super) fn get_with(source: &SourceHandle, path: &str, patience: Duration) -> Answer {
     let mut stream = TcpStream::connect(source.address()).unwrap();
     stream.set_read_timeout(Some(patience)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
@@ -51,44 +51,44 @@ fn get_with(source: &SourceHandle, path: &str, patience: Duration) -> Answer {
     Answer { status, head, body: all[end..].to_vec(), closed }
 }
 
-fn get(source: &SourceHandle, path: &str) -> Answer {
+pub(super) fn get(source: &SourceHandle, path: &str) -> Answer {
     get_with(source, path, Duration::from_secs(10))
 }
 
-fn script(source: &SourceHandle, change: impl FnOnce(&mut Script)) {
+pub(super) fn script(source: &SourceHandle, change: impl FnOnce(&mut Script)) {
     change(&mut source.script().lock().unwrap_or_else(PoisonError::into_inner));
 }
 
 /// A clock that stands until it is moved: microseconds after the origin.
 #[derive(Clone, Default)]
-struct Hand(Arc<AtomicI64>);
+pub(super) struct Hand(Arc<AtomicI64>);
 
 impl Hand {
-    fn set(&self, seconds: f64) {
+    pub fn set(&self, seconds: f64) {
         self.0.store((seconds * SECOND as f64) as i64, Ordering::SeqCst);
     }
 
-    fn clock(&self) -> WallClock {
+    pub fn clock(&self) -> WallClock {
         let hand = self.clone();
         Arc::new(move || ORIGIN.plus_micros(hand.0.load(Ordering::SeqCst)))
     }
 }
 
-fn start_with(spec: &ReelSpec, at_end: AtEnd, seconds: f64) -> (SourceHandle, Hand) {
+pub(super) fn start_with(spec: &ReelSpec, at_end: AtEnd, seconds: f64) -> (SourceHandle, Hand) {
     let reel = Reel::prepare(spec, Duration::from_secs(4), &cache()).unwrap();
     let hand = Hand::default();
     hand.set(seconds);
-    let program = Program::Prepared { reel, origin: Some(ORIGIN), speed: 1, at_end };
+    let program = Program::Prepared { reel, other: None, origin: Some(ORIGIN), speed: 1, at_end };
     let source = Source::start(SourceSpec { clock: hand.clock(), ..SourceSpec::new(program) }).unwrap();
     (source, hand)
 }
 
 /// Segments of half a second; at 3 s the playlist holds numbers 0 to 5.
-fn start(seconds: f64) -> (SourceHandle, Hand) {
+pub(super) fn start(seconds: f64) -> (SourceHandle, Hand) {
     start_with(&small_spec(), AtEnd::Loop, seconds)
 }
 
-fn low() -> Quality {
+pub(super) fn low() -> Quality {
     "low".parse().unwrap()
 }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::time::ClockId;
 use sha2::{Digest, Sha256};
@@ -86,9 +87,12 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// File systems stamp a directory with a clock of their own, in ticks: 1 to 10 ms on Linux disks, up to 2 s elsewhere.
-/// A directory whose stamp is younger than this may change again without its stamp changing.
+/// Elsewhere than on a disk of this machine, stamps come in ticks of up to 2 s (FAT), from a clock that is not ours. A
+/// directory whose stamp is younger than this may change again without its stamp changing.
 const STAMP_TICK: Duration = Duration::from_secs(2);
+/// File systems whose stamps are the kernel's coarse clock as it is, to the nanosecond: ext, XFS, Btrfs, tmpfs, F2FS and
+/// overlays of them (statfs(2)).
+const STAMPED_BY_KERNEL: [u64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x794c_7630];
 /// A wall clock that moved against the monotonic one by more than this was set by somebody. Less than half a tick, so
 /// that what passes for "not set" cannot carry a stamp back over the tick that we waited for.
 const CLOCK_NOISE: Duration = Duration::from_millis(500);
@@ -96,11 +100,16 @@ const CLOCK_NOISE: Duration = Duration::from_millis(500);
 /// Tells whether an hour directory can have changed since it was listed.
 ///
 /// Any change of the entries gives the directory a new stamp (mtime and ctime, which only the kernel sets) of that
-/// moment's tick. So equal stamps mean no change, if the listing began after the tick of the stamp had passed: a change
-/// in a later tick has another stamp. Two clocks guard the exceptions: a stamp that was younger than `STAMP_TICK`, or in
-/// the future, when the listing began is never trusted; and if the wall clock was set since then (seen against the
-/// monotonic clock), a later change could repeat the stamp, so it is not trusted either. A changed inode number means a
-/// directory that was replaced, or another disk mounted over it.
+/// moment's tick. So equal stamps mean no change, if the tick of the stamp had passed when the listing began: a change in a
+/// later tick has another stamp. Whether it had passed is read from the very clock that the stamps are taken from, where
+/// the file system is one of `STAMPED_BY_KERNEL`; so it holds also on a virtual machine whose ticks come late. (From
+/// Linux 6.13 on, a change after a look gets a stamp finer than the clock: another one in any case.) Elsewhere, and where
+/// the stamp has no nanoseconds, it must be older than `STAMP_TICK`. A stamp in the future is never trusted. If the wall
+/// clock was set since the listing (seen against the monotonic clock), a later change could repeat the stamp, so it is not
+/// trusted either. A changed inode number means a directory that was replaced, or another disk mounted over it.
+///
+/// What we write ourselves is no exception: stamps before and after our own change cannot tell it from a change that
+/// somebody else makes between the two, and no tombstone may go unseen. It costs one listing per change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HourStamp {
     directory: Option<DirectoryStamp>,
@@ -125,7 +134,14 @@ impl HourStamp {
             wall - (i128::from(seconds) * 1_000_000_000 + i128::from(nanos))
         });
         // An absent directory has no stamp that could repeat: appearing is always seen.
-        let settled = age.is_none_or(|age| age > STAMP_TICK.as_nanos() as i128);
+        let tick_has_passed = |stamp: DirectoryStamp| {
+            // Must precede the listing, as this look does: later changes are stamped with this clock or a later one.
+            let clock = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
+            let newest = stamp.modified.max(stamp.changed);
+            newest.1 % 1_000_000 != 0 && (clock.tv_sec, clock.tv_nsec as u32) > newest && is_stamped_by_kernel(dir)
+        };
+        let settled =
+            age.is_none_or(|age| age > STAMP_TICK.as_nanos() as i128) || directory.is_some_and(tick_has_passed);
         Ok(Self { directory, settled, wall_minus_monotonic: wall - clock_nanos(ClockId::Boottime) })
     }
 
@@ -151,6 +167,10 @@ fn directory_stamp(dir: &Path) -> Result<Option<DirectoryStamp>, StoreError> {
     }
 }
 
+fn is_stamped_by_kernel(dir: &Path) -> bool {
+    rustix::fs::statfs(dir).is_ok_and(|fs| STAMPED_BY_KERNEL.contains(&(fs.f_type as u64)))
+}
+
 fn clock_nanos(clock: ClockId) -> i128 {
     let time = rustix::time::clock_gettime(clock);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
@@ -171,6 +191,8 @@ struct Listed {
     tombstones: Vec<Box<str>>,
     /// Without tombstones, and with them.
     texts: [OnceLock<ListingText>; 2],
+    /// The same, compressed.
+    gzipped: [OnceLock<Bytes>; 2],
 }
 
 /// A listing as peers read it.
@@ -199,6 +221,17 @@ impl LoadedHour {
         self.listed.texts[usize::from(with_tombstones)].get_or_init(make).clone()
     }
 
+    /// The same as `listing_text`, compressed by gzip. Made once.
+    pub fn gzipped_listing(&self, with_tombstones: bool) -> Bytes {
+        let make = || {
+            let text = self.listing_text(with_tombstones).json;
+            let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 2), Compression::fast());
+            let written = io::Write::write_all(&mut encoder, &text).and_then(|()| encoder.finish());
+            written.expect("memory takes what is written").into()
+        };
+        self.listed.gzipped[usize::from(with_tombstones)].get_or_init(make).clone()
+    }
+
     /// Whether there is no such directory.
     pub fn is_absent(&self) -> bool {
         self.stamp.directory.is_none()
@@ -207,9 +240,10 @@ impl LoadedHour {
     /// Memory that this value holds, in bytes.
     pub fn size_bytes(&self) -> usize {
         let texts = self.listed.texts.iter().filter_map(OnceLock::get).map(|text| text.json.len());
+        let gzipped = self.listed.gzipped.iter().filter_map(OnceLock::get).map(Bytes::len);
         let names =
             self.listed.chat.iter().chain(&self.listed.tombstones).map(|name| name.len() + size_of::<Box<str>>());
-        self.index.size_bytes() + size_of::<Listed>() + texts.sum::<usize>() + names.sum::<usize>()
+        self.index.size_bytes() + size_of::<Listed>() + texts.chain(gzipped).sum::<usize>() + names.sum::<usize>()
     }
 }
 
@@ -228,6 +262,7 @@ pub fn load_hour(layout: &Layout, channel: &Channel, quality: &Quality, hour: Ho
         chat: listing.chat().map(Into::into).collect(),
         tombstones: listing.tombstones().map(Into::into).collect(),
         texts: Default::default(),
+        gzipped: Default::default(),
     };
     Ok(LoadedHour { index, stamp, listed: Arc::new(listed) })
 }
@@ -271,16 +306,32 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_stamp_is_not_trusted_so_a_change_in_the_same_tick_is_seen() {
+    fn a_change_is_seen_in_whichever_part_of_a_tick_it_falls() {
         let (_guard, layout, channel, quality, hour) = fixture();
         let dir = layout.hour_dir(&channel, &quality, hour);
         fs::create_dir_all(&dir).unwrap();
-        for round in 0..50 {
+        for round in 0..600 {
+            // Over several ticks, of which a Linux kernel makes 100 to 1,000 in a second.
+            std::thread::sleep(Duration::from_micros(round * 97 % 5000));
             let before = load_hour(&layout, &channel, &quality, hour).unwrap();
-            assert_eq!(before.index.len(), round);
-            fs::write(dir.join(NAME.replace("00:00.0", &format!("{round:02}:00.0"))), "").unwrap();
+            assert_eq!(before.index.len(), round as usize);
+            let start = format!("{:02}:{:02}.0", round / 60, round % 60);
+            fs::write(dir.join(NAME.replace("00:00.0", &start)), "").unwrap();
             assert!(!before.stamp.still_holds(&layout, &channel, &quality, hour));
         }
+    }
+
+    #[test]
+    fn a_directory_is_listed_once_per_change_and_not_for_seconds_after_it() {
+        let (_guard, layout, channel, quality, hour) = fixture();
+        let dir = layout.hour_dir(&channel, &quality, hour);
+        fs::create_dir_all(&dir).unwrap();
+        if !is_stamped_by_kernel(&dir) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        let loaded = load_hour(&layout, &channel, &quality, hour).unwrap();
+        assert!(loaded.stamp.still_holds(&layout, &channel, &quality, hour));
     }
 
     #[test]
@@ -291,10 +342,10 @@ mod tests {
         let dir = layout.hour_dir(&channel, &quality, hour);
         fs::create_dir_all(&dir).unwrap();
         assert!(!absent.stamp.still_holds(&layout, &channel, &quality, hour));
-        // utimensat changes mtime only; the ctime that the kernel sets keeps a backdated directory from being trusted.
+        // Whoever sets the times of a directory changes its ctime.
+        let loaded = load_hour(&layout, &channel, &quality, hour).unwrap();
         settle(&dir);
-        let backdated = load_hour(&layout, &channel, &quality, hour).unwrap();
-        assert!(!backdated.stamp.still_holds(&layout, &channel, &quality, hour));
+        assert!(!loaded.stamp.still_holds(&layout, &channel, &quality, hour));
     }
 
     #[test]

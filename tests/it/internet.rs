@@ -108,7 +108,8 @@ fn history_is_fetched_beside_the_live_edge_and_never_delays_it() {
     let source = source_with(&small_spec(), 300, 1, |spec| {
         let now = (spec.clock)();
         let origin = Some(now.plus_micros(-1_000_000 * PAST_SECONDS as i64));
-        spec.program = Program::Prepared { reel: reel(&small_spec(), 300), origin, speed: 1, at_end: AtEnd::End };
+        spec.program =
+            Program::Prepared { reel: reel(&small_spec(), 300), other: None, origin, speed: 1, at_end: AtEnd::End };
         spec.window_segments = 1000;
     });
     let slow = Rule::on(PathKind::Segment, Fault::Delayed(Duration::from_millis(300)));

@@ -56,7 +56,7 @@ pub fn source(spec: &ReelSpec, seconds: u64, speed: u32) -> SourceHandle {
 }
 
 pub fn source_with(spec: &ReelSpec, seconds: u64, speed: u32, change: impl FnOnce(&mut SourceSpec)) -> SourceHandle {
-    let program = Program::Prepared { reel: reel(spec, seconds), origin: None, speed, at_end: AtEnd::End };
+    let program = Program::Prepared { reel: reel(spec, seconds), other: None, origin: None, speed, at_end: AtEnd::End };
     let mut spec = SourceSpec::new(program);
     // A node that starts late on a busy machine still finds what has been shown.
     spec.window_segments = 20;

@@ -47,7 +47,7 @@ const PURE: &[&str] = &[
 ];
 /// The fake source stands beside the house: the command line and tests start it.
 const REHEARSAL: &str = "rehearsal";
-const REHEARSAL_KNOWS: &[&str] = &["model", "hls", "clock"];
+const REHEARSAL_KNOWS: &[&str] = &["model", "hls", "clock", "config"];
 
 /// Crates that only one place names.
 const CRATES: &[(&str, &str)] = &[("m3u8_rs", "hls/upstream.rs"), ("diesel", "db"), ("diesel_migrations", "db")];
