@@ -18,7 +18,7 @@ use super::shape::{Shape, ShapeCheck};
 use super::sink::{DiskError, Sink};
 use super::tracker::Address;
 use crate::metrics::FetchReason;
-use crate::model::{LossCause, SegmentKind};
+use crate::model::{LossCause, SegmentHash, SegmentKind};
 use crate::store::SegmentLabel;
 
 /// No segment takes longer from a server that still means to send it.
@@ -26,8 +26,8 @@ const PATIENCE: Patience =
     Patience { head: Duration::from_secs(60), stall: STALL_DEADLINE, whole: Duration::from_secs(240) };
 /// Twitch ends a stuck request after 60 s with what it has and no error; anything slower than this may be cut short.
 const SUSPECT_AFTER: Duration = Duration::from_secs(59);
-/// A file that arrives to its announced end this often, and is torn or empty, is so at the source.
-const TORN_AFTER_TRIES: u32 = 3;
+/// A file that arrives to its announced end so often with the very same bytes, and is torn or empty, is so at the source.
+const TORN_ALIKE: u32 = 3;
 
 /// Why one try brought no whole segment.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +40,8 @@ pub enum TryError {
     Decrypt(#[from] DecryptError),
     #[error("the server sent text instead of a segment")]
     Text,
-    #[error("the transfer was complete, and {0}")]
-    Torn(&'static str),
+    #[error("the transfer was complete, and {why}")]
+    Torn { why: &'static str, content: SegmentHash },
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("another try was faster")]
@@ -56,7 +56,7 @@ impl TryError {
             Self::Extra(ExtraError::NoKey(_) | ExtraError::Unreadable(_) | ExtraError::Decrypt(_))
             | Self::Decrypt(_)
             | Self::Text
-            | Self::Torn(_)
+            | Self::Torn { .. }
             | Self::Disk(_)
             | Self::Overtaken => None,
         }
@@ -70,10 +70,6 @@ impl TryError {
     /// A fresh address may help.
     pub fn is_refused(&self) -> bool {
         self.fetch_error().is_some_and(FetchError::is_refused)
-    }
-
-    pub fn is_torn(&self) -> bool {
-        matches!(self, Self::Torn(_))
     }
 
     pub fn is_of_the_disk(&self) -> bool {
@@ -96,7 +92,7 @@ impl TryError {
                 FetchError::CutOff { .. } => FetchReason::CutShort,
                 FetchError::TooLong(_) => FetchReason::Content,
             },
-            (Self::Torn(_) | Self::Decrypt(DecryptError::CutOff), None) => FetchReason::CutShort,
+            (Self::Torn { .. } | Self::Decrypt(DecryptError::CutOff), None) => FetchReason::CutShort,
             (Self::Disk(_), None) => FetchReason::Disk,
             (Self::Text | Self::Decrypt(DecryptError::Padding) | Self::Extra(_), None) => FetchReason::Content,
             (Self::Overtaken | Self::Fetch(_), None) => FetchReason::Other,
@@ -118,6 +114,26 @@ impl TryError {
             FetchReason::Disk => LossCause::Disk,
             FetchReason::Content | FetchReason::Other => LossCause::Unknown,
         }
+    }
+}
+
+/// Complete answers in a row that had the same wrong bytes. One that breaks off says nothing about them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Torn {
+    content: Option<SegmentHash>,
+    times: u32,
+}
+
+impl Torn {
+    /// With another one.
+    pub fn again(self, content: SegmentHash) -> Self {
+        let times = if self.content == Some(content) { self.times + 1 } else { 1 };
+        Self { content: Some(content), times }
+    }
+
+    /// Torn differently each time, it was torn on its way, and may come whole; but not if it is always the same.
+    fn is_the_sources_own(self) -> bool {
+        self.times >= TORN_ALIKE
     }
 }
 
@@ -144,12 +160,12 @@ impl Progress {
 pub type Attempt = Result<(Sink, SegmentKind, Duration), (TryError, Option<Sink>)>;
 
 impl SegmentFetch {
-    /// `torn` tells how often the source's file was whole and wrong before.
+    /// `torn` tells how the source's file was complete and wrong before.
     pub(super) async fn attempt(
         &self,
         address: &Address,
         label: SegmentLabel,
-        torn: u32,
+        torn: Torn,
         progress: &Progress,
     ) -> Attempt {
         let began = Instant::now();
@@ -164,16 +180,20 @@ impl SegmentFetch {
             (Ok(_), None) => unreachable!("what was received has a sink"),
             (Err(error), sink) => return Err(keep_what_came(error, sink).await),
         };
-        let is_final = torn + 1 >= TORN_AFTER_TRIES;
+        let wrong = |why, sink: Sink| async move {
+            let content = sink.content();
+            if torn.again(content).is_the_sources_own() {
+                return Ok((sink, SegmentKind::Suspect, took));
+            }
+            Err(keep_what_came(TryError::Torn { why, content }, Some(sink)).await)
+        };
         match shape {
             (Shape::Text, sink) => {
                 sink.discard().await;
                 Err((TryError::Text, None))
             }
-            // The transfer was complete, and again: so it is the source's own file that is torn.
-            (Shape::Torn(_) | Shape::Empty, sink) if is_final => Ok((sink, SegmentKind::Suspect, took)),
-            (Shape::Torn(why), sink) => Err(keep_what_came(TryError::Torn(why), Some(sink)).await),
-            (Shape::Empty, sink) => Err(keep_what_came(TryError::Torn("it has no bytes"), Some(sink)).await),
+            (Shape::Torn(why), sink) => wrong(why, sink).await,
+            (Shape::Empty, sink) => wrong("it has no bytes", sink).await,
             (Shape::Whole, sink) if took < SUSPECT_AFTER && !self.wanted.mistimed => {
                 Ok((sink, SegmentKind::Full, took))
             }
@@ -227,7 +247,7 @@ impl SegmentFetch {
 async fn keep_what_came(error: TryError, sink: Option<Sink>) -> (TryError, Option<Sink>) {
     let Some(mut sink) = sink else { return (error, None) };
     let is_of_use = match &error {
-        TryError::Fetch(_) | TryError::Torn(_) => sink.flush().await.is_ok(),
+        TryError::Fetch(_) | TryError::Torn { .. } => sink.flush().await.is_ok(),
         // After a write that failed, the file holds what was written before it.
         TryError::Disk(DiskError::Store(_)) => true,
         // A beginning that waits in memory takes the room of a segment that could be whole.
@@ -245,6 +265,19 @@ async fn keep_what_came(error: TryError, sink: Option<Sink>) -> (TryError, Optio
 mod tests {
     use super::*;
     use crate::store::StoreError;
+
+    #[test]
+    fn only_the_same_wrong_bytes_again_and_again_are_the_sources_own() {
+        let is_own = |contents: &[u8]| {
+            let torn =
+                contents.iter().fold(Torn::default(), |torn, byte| torn.again(SegmentHash::from_bytes([*byte; 32])));
+            torn.is_the_sources_own()
+        };
+        for differently in [&[][..], &[1, 1], &[1, 2, 3, 4], &[1, 1, 2, 1, 1], &[1, 2, 1, 2, 1, 2]] {
+            assert!(!is_own(differently), "{differently:?}");
+        }
+        assert!(is_own(&[1, 1, 1]) && is_own(&[2, 1, 1, 1]));
+    }
 
     #[test]
     fn the_last_error_says_the_cause_of_the_loss() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::attempt::{Attempt, Progress, TryError};
+use super::attempt::{Attempt, Progress, Torn, TryError};
 use super::client::HttpClient;
 use super::extras::Extras;
 use super::sink::{Disk, Kept, Sink};
@@ -64,14 +64,16 @@ pub struct SegmentFetch {
 #[derive(Default)]
 struct History {
     tries: u32,
-    torn: u32,
+    torn: Torn,
     gone_in_a_row: u32,
     refused_in_a_row: u32,
 }
 
 impl History {
     fn add(&mut self, error: &TryError) {
-        self.torn += u32::from(error.is_torn());
+        if let TryError::Torn { content, .. } = error {
+            self.torn = self.torn.again(*content);
+        }
         self.gone_in_a_row = if error.is_gone() { self.gone_in_a_row + 1 } else { 0 };
         self.refused_in_a_row = if error.is_refused() { self.refused_in_a_row + 1 } else { 0 };
     }

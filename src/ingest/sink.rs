@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::blocking::{Blocking, Panicked};
-use crate::model::SegmentKind;
+use crate::model::{SegmentHash, SegmentKind};
 use crate::store::{Layout, PendingSegment, Saved, SegmentLabel, Spool, SpoolFull, SpoolWriter, StoreError, Volume};
 
 /// Bytes gathered before they go to the disk: few enough to stay small, enough to make few system calls.
@@ -127,6 +127,14 @@ impl Sink {
                     move || with(&pending, |pending| gathered.iter().try_for_each(|piece| pending.append(piece)));
                 self.disk.run(append).await
             }
+        }
+    }
+
+    /// What the bytes hash to that have been flushed.
+    pub fn content(&self) -> SegmentHash {
+        match &self.place {
+            Place::Memory(writer) => writer.content(),
+            Place::File(pending) => with(pending, |pending| pending.content()),
         }
     }
 

@@ -82,6 +82,11 @@ impl PendingSegment {
         self.len_bytes
     }
 
+    /// What its bytes so far hash to.
+    pub fn content(&self) -> SegmentHash {
+        SegmentHash::from_bytes(self.hasher.clone().finalize().into())
+    }
+
     /// Flushes and gives the final name. After `Ok` the segment survives a power cut; after an error it may be tried
     /// again, or discarded.
     pub fn finish(&mut self, kind: SegmentKind) -> Result<Saved, StoreError> {
@@ -90,8 +95,7 @@ impl PendingSegment {
             return Err(StoreError::new("restore", &self.path, io::Error::other("a part of a write is left in it")));
         }
         self.file.sync_all().map_err(|source| StoreError::new("flush", &self.path, source))?;
-        let hash = SegmentHash::from_bytes(self.hasher.clone().finalize().into());
-        give_final_name(&self.path, SegmentName::finished(self.start, self.duration_micros, kind, hash))
+        give_final_name(&self.path, SegmentName::finished(self.start, self.duration_micros, kind, self.content()))
     }
 
     /// Deletes the temp: its bytes are kept elsewhere.

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use super::{Layout, PendingSegment, Saved, StoreError, Volume};
-use crate::model::{Channel, Quality, SegmentKind, Timestamp};
+use crate::model::{Channel, Quality, SegmentHash, SegmentKind, Timestamp};
 
 /// The room is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -157,6 +158,13 @@ impl SpoolWriter {
         // A copy: what came from the network may be a slice of something much larger.
         self.pieces.push(Bytes::copy_from_slice(bytes));
         Ok(())
+    }
+
+    /// What its bytes so far hash to.
+    pub fn content(&self) -> SegmentHash {
+        let mut hasher = Sha256::new();
+        self.pieces.iter().for_each(|piece| hasher.update(piece));
+        SegmentHash::from_bytes(hasher.finalize().into())
     }
 
     /// From here on it waits for the disk.

@@ -87,6 +87,37 @@ fn a_source_that_answers_html_stores_nothing_and_is_told() {
     node.stop();
 }
 
+/// A server that says it has sent all, and has not: once it is believed only where it says the same again and again.
+#[test]
+fn a_body_that_ends_early_elsewhere_each_time_comes_whole_and_one_that_always_ends_there_is_suspect() {
+    const VARIES: u64 = 4;
+    const ALIKE: u64 = 6;
+    let dir = tempfile::tempdir().unwrap();
+    let source = source(&small_spec(), 60, 1);
+    {
+        let script = source.script();
+        let mut script = script.lock().unwrap();
+        let short = |bytes, number| Rule::on(PathKind::Segment, Fault::Short { bytes }).of_segment(number);
+        for (bytes, answers) in [(4000, 1), (5000, 2), (6000, 3), (7000, 4)] {
+            script.add(short(bytes, VARIES).for_requests(answers));
+        }
+        script.add(short(4000, ALIKE));
+    }
+    let base = dir.path().join("base");
+    let node = NodeProcess::start(&base, &[("ch", &source.url(), &["source"])]);
+    let kept = |number: u64| {
+        let published = source.published(&quality("source"));
+        let start = published.iter().find(|one| one.media_sequence == number)?.start;
+        stored(&base, "ch", "source").into_iter().find(|(name, _)| name.start() == start)
+    };
+    let (varies, path) = eventually("what varied is there", || kept(VARIES));
+    assert_eq!(varies.kind(), SegmentKind::Full);
+    assert!(std::fs::metadata(path).unwrap().len() > 7000);
+    let (alike, path) = eventually("what is always the same is there", || kept(ALIKE));
+    assert_eq!((alike.kind(), std::fs::metadata(path).unwrap().len()), (SegmentKind::Suspect, 4000));
+    node.stop();
+}
+
 /// A node on a small file system of its own, in a namespace of its own: it goes with the process. With the path of BASE
 /// through the process's own eyes, as its mounts are not ours.
 fn node_on_a_small_disk(base: &Path, url: &str) -> (NodeProcess, PathBuf) {
