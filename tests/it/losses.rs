@@ -271,6 +271,25 @@ fn advertisements_are_kept_out_of_the_record_and_can_be_put_back() {
 }
 
 #[test]
+fn what_was_told_as_lost_and_comes_after_all_is_told_as_filled() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("base");
+    let source = Texts::start();
+    source.list(0..3, |number| if number == 2 { "Amazon|1" } else { "live" }, "");
+    let node = NodeProcess::start(&base, &[("ch", &source.url, &["source"])]);
+    eventually("it records", || (numbers(&base, SegmentKind::Full) == [0, 1]).then_some(()));
+    source.list(5..7, |_| "live", "");
+    let both = [lost(2, 3, "advertisement"), lost(3, 5, "expired")];
+    eventually("both are told", || (told_by(&node) == both).then_some(()));
+    // A server that still lists them, and shows the programme where the other one had an advertisement.
+    source.list(2..7, |_| "live", "");
+    eventually("all is recorded", || (numbers(&base, SegmentKind::Full) == [0, 1, 2, 3, 4, 5, 6]).then_some(()));
+    let filled = both.map(|(start, end, cause, _)| (start, end, cause, true));
+    assert_eq!(told_by(&node), filled);
+    node.stop();
+}
+
+#[test]
 fn a_channel_that_is_off_air_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let base = dir.path().join("base");
