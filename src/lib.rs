@@ -20,6 +20,7 @@ pub mod cli;
 // Cross-cutting; passed in, never static.
 pub mod blocking;
 pub mod causes;
+pub mod child;
 pub mod clock;
 pub mod config;
 pub mod health;

@@ -27,7 +27,7 @@ use crate::cut::{Ffmpeg, Limits};
 use crate::db::Db;
 use crate::health::Health;
 use crate::http::{self, Site, UnderWay};
-use crate::ingest::HlsSource;
+use crate::ingest::{SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::Quality;
@@ -108,8 +108,14 @@ impl Node {
             hold: config.playlist.hold,
         };
         let mut children = vec![hour_cache(&recording, reading.clone(), cache_bytes), live_edges(live_reading)];
+        let deps =
+            SourceDeps { twitch: config.twitch.clone(), blocking: recording.blocking.clone(), log: logger.clone() };
+        for absent in config.absent_programs() {
+            warn!(logger, "a program is not installed, its channel cannot be recorded";
+                "channel" => %absent.channel, "program" => absent.program);
+        }
         for channel in &config.channels {
-            children.extend(recorders(&recording, channel));
+            children.extend(recorders(&recording, &deps, channel));
         }
         let registration = Registration {
             db: Db::new(&config.database.database),
@@ -193,6 +199,10 @@ impl Node {
         // Only idle connections are left to close.
         let _ = timeout(Duration::from_secs(1), self.server.stop(false)).await;
 
+        // Nobody needs another address; programs that look for one end now.
+        for downloader in self.directory.downloaders.all() {
+            downloader.do_send(Drain);
+        }
         let drained = self.directory.workers.all().into_iter().map(|worker| worker.send(Drain));
         let drained = timeout_at(end, futures_util::future::join_all(drained)).await;
         if drained.is_err() {
@@ -232,21 +242,24 @@ fn registrar(registration: Registration, directory: Directory) -> Child {
 }
 
 /// A channel's downloader and the workers of its qualities, on an arbiter of their own.
-fn recorders(recording: &Recording, channel: &ChannelConfig) -> Vec<Child> {
-    let mut children = vec![downloader(recording, channel)];
-    children.extend(channel.qualities.iter().map(|quality| stream_worker(recording, channel, quality)));
+fn recorders(recording: &Recording, deps: &SourceDeps, channel: &ChannelConfig) -> Vec<Child> {
+    let bears = source_of(channel, deps).max_concurrent();
+    let recording = Recording { segment_permits: recording.segment_permits.min(bears), ..recording.clone() };
+    let mut children = vec![downloader(&recording, deps, channel)];
+    children.extend(channel.qualities.iter().map(|quality| stream_worker(&recording, channel, quality)));
     children
 }
 
-fn downloader(recording: &Recording, config: &ChannelConfig) -> Child {
-    let Recording { directory, log, .. } = recording.clone();
-    let (channel, qualities, url) = (config.name.clone(), config.qualities.clone(), config.hls.expose().clone());
-    let name = channel.to_string();
+fn downloader(recording: &Recording, deps: &SourceDeps, config: &ChannelConfig) -> Child {
+    let (directory, deps, config) = (recording.directory.clone(), deps.clone(), config.clone());
+    let (channel, name) = (config.name.clone(), config.name.to_string());
     let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let (qualities, source, log) = (qualities.clone(), HlsSource::new(url.clone()), log.clone());
         let built = {
-            let channel = channel.clone();
-            move |_: &mut Context<Downloader>| Downloader::new(channel, qualities, source, log, sentinel)
+            let (config, deps) = (config.clone(), deps.clone());
+            move |_: &mut Context<Downloader>| {
+                let source = source_of(&config, &deps);
+                Downloader::new(config.name, config.qualities, source, config.important, deps.log, sentinel)
+            }
         };
         directory.downloaders.publish(channel.clone(), Downloader::start_in_arbiter(arbiter, built));
     };

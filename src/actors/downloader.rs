@@ -10,12 +10,18 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
-use super::guardian::Sentinel;
+use super::guardian::{Drain, Sentinel};
 use crate::ingest::{HttpClient, Source, SourceError, SourceState};
+use crate::jitter::jittered;
 use crate::model::{Channel, Quality};
 
-/// An answer of the source, or its silence, stands for this long: enough for the workers of one channel to share it.
-const ANSWER_STANDS: Duration = Duration::from_secs(1);
+/// An answer of the source stands for this long, so that it is not asked more often than that: where the channel is
+/// important, and where it is not (wubloader asks as often).
+const IMPORTANT_STANDS: Duration = Duration::from_secs(5);
+const ANSWER_STANDS: Duration = Duration::from_secs(20);
+/// Silence stands for this long, and each time that it goes on for twice as long, up to what an answer does: a request that
+/// failed by chance costs nothing.
+const SILENCE_STANDS: Duration = Duration::from_secs(1);
 
 /// Where is this quality's media playlist now? `Err` means that the source could not be asked.
 #[derive(Message)]
@@ -33,8 +39,13 @@ pub enum MediaFound {
     NotOffered,
 }
 
-/// When the source was asked, and what it said; `Err` if nothing.
-type Answered = (Instant, Result<SourceState, ()>);
+/// What the source said; `Err` if nothing.
+struct Answered {
+    stands_until: Instant,
+    answer: Result<SourceState, ()>,
+    /// Questions in a row without an answer.
+    silences: u32,
+}
 
 /// What the source last said, so that the log tells changes and not repetitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +61,7 @@ pub struct Downloader {
     channel: Channel,
     qualities: Rc<[Quality]>,
     source: Rc<dyn Source>,
+    answer_stands: Duration,
     client: HttpClient,
     log: Logger,
     sentinel: Sentinel,
@@ -63,14 +75,16 @@ impl Downloader {
     pub fn new(
         channel: Channel,
         qualities: Vec<Quality>,
-        source: impl Source + 'static,
+        source: Box<dyn Source>,
+        important: bool,
         log: Logger,
         sentinel: Sentinel,
     ) -> Self {
         Self {
             channel,
             qualities: qualities.into(),
-            source: Rc::new(source),
+            source: source.into(),
+            answer_stands: if important { IMPORTANT_STANDS } else { ANSWER_STANDS },
             client: HttpClient::of_this_arbiter(),
             log,
             sentinel,
@@ -120,15 +134,20 @@ impl Handler<FindMedia> for Downloader {
 
     fn handle(&mut self, question: FindMedia, _: &mut Self::Context) -> Self::Result {
         let (asked, source, client) = (Rc::clone(&self.asked), Rc::clone(&self.source), self.client.clone());
-        let qualities = Rc::clone(&self.qualities);
+        let (qualities, answer_stands) = (Rc::clone(&self.qualities), self.answer_stands);
         async move {
             let mut asked = asked.lock().await;
-            if let Some((_, answer)) = asked.as_ref().filter(|(when, _)| when.elapsed() < ANSWER_STANDS) {
-                return (None, answer.clone());
+            if let Some(standing) = asked.as_ref().filter(|asked| Instant::now() < asked.stands_until) {
+                return (None, standing.answer.clone());
             }
             let fresh = source.media_urls(&client, &qualities).await;
             let answer = fresh.as_ref().map(SourceState::clone).map_err(|_| ());
-            *asked = Some((Instant::now(), answer.clone()));
+            let before = asked.as_ref().map_or(0, |asked| asked.silences);
+            let (stands, silences) = match &answer {
+                Ok(_) => (answer_stands, 0),
+                Err(()) => (silence_stands(before, answer_stands), before.saturating_add(1)),
+            };
+            *asked = Some(Answered { stands_until: Instant::now() + stands, answer: answer.clone(), silences });
             (Some(fresh), answer)
         }
         .into_actor(self)
@@ -145,5 +164,32 @@ impl Handler<FindMedia> for Downloader {
             })
         })
         .boxed_local()
+    }
+}
+
+impl Handler<Drain> for Downloader {
+    type Result = ();
+
+    /// Ends a question under way: what runs for it ends with it.
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+fn silence_stands(before: u32, most: Duration) -> Duration {
+    jittered(SILENCE_STANDS.saturating_mul(2u32.saturating_pow(before)).min(most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_asked_again_soon_and_then_as_seldom_as_others() {
+        let stands: Vec<u64> =
+            (0..40).map(|before| silence_stands(before, IMPORTANT_STANDS).as_millis().try_into().unwrap()).collect();
+        for (stand, most) in stands.iter().zip([1000, 2000, 4000].into_iter().chain(std::iter::repeat(5000))) {
+            assert!((most / 2..=most).contains(stand), "{stands:?}");
+        }
     }
 }

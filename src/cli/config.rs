@@ -1,6 +1,6 @@
 //! `segvault config check|show`, and the arguments that every command with a configuration shares.
 //!
-//! Promises: standard output holds only the answer, standard error only the faults.
+//! Promises: standard output holds only the answer, standard error only the faults and warnings.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -49,9 +49,14 @@ impl ConfigArgs {
     }
 }
 
-/// `config check`: prints `ok`, or every fault on `err`. Returns the exit code.
+/// `config check`: prints `ok`, or every fault on `err`; programs that are not installed are no fault, but told on `err`.
+/// Returns the exit code.
 pub fn check(args: &ConfigArgs, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
-    report(args.load(), |_| "ok\n".into(), out, err)
+    let loaded = args.load();
+    for absent in loaded.iter().flat_map(|loaded| loaded.config.absent_programs()) {
+        writeln!(err, "warning: {absent}")?;
+    }
+    report(loaded, |_| "ok\n".into(), out, err)
 }
 
 /// `config show`: prints the effective configuration with the origin of each value, or every fault on `err`. Returns

@@ -8,10 +8,13 @@
 //! To add a key: a field here, a line in the `read_…` function of its section, and its place in
 //! `docs/segvault.sample.toml` (a test compares the two).
 
+mod channel;
 mod database;
 mod fault;
 mod overrides;
+mod programs;
 mod reader;
+mod reading;
 mod show;
 mod sources;
 #[cfg(test)]
@@ -24,24 +27,24 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use channel::{ChannelConfig, ClientId, CommandLine, PageUrl, SourceConfig, TwitchConfig};
 pub use database::{Database, Postgres, PostgresAddress};
 pub use fault::{Fault, Faults, Origin};
+pub use programs::{AbsentProgram, YT_DLP};
 pub use reader::Effective;
-pub use sources::environment;
+pub use sources::{environment, read_secret};
 pub use values::{ByteSize, Secret, SourceUrl, parse_duration};
 
 use crate::log;
-use crate::model::{Channel, NodeName, Quality};
+use crate::model::NodeName;
 use database::DatabaseUrl;
 use reader::{Reader, Section};
 use sources::{Machine, Sources};
 use tree::Table;
 
-const SECTIONS: &[&str] = &["node", "log", "channel", "record", "playlist", "cache", "cut", "database"];
-/// Sections and channel keys that the design has and this version does not honour yet.
+const SECTIONS: &[&str] = &["node", "log", "channel", "twitch", "record", "playlist", "cache", "cut", "database"];
+/// Sections that the design has and this version does not honour yet.
 const LATER_SECTIONS: &[&str] = &["backfill", "retention", "upload", "auth"];
-const LATER_SOURCES: &[&str] = &["twitch", "youtube", "command"];
-const LATER_CHANNEL_KEYS: &[&str] = &["twitch", "youtube", "command", "important"];
 
 /// Long enough for any orchestrator's grace, short enough to be one.
 const GRACE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -59,6 +62,7 @@ pub struct Config {
     pub log: LogConfig,
     /// In the order of the file; no name twice.
     pub channels: Vec<ChannelConfig>,
+    pub twitch: TwitchConfig,
     pub record: RecordConfig,
     pub playlist: PlaylistConfig,
     pub cache: CacheConfig,
@@ -81,16 +85,6 @@ pub struct NodeConfig {
 pub struct LogConfig {
     pub format: log::Format,
     pub level: log::Level,
-}
-
-/// One recorded channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChannelConfig {
-    pub name: Channel,
-    /// The master or media playlist of its HLS source.
-    pub hls: SourceUrl,
-    /// Names of variants, `source` being the best one; not empty, none twice.
-    pub qualities: Vec<Quality>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,7 +177,8 @@ fn load_on(
 fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<Config> {
     let node = read_node(reader.section(root, "node"), machine);
     let log = read_log(reader.section(root, "log"));
-    let channels = read_channels(reader, root);
+    let channels = channel::read_channels(reader, root);
+    let twitch = channel::read_twitch(reader.section(root, "twitch"));
     let record = read_record(reader.section(root, "record"));
     let playlist = read_playlist(reader.section(root, "playlist"));
     let cache = read_cache(reader.section(root, "cache"));
@@ -195,6 +190,7 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
         node: node?,
         log: log?,
         channels,
+        twitch: twitch?,
         record: record?,
         playlist: playlist?,
         cache: cache?,
@@ -209,53 +205,32 @@ fn read_node(mut section: Section<'_, '_>, machine: &Machine) -> Option<NodeConf
     let listen = section.text("listen", "127.0.0.1:8000");
     // Kubernetes kills after 30 s unless told otherwise; this leaves some of it to the last flush.
     let grace = section.duration("grace", "25s", GRACE);
-    section.close(&[]);
+    section.close();
     Some(NodeConfig { name: name?, dir: dir?, listen: listen?, grace: grace? })
 }
 
 fn read_log(mut section: Section<'_, '_>) -> Option<LogConfig> {
     let format = section.text("format", "auto");
     let level = section.text("level", "info");
-    section.close(&[]);
+    section.close();
     Some(LogConfig { format: format?, level: level? })
-}
-
-fn read_channels(reader: &mut Reader, root: &Table) -> Vec<ChannelConfig> {
-    let mut named: Vec<(Channel, Origin)> = Vec::new();
-    reader.sections(root, "channel", |mut section| {
-        let name = section.required::<Channel>("name", true);
-        let elsewhere = LATER_SOURCES.iter().any(|source| section.has(source));
-        let hls = section.required("hls", !elsewhere);
-        let qualities = section.texts("qualities", &["source"]);
-        if let Some(name) = &name {
-            let at = section.origin("name");
-            match named.iter().find(|(other, _)| other == name) {
-                Some((_, first)) => {
-                    section.fault(&at, "name", format!("{:?} is a channel already, at {first}", name.as_str()))
-                }
-                None => named.push((name.clone(), at)),
-            }
-        }
-        section.close(LATER_CHANNEL_KEYS);
-        Some(ChannelConfig { name: name?, hls: hls?, qualities: qualities? })
-    })
 }
 
 fn read_record(mut section: Section<'_, '_>) -> Option<RecordConfig> {
     let segment_permits = section.integer("segment_permits", 8, PERMITS);
-    section.close(&[]);
+    section.close();
     Some(RecordConfig { segment_permits: segment_permits? })
 }
 
 fn read_playlist(mut section: Section<'_, '_>) -> Option<PlaylistConfig> {
     let hold = section.duration("hold", "15s", HOLD);
-    section.close(&[]);
+    section.close();
     Some(PlaylistConfig { hold: hold? })
 }
 
 fn read_cache(mut section: Section<'_, '_>) -> Option<CacheConfig> {
     let hours_size = section.size("hours_size", "64MiB", HOURS_SIZE);
-    section.close(&[]);
+    section.close();
     Some(CacheConfig { hours_size: hours_size? })
 }
 
@@ -263,7 +238,7 @@ fn read_cut(mut section: Section<'_, '_>, machine: &Machine) -> Option<CutConfig
     let cores = machine.cores.clamp(*PERMITS.start(), *PERMITS.end());
     let max_ffmpeg = section.integer("max_ffmpeg", cores, PERMITS);
     let stall = section.duration("stall", "60s", CUT_STALL);
-    section.close(&[]);
+    section.close();
     Some(CutConfig { max_ffmpeg: max_ffmpeg?, stall: stall? })
 }
 
@@ -285,6 +260,6 @@ fn read_database(mut section: Section<'_, '_>, dir: Option<&Path>) -> Option<Dat
     if let Err(problem) = &database {
         section.fault(&file_at, "password_file", problem.clone());
     }
-    section.close(&[]);
+    section.close();
     Some(DatabaseConfig { database: database.ok()? })
 }

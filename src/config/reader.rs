@@ -5,12 +5,15 @@
 //! Never: keeps a secret in what it remembers.
 
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::{Fault, Origin, nearest, quoted};
-use super::tree::{BareKind, Node, Table, Value};
+use super::reading::{absolute, list_text, text_of, toml_text, truth, whole_number, within};
+use super::tree::{Node, Table, Value};
 use super::values::{ByteSize, Setting};
+
+const ALLOWED_PATH: &str = "write a path in quotes";
 
 /// A key that was asked for, with its value as TOML (`None` where an optional key is absent).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,14 +154,21 @@ impl<'t> Section<'_, 't> {
         self.value(key, default, |text, _| T::read(text), T::ALLOWED, T::shown)
     }
 
-    /// A text that must be there. `missing` is false where its absence is excused.
-    pub fn required<T: Setting>(&mut self, key: &'static str, missing: bool) -> Option<T> {
+    /// A text that must be there.
+    pub fn required<T: Setting>(&mut self, key: &'static str) -> Option<T> {
         let value = self.optional(key);
-        if missing && self.reader.miss && !self.has(key) {
-            let at = self.at.clone();
-            self.fault(&at, key, format!("missing; {}", T::ALLOWED));
+        if !self.has(key) {
+            self.missing(key, T::ALLOWED);
         }
         value.flatten()
+    }
+
+    /// Says that a key is not there, unless a syntax fault may have swallowed it.
+    pub fn missing(&mut self, key: &str, allowed: &str) {
+        if self.reader.miss {
+            let at = self.at.clone();
+            self.fault(&at, key, format!("missing; {allowed}"));
+        }
     }
 
     /// A text that may be absent. The outer `None` is a fault.
@@ -182,14 +192,7 @@ impl<'t> Section<'_, 't> {
         default: &str,
         range: RangeInclusive<T>,
     ) -> Option<T> {
-        let within = |text: &str, _: &Origin| {
-            let value = T::read(text)?;
-            if range.contains(&value) {
-                return Ok(value);
-            }
-            Err(format!("{} is not from {} to {}", quoted(text), range.start().shown(), range.end().shown()))
-        };
-        self.value(key, default, within, T::ALLOWED, T::shown)
+        self.value(key, default, |text, _| within(text, &range), T::ALLOWED, T::shown)
     }
 
     /// A path, made absolute: in the file it is relative to the file's directory, elsewhere to the current one.
@@ -216,12 +219,48 @@ impl<'t> Section<'_, 't> {
         self.keep(key, at, &allowed, found, |number| number.to_string())
     }
 
+    /// As [`Section::duration`], for a key that may be absent.
+    pub fn optional_duration(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Option<Duration>> {
+        let read = |text: &str, _: &Origin| within(text, &range);
+        self.maybe(key, read, Duration::ALLOWED, Duration::shown)
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, key: &'static str, default: bool) -> Option<bool> {
+        let (found, at) = match self.take(key) {
+            None => (Ok(default), Origin::Default),
+            Some(node) => (truth(&node.value), node.at.clone()),
+        };
+        self.keep(key, at, "write true or false", found, |truth| truth.to_string())
+    }
+
     /// A list of texts, not empty, none twice.
     pub fn texts<T: Setting + PartialEq>(&mut self, key: &'static str, default: &[&str]) -> Option<Vec<T>> {
-        let Some(node) = self.take(key) else {
-            let values = default.iter().map(|text| T::read(text)).collect();
-            return self.keep(key, Origin::Default, T::ALLOWED, values, |values| list_text(values));
-        };
+        match self.take(key) {
+            Some(node) => self.list(key, node, false),
+            None => {
+                let values = default.iter().map(|text| T::read(text)).collect();
+                self.keep(key, Origin::Default, T::ALLOWED, values, |values| list_text(values))
+            }
+        }
+    }
+
+    /// A list of texts that may be absent, in which one may be there twice.
+    pub fn words<T: Setting + PartialEq>(&mut self, key: &'static str) -> Option<Option<Vec<T>>> {
+        match self.take(key) {
+            Some(node) => self.list(key, node, true).map(Some),
+            None => {
+                self.remember(key, None, Origin::Default);
+                Some(None)
+            }
+        }
+    }
+
+    fn list<T: Setting + PartialEq>(&mut self, key: &'static str, node: &Node, twice: bool) -> Option<Vec<T>> {
         let Value::List(items) = &node.value else {
             let problem = format!("{} where a list is due; write [\"a\", \"b\"]", node.value.kind());
             self.fault(&node.at, key, problem);
@@ -231,7 +270,7 @@ impl<'t> Section<'_, 't> {
         let faults_before = self.reader.faults.len();
         for (index, item) in items.iter().enumerate() {
             match text_of(item).and_then(T::read) {
-                Ok(value) if values.contains(&value) => {
+                Ok(value) if !twice && values.contains(&value) => {
                     self.fault(
                         &item.at,
                         &format!("{key}.{index}"),
@@ -251,11 +290,11 @@ impl<'t> Section<'_, 't> {
         self.keep(key, node.at.clone(), T::ALLOWED, Ok(values), |values| list_text(values))
     }
 
-    /// Refuses the keys that nobody asked for; `later` are those of a version to come.
-    pub fn close(self, later: &[&'static str]) {
+    /// Refuses the keys that nobody asked for.
+    pub fn close(self) {
         for (key, node) in self.table.into_iter().flatten() {
             if !self.known.contains(&key.as_str()) {
-                let problem = unknown(key, &self.known, later);
+                let problem = unknown(key, &self.known, &[]);
                 self.reader.fault(&node.key_at, format!("{}.{key}", self.path), problem);
             }
         }
@@ -321,69 +360,4 @@ impl<'t> Section<'_, 't> {
         let (header, section) = (self.header.clone(), self.path.clone());
         self.reader.effective.push(Effective { header, section, key, value, origin });
     }
-}
-
-const ALLOWED_PATH: &str = "write a path in quotes";
-
-fn absolute(text: &str, at: &Origin, file_dir: &Path, current_dir: &Path) -> Result<PathBuf, String> {
-    if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(format!("{} is no path", quoted(text)));
-    }
-    let base = match at {
-        Origin::Env(_) | Origin::Set(_) => current_dir,
-        Origin::Default | Origin::File(_) | Origin::Line { .. } => file_dir,
-    };
-    Ok(base.join(text))
-}
-
-/// The text of a node. An override cannot always put quotes around a name that looks like a number: it may go without.
-fn text_of(node: &Node) -> Result<&str, String> {
-    match (&node.value, &node.at) {
-        (Value::Text(text), _) => Ok(text),
-        (Value::Bare { text, .. }, Origin::Env(_) | Origin::Set(_)) => Ok(text),
-        (Value::Bare { text, .. }, _) => Err(format!("{} ({text}) where a text in quotes is due", node.value.kind())),
-        (other, _) => Err(format!("{} where a text in quotes is due", other.kind())),
-    }
-}
-
-fn whole_number(value: &Value, range: &RangeInclusive<u32>) -> Result<u32, String> {
-    let Value::Bare { kind: BareKind::Integer, text } = value else {
-        return Err(format!("{} where a whole number is due", value.kind()));
-    };
-    match toml_integer(text).and_then(|number| u32::try_from(number).ok()) {
-        Some(number) if range.contains(&number) => Ok(number),
-        Some(_) | None => Err(format!("{text} is out of bounds")),
-    }
-}
-
-/// Reads what TOML calls an integer; `None` where it is larger than any number of ours.
-fn toml_integer(text: &str) -> Option<i64> {
-    let digits = text.replace('_', "");
-    let prefixed = |prefix| digits.strip_prefix(prefix);
-    match (prefixed("0x"), prefixed("0o"), prefixed("0b")) {
-        (Some(hexadecimal), _, _) => i64::from_str_radix(hexadecimal, 16),
-        (_, Some(octal), _) => i64::from_str_radix(octal, 8),
-        (_, _, Some(binary)) => i64::from_str_radix(binary, 2),
-        (None, None, None) => digits.parse(),
-    }
-    .ok()
-}
-
-fn list_text<T: Setting>(values: &[T]) -> String {
-    let texts: Vec<String> = values.iter().map(|value| toml_text(&value.shown())).collect();
-    format!("[{}]", texts.join(", "))
-}
-
-/// The text as TOML: a basic string.
-pub(super) fn toml_text(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }

@@ -141,8 +141,8 @@ fn read_file(path: &Path, faults: &mut Vec<Fault>) -> Table {
     }
 }
 
-/// Reads the file's first line as a password, or says why not.
-pub(super) fn read_secret(path: &Path) -> Result<Secret, String> {
+/// Reads the file's one line as a password or token, or says why not. Blocks.
+pub fn read_secret(path: &Path) -> Result<Secret, String> {
     let failed = |why: String| format!("{} cannot be read: {why}", path.display());
     let bytes = read_bounded(path, LARGEST_SECRET_BYTES).map_err(|err| failed(err.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| failed("not UTF-8".into()))?;

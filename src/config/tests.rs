@@ -1,9 +1,10 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::{Quality, VideoCodec};
 
 const SAMPLE: &str = include_str!("../../docs/segvault.sample.toml");
 
@@ -151,12 +152,30 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
             "2:14: cut.max_ffmpeg: a text where a whole number is due; write a whole number from 1 to 64".into(),
         ),
         ("[[channel]]\nhls = \"http://x/\"", format!("1:1: channel.0.name: missing; {name}")),
-        ("[[channel]]\nname = \"x\"", format!("1:1: channel.0.hls: missing; {url}")),
+        (
+            "[[channel]]\nname = \"x\"",
+            "1:1: channel.0.hls: missing; name the source: one of hls, twitch, youtube and command".into(),
+        ),
         (
             "[[channel]]\nname = \"x\"\nhls = \"x.m3u8\"",
             format!("3:7: channel.0.hls: not a URL (relative URL without a base); {url}"),
         ),
-        ("[[channel]]\nname = \"x\"\ntwitch = \"x\"", "3:1: channel.0.twitch: not supported by this version".into()),
+        (
+            "[[channel]]\nname = \"x\"\ntwitch = \"twitch.tv/x\"",
+            "3:10: channel.0.twitch: \"twitch.tv/x\": not a login name at Twitch; write the channel's name as in its \
+             address, twitch.tv/NAME"
+                .into(),
+        ),
+        (
+            "[[channel]]\nname = \"x\"\nyoutube = \"dQw4w9WgXcQ\"",
+            "3:11: channel.0.youtube: not a URL (relative URL without a base); write the address of a live video, as \
+             https://www.youtube.com/@example/live"
+                .into(),
+        ),
+        (
+            "[twitch]\nclient_id = \"\"",
+            "2:13: twitch.client_id: \"\" is no client ID; write 1 to 64 letters and digits".into(),
+        ),
         (
             "[database]\nurl = \"mysql://u:p@h/d\"",
             "2:7: database.url: not the URL of a database that we know; write sqlite:PATH (relative to DIR/.segvault) \
@@ -183,8 +202,38 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
 #[test]
 fn each_fault_of_a_channel_names_its_element() {
     let with = |line: &str| faults_of(load(&format!("{CHANNEL}{line}")));
-    assert_eq!(with("important = true"), ["4:1: channel.0.important: not supported by this version"]);
-    assert_eq!(with("quality = 1"), ["4:1: channel.0.quality: unknown; allowed here: name, hls, qualities"]);
+    assert_eq!(
+        with("important = \"yes\""),
+        ["4:13: channel.0.important: a text where a boolean is due; write true or false"]
+    );
+    assert_eq!(
+        with("quality = 1"),
+        ["4:1: channel.0.quality: unknown; allowed here: name, hls, twitch, youtube, command, qualities, important, \
+          codecs, url_life"]
+    );
+    assert_eq!(
+        with("codecs = [\"vp9\"]"),
+        ["4:11: channel.0.codecs.0: \"vp9\": no video codec that we know; write h264, hevc or av1"]
+    );
+    assert_eq!(
+        with("url_life = \"5s\""),
+        [
+            "4:12: channel.0.url_life: \"5s\" is not from 1m to 30d; write a whole number and a unit, as 250ms, 15s, 2m, \
+          12h or 14d"
+        ]
+    );
+    assert_eq!(
+        with("command = []"),
+        [
+            "4:11: channel.0.command: hls is there already; a channel has one source",
+            "4:11: channel.0.command: the list is empty; name at least one, or leave the key out",
+        ]
+    );
+    assert_eq!(
+        with("twitch = \"a b\"\nyoutube = \"https://x/\"").len(),
+        3,
+        "each source that is too many, and what is wrong with it"
+    );
     assert_eq!(with("qualitys = 1"), ["4:1: channel.0.qualitys: unknown; did you mean qualities?"]);
     assert_eq!(
         with("qualities = []"),
@@ -203,6 +252,40 @@ fn each_fault_of_a_channel_names_its_element() {
     let twice = load(&format!("{CHANNEL}{CHANNEL}")).unwrap_err().to_string();
     assert!(twice.contains("/t.toml:5:8: channel.1.name: \"gdq\" is a channel already, at /"), "{twice}");
     assert!(twice.ends_with("/t.toml:2:8"), "{twice}");
+}
+
+#[test]
+fn each_kind_of_source_is_read() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("token"), "hunter2\n").unwrap();
+    let text = "[[channel]]\nname = \"a\"\ntwitch = \"GamesDoneQuick\"\nimportant = false\ncodecs = [\"h265\", \"h264\"]\n\
+        [[channel]]\nname = \"b\"\nyoutube = \"https://www.youtube.com/watch?v=x&key=hunter2\"\nurl_life = \"2h\"\n\
+        [[channel]]\nname = \"c\"\ncommand = [\"get\", \"-v\", \"-v\", \"{quality}\"]\n[twitch]\ntoken_file = \"token\"\n";
+    let loaded = load_in(&dir, text, &[], &[]).unwrap();
+    let [twitch, youtube, command] = &loaded.config.channels[..] else { panic!() };
+    let SourceConfig::Twitch(login) = &twitch.source else { panic!("{twitch:?}") };
+    assert_eq!((login.as_str(), twitch.important, youtube.important), ("gamesdonequick", false, true));
+    assert_eq!(twitch.codecs, [VideoCodec::Hevc, VideoCodec::H264]);
+    assert_eq!([twitch.url_life, youtube.url_life], [None, Some(Duration::from_secs(7200))]);
+    let SourceConfig::Youtube(page) = &youtube.source else { panic!("{youtube:?}") };
+    assert_eq!(page.expose(), "https://www.youtube.com/watch?v=x&key=hunter2");
+    let SourceConfig::Command(line) = &command.source else { panic!("{command:?}") };
+    assert_eq!((line.program(), line.is_per_quality()), ("get", true));
+    assert_eq!(line.args(&"480p".parse().unwrap()), ["-v", "-v", "480p"]);
+    assert_eq!(loaded.config.twitch.token_file, Some(dir.path().join("token")));
+    assert!(!format!("{loaded:?}{}", loaded.show()).contains("hunter2"));
+    std::fs::remove_file(dir.path().join("token")).unwrap();
+    let faults = load_in(&dir, text, &[], &[]).unwrap_err().to_string();
+    assert!(faults.contains("twitch.token_file: /") && faults.contains("No such file"), "{faults}");
+}
+
+#[test]
+fn programs_that_are_not_there_are_named() {
+    let text =
+        "[[channel]]\nname = \"a\"\ncommand = [\"/nowhere/tool\"]\n[[channel]]\nname = \"b\"\ncommand = [\"sh\"]\n";
+    let absent = load(text).unwrap().config.absent_programs();
+    let told: Vec<String> = absent.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["channel a cannot be recorded without \"/nowhere/tool\", which is not installed"]);
 }
 
 #[test]
@@ -265,7 +348,7 @@ fn a_channel_can_be_made_of_overrides_alone() {
     let loaded = load_with(CHANNEL, &["channel.0.name=a"], &variables).unwrap();
     let [first, second] = &loaded.config.channels[..] else { panic!() };
     assert_eq!((first.name.as_str(), first.qualities.len()), ("a", 2));
-    assert_eq!((second.name.as_str(), second.hls.to_string().as_str()), ("b", "http://x/b"));
+    assert_eq!((second.name.as_str(), &second.source), ("b", &SourceConfig::Hls("http://x/b".parse().unwrap())));
     let whole = load_with("", &[], &[("SEGVAULT_CHANNEL", "[{ name = \"c\", hls = \"http://x/\" }]")]).unwrap();
     assert_eq!(whole.config.channels[0].name.as_str(), "c");
 }
@@ -273,7 +356,7 @@ fn a_channel_can_be_made_of_overrides_alone() {
 #[test]
 fn a_fault_of_an_override_names_it() {
     for (sets, variables, fault) in [
-        (&["channel.0.name=x"][..], &[][..], "--set channel.0.name: channel.0.hls: missing; write the address"),
+        (&["channel.0.name=x"][..], &[][..], "--set channel.0.name: channel.0.hls: missing; name the source"),
         (&["node.nmae=x"], &[], "--set node.nmae: unknown; did you mean name?"),
         (&["nodename=x"], &[], "--set nodename: unknown; allowed here: node, log"),
         (&[], &[("SEGVAULT_NODE__NMAE", "x")], "SEGVAULT_NODE__NMAE: node.nmae: unknown; did you mean name?"),
@@ -371,20 +454,37 @@ fn the_sample_as_it_stands_is_the_default() {
     assert_eq!(sample.config, load("").unwrap().config);
 }
 
+/// The keys and values of a section, whichever of the channels it is. Of several channels the first one's count.
+fn by_key(loaded: &Loaded) -> BTreeMap<(String, &'static str), Effective> {
+    let section = |one: &Effective| one.section.split('.').next().unwrap().to_owned();
+    let mut found = BTreeMap::new();
+    for one in loaded.effective() {
+        let key = (section(one), one.key);
+        // The sample's channels have a source each: what one of them lacks is not missing.
+        let is_there = found.get(&key).is_some_and(|other: &Effective| other.origin != Origin::Default);
+        if !is_there {
+            found.insert(key, one.clone());
+        }
+    }
+    found
+}
+
 #[test]
 fn the_sample_holds_every_key_with_its_default() {
     let dir = TempDir::new().unwrap();
-    std::fs::write(dir.path().join("database-password"), "x").unwrap();
+    for secret in ["database-password", "twitch-token"] {
+        std::fs::write(dir.path().join(secret), "x").unwrap();
+    }
     let sample = load_in(&dir, &sample_uncommented(), &[], &[]).unwrap_or_else(|faults| panic!("{faults}"));
-    let defaults = load(CHANNEL).unwrap();
-    let keys =
-        |loaded: &Loaded| loaded.effective().iter().map(|one| (one.section.clone(), one.key)).collect::<BTreeSet<_>>();
-    assert_eq!(keys(&sample), keys(&defaults));
-    let examples = ["name", "hls", "max_ffmpeg", "url", "password_file"];
-    for (given, default) in sample.effective().iter().zip(defaults.effective()) {
-        assert_ne!(given.origin, Origin::Default, "{}.{} is not in the sample", given.section, given.key);
-        if !examples.contains(&given.key) {
-            assert_eq!(given.value, default.value, "{}.{}", given.section, given.key);
+    let sample = by_key(&sample);
+    let defaults = by_key(&load(CHANNEL).unwrap());
+    assert_eq!(sample.keys().collect::<Vec<_>>(), defaults.keys().collect::<Vec<_>>());
+    let examples =
+        ["name", "hls", "twitch", "youtube", "command", "url_life", "max_ffmpeg", "url", "password_file", "token_file"];
+    for ((section, key), given) in sample {
+        assert_ne!(given.origin, Origin::Default, "{section}.{key} is not in the sample");
+        if !examples.contains(&key) {
+            assert_eq!(given.value, defaults[&(section.clone(), key)].value, "{section}.{key}");
         }
     }
 }
@@ -401,6 +501,7 @@ proptest! {
     fn a_known_key_takes_or_refuses_any_value(
         key in prop::sample::select(vec![
             "node.name", "node.dir", "node.listen", "node.grace", "log.level", "channel.0.hls", "channel.0.qualities",
+            "channel.0.twitch", "channel.0.command", "channel.0.important", "channel.0.url_life", "twitch.token_file",
             "channel.0", "channel", "record.segment_permits", "cache.hours_size", "database.url", "database", "cut",
         ]),
         value in ".{0,40}|[0-9a-zA-Z:/@.\\[\\]\"{}=,]{0,40}",

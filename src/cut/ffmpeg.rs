@@ -5,7 +5,6 @@
 //! its last words are in the error.
 //! Never: takes an argument that was not built from types (the callers build them).
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -15,18 +14,16 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, StreamExt};
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::CutError;
 use super::files::ByteStream;
+use crate::child::{Group, last_words};
 
-/// How much of what ffmpeg said last is kept for the error.
-const LAST_WORDS_BYTES: usize = 4096;
 /// What is read from a child at once: the size of a Linux pipe.
 const READ_BYTES: usize = 64 * 1024;
 /// A child that has closed its output needs no longer to say its last words.
@@ -155,25 +152,23 @@ pub(super) struct Seat {
 impl Seat {
     /// Starts a child that reads `input` as its standard input.
     pub fn run(&self, args: Vec<OsString>, input: ByteStream) -> Result<Running, CutError> {
-        let mut child = Command::new(&self.shared.program)
+        let mut command = Command::new(&self.shared.program);
+        command
             .args(["-nostdin", "-hide_banner", "-loglevel", "error"])
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // A group of its own: what it starts dies with it, and ^C at a terminal does not reach it past us.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
+            .stderr(Stdio::piped());
+        let mut child = Group::spawn(&mut command)
             .map_err(|source| CutError::FfmpegMissing { program: self.shared.program.clone(), source })?;
-        let stdin = child.stdin.take().expect("standard input was asked for");
-        let stdout = child.stdout.take().expect("standard output was asked for");
-        let stderr = child.stderr.take().expect("standard error was asked for");
+        let stdin = child.0.stdin.take().expect("standard input was asked for");
+        let stdout = child.0.stdout.take().expect("standard output was asked for");
+        let stderr = child.0.stderr.take().expect("standard error was asked for");
         let fault = Arc::new(Mutex::new(None));
         Ok(Running {
             _feeder: Task::spawn(feed(input, stdin, Arc::clone(&fault))),
-            last_words: Task::spawn(listen(stderr)),
-            child: Group(child),
+            last_words: Task::spawn(last_words(stderr)),
+            child,
             stdout: Some(stdout),
             fault,
             stall: self.shared.limits.stall,
@@ -239,21 +234,6 @@ impl Running {
     }
 }
 
-/// A child that leads its process group.
-#[derive(Debug)]
-struct Group(Child);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // An id is there only until the child has been waited for, so it cannot be someone else's by now.
-        let leader = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(leader) = leader {
-            // It may have ended by itself; there is nothing left to do then.
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
-    }
-}
-
 /// A task that ends with its handle.
 #[derive(Debug)]
 struct Task<T>(JoinHandle<T>);
@@ -294,17 +274,6 @@ async fn feed(mut input: ByteStream, mut stdin: ChildStdin, fault: Arc<Mutex<Opt
         *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
         return;
     }
-}
-
-async fn listen(mut stderr: ChildStderr) -> String {
-    let mut last = VecDeque::with_capacity(LAST_WORDS_BYTES);
-    let mut bytes = [0; 1024];
-    while let Ok(count @ 1..) = stderr.read(&mut bytes).await {
-        last.extend(&bytes[..count]);
-        let surplus = last.len().saturating_sub(LAST_WORDS_BYTES);
-        last.drain(..surplus);
-    }
-    String::from_utf8_lossy(last.make_contiguous()).trim().to_owned()
 }
 
 #[cfg(test)]

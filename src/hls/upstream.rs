@@ -17,22 +17,38 @@ pub enum BadPlaylist {
     Broken(&'static str),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Playlist {
     Master(Vec<Variant>),
     Media(MediaPlaylist),
 }
 
 /// One rendition that a master playlist offers.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Variant {
     pub uri: String,
-    /// Names that it goes by: its rendition group, NAME, VIDEO or STABLE-VARIANT-ID, and its height as `480p`.
+    /// Names that it goes by, each once: its rendition's name and group, NAME, STABLE-VARIANT-ID, IVS-NAME. May be empty.
     pub names: Vec<String>,
     /// Peak bits per second.
     pub bandwidth: u64,
-    /// Width × height in pixels; 0 where it is not told.
-    pub pixels: u64,
+    /// Where it is told.
+    pub resolution: Option<Resolution>,
+    /// To the nearest whole number, where it is told: sources that say 29.97 mean the `30` of a name.
+    pub frames_per_second: Option<u64>,
+    /// RFC 6381; empty where it is not told.
+    pub codecs: Vec<String>,
+    /// The source says that this is what the broadcaster sends: IVS-VARIANT-SOURCE, `(source)` in a name, or the group
+    /// `chunked`, each of which Twitch has used.
+    pub is_source: bool,
+    /// Its sound is in another playlist (EXT-X-MEDIA of type AUDIO with a URI).
+    pub separate_sound: bool,
+}
+
+/// Of a picture, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolution {
+    pub width: u64,
+    pub height: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,31 +121,47 @@ fn not_a_playlist(text: &[u8]) -> BadPlaylist {
 }
 
 fn variants(master: m3u8_rs::MasterPlaylist) -> Vec<Variant> {
-    let group_name = |group: &str| {
-        let media = master.alternatives.iter().find(|media| media.group_id == group)?;
-        Some(media.name.clone())
-    };
     let offered = master.variants.iter().filter(|variant| !variant.is_i_frame && !variant.uri.is_empty());
-    offered
-        .map(|variant| {
-            let attribute = |key: &str| Some(variant.other_attributes.as_ref()?.get(key)?.as_str().to_owned());
-            let group = variant.video.clone();
-            let mut names: Vec<String> = [
-                group.as_deref().and_then(group_name),
-                group,
-                attribute("NAME"),
-                attribute("STABLE-VARIANT-ID"),
-                attribute("IVS-NAME"),
-                variant.resolution.map(|resolution| format!("{}p", resolution.height)),
-            ]
-            .into_iter()
-            .flatten()
-            .collect();
-            names.dedup();
-            let pixels = variant.resolution.map_or(0, |size| size.width.saturating_mul(size.height));
-            Variant { uri: variant.uri.clone(), names, bandwidth: variant.bandwidth, pixels }
-        })
-        .collect()
+    offered.map(|variant| read_variant(variant, &master.alternatives)).collect()
+}
+
+fn read_variant(variant: &m3u8_rs::VariantStream, renditions: &[m3u8_rs::AlternativeMedia]) -> Variant {
+    let attribute = |key: &str| Some(variant.other_attributes.as_ref()?.get(key)?.as_str().to_owned());
+    let is_video = |media: &&m3u8_rs::AlternativeMedia| media.media_type == m3u8_rs::AlternativeMediaType::Video;
+    let rendition =
+        |group: &str| Some(renditions.iter().filter(is_video).find(|media| media.group_id == group)?.name.clone());
+    let group = variant.video.clone();
+    let mut names: Vec<String> = Vec::new();
+    for name in [
+        group.as_deref().and_then(rendition),
+        group,
+        attribute("NAME"),
+        attribute("IVS-NAME"),
+        attribute("STABLE-VARIANT-ID"),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let codecs = variant.codecs.as_deref().unwrap_or_default().split(',').map(str::trim);
+    let in_other_playlist = |media: &&m3u8_rs::AlternativeMedia| {
+        media.media_type == m3u8_rs::AlternativeMediaType::Audio && media.uri.is_some()
+    };
+    let mut sounds = renditions.iter().filter(in_other_playlist);
+    Variant {
+        uri: variant.uri.clone(),
+        bandwidth: variant.bandwidth,
+        resolution: variant.resolution.map(|size| Resolution { width: size.width, height: size.height }),
+        frames_per_second: variant.frame_rate.map(|rate| rate.round() as u64),
+        codecs: codecs.filter(|codec| !codec.is_empty()).map(str::to_owned).collect(),
+        is_source: attribute("IVS-VARIANT-SOURCE").is_some_and(|what| what.eq_ignore_ascii_case("source"))
+            || names.iter().any(|name| name.to_ascii_lowercase().contains("(source)") || name == "chunked"),
+        separate_sound: sounds.any(|media| Some(&media.group_id) == variant.audio.as_ref()),
+        names,
+    }
 }
 
 /// What a URI line says by the tags before it, in exact digits.
@@ -287,8 +319,10 @@ mod tests {
             #EXT-X-STREAM-INF:BANDWIDTH=6000000,RESOLUTION=1920x1080,VIDEO=\"chunked\"\nhttp://x/1.m3u8\n\
             #EXT-X-STREAM-INF:BANDWIDTH=1000000,RESOLUTION=852x480,NAME=\"480p\"\n2.m3u8\n";
         let Ok(Playlist::Master(variants)) = parse(text.as_bytes()) else { panic!() };
-        assert_eq!(variants[0].names, ["1080p60 (source)", "chunked", "1080p"]);
+        assert_eq!(variants[0].names, ["1080p60 (source)", "chunked"]);
         assert_eq!((variants[1].uri.as_str(), &variants[1].names[..]), ("2.m3u8", &["480p".to_owned()][..]));
+        assert_eq!(variants[1].resolution, Some(Resolution { width: 852, height: 480 }));
+        assert_eq!([variants[0].is_source, variants[1].is_source], [true, false]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use actix_rt::net::{ActixStream, Ready, TcpStream};
 use actix_service::{Service, fn_service};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector};
+use awc::SendClientRequest;
 use awc::http::{StatusCode, Uri, Version, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -64,6 +65,13 @@ impl FetchError {
 pub struct ByteBudget {
     pub max_bytes: usize,
     pub deadline: Duration,
+}
+
+impl ByteBudget {
+    /// The usual patience, within this deadline.
+    pub const fn patience(self) -> Patience {
+        Patience { head: HEAD_DEADLINE, stall: STALL_DEADLINE, whole: self.deadline }
+    }
 }
 
 /// How long to wait for what.
@@ -125,9 +133,24 @@ impl HttpClient {
         }
     }
 
-    /// Sends a GET and gives the answer whatever its status: for a person, who wants to read why.
+    /// Sends a GET and gives the answer whatever its status: for who wants to read why.
     pub async fn ask(&self, url: &Url, patience: Patience) -> Result<Response, FetchError> {
         self.send(url, None, patience).await
+    }
+
+    /// Sends a POST and gives the answer whatever its status.
+    pub async fn post(
+        &self,
+        url: &Url,
+        headers: &[(&str, &str)],
+        body: Bytes,
+        patience: Patience,
+    ) -> Result<Response, FetchError> {
+        let mut request = self.client.post(url.as_str()).timeout(patience.head);
+        for header in headers {
+            request = request.insert_header(*header);
+        }
+        receive(request.send_body(body), patience).await
     }
 
     async fn send(&self, url: &Url, range: Option<ByteRange>, patience: Patience) -> Result<Response, FetchError> {
@@ -138,25 +161,7 @@ impl HttpClient {
             let last = range.offset.saturating_add(range.length.saturating_sub(1));
             request = request.insert_header((header::RANGE, format!("bytes={}-{last}", range.offset)));
         }
-        let deadline = Instant::now() + patience.whole;
-        let answer = timeout(patience.head, request.send()).await;
-        let response = match answer {
-            Err(_) | Ok(Err(awc::error::SendRequestError::Timeout)) => return Err(FetchError::NoAnswer(patience.head)),
-            Ok(Err(error)) => return Err(FetchError::Unreachable(error.to_string())),
-            Ok(Ok(response)) => response,
-        };
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let expected_bytes = header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
-        let is_encoded = header(header::CONTENT_ENCODING).is_some();
-        let status = response.status();
-        let body = Body {
-            stream: response.map(|piece| piece.map_err(|error| error.to_string())).boxed_local(),
-            got_bytes: 0,
-            expected_bytes: expected_bytes.filter(|_: &u64| !is_encoded),
-            deadline,
-            patience,
-        };
-        Ok(Response { status, body })
+        receive(request.send(), patience).await
     }
 
     /// Fetches a small body whole, within its budget.
@@ -166,23 +171,52 @@ impl HttpClient {
         range: Option<ByteRange>,
         budget: ByteBudget,
     ) -> Result<Bytes, FetchError> {
-        let mut body = self.get(url, range, budget.deadline).await?.body;
-        let mut whole = BytesMut::new();
-        while let Some(piece) = body.next().await {
-            let piece = piece?;
-            if whole.len() + piece.len() > budget.max_bytes {
-                return Err(FetchError::TooLong(budget.max_bytes));
-            }
-            whole.extend_from_slice(&piece);
-        }
-        Ok(whole.freeze())
+        self.get(url, range, budget.deadline).await?.whole(budget.max_bytes).await
     }
+}
+
+/// Waits for the head of an answer.
+async fn receive(sent: SendClientRequest, patience: Patience) -> Result<Response, FetchError> {
+    let deadline = Instant::now() + patience.whole;
+    let answer = timeout(patience.head, sent).await;
+    let response = match answer {
+        Err(_) | Ok(Err(awc::error::SendRequestError::Timeout)) => return Err(FetchError::NoAnswer(patience.head)),
+        Ok(Err(error)) => return Err(FetchError::Unreachable(error.to_string())),
+        Ok(Ok(response)) => response,
+    };
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let expected_bytes = header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
+    let is_encoded = header(header::CONTENT_ENCODING).is_some();
+    let status = response.status();
+    let body = Body {
+        stream: response.map(|piece| piece.map_err(|error| error.to_string())).boxed_local(),
+        got_bytes: 0,
+        expected_bytes: expected_bytes.filter(|_: &u64| !is_encoded),
+        deadline,
+        patience,
+    };
+    Ok(Response { status, body })
 }
 
 /// An answer.
 pub struct Response {
     pub status: StatusCode,
     pub body: Body,
+}
+
+impl Response {
+    /// The body, if it has no more than `max_bytes`.
+    pub async fn whole(mut self, max_bytes: usize) -> Result<Bytes, FetchError> {
+        let mut whole = BytesMut::new();
+        while let Some(piece) = self.body.next().await {
+            let piece = piece?;
+            if whole.len() + piece.len() > max_bytes {
+                return Err(FetchError::TooLong(max_bytes));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
 }
 
 /// A body as it arrives.

@@ -11,5 +11,5 @@ mod tracker;
 pub use client::{Body, ByteBudget, FetchError, HttpClient, Patience, Response};
 pub use fetch::{Fetched, SegmentFetch, TryError, fetch_segment};
 pub use shape::{Shape, ShapeCheck};
-pub use source::{HlsSource, MediaUrl, PLAYLIST_BUDGET, Source, SourceError, SourceState};
+pub use source::{MediaUrl, PLAYLIST_BUDGET, Source, SourceDeps, SourceError, SourceState, source_of};
 pub use tracker::{Lost, Step, Tracker, Wanted};

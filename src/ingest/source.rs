@@ -1,19 +1,42 @@
 //! Where the playlists of a channel come from. A new kind of source is a new implementation of `Source`.
+//!
+//! Promises: not being live is an answer, not an error; a name that a service changes costs at most the names, never
+//! `source` itself.
+//! Never: fetches segments; keeps an answer (who asks decides how long it stands).
 
+mod choose;
+mod command;
+mod hls;
+mod token;
+mod twitch;
+mod ytdlp;
+
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use slog::Logger;
 use url::Url;
 
 use super::client::{ByteBudget, FetchError, HttpClient};
-use crate::hls::upstream::{self, BadPlaylist, Playlist, Variant};
-use crate::model::Quality;
+use crate::blocking::Blocking;
+use crate::child::ChildError;
+use crate::config::{ChannelConfig, SourceConfig, TwitchConfig};
+use crate::hls::upstream::BadPlaylist;
+use crate::model::{Quality, VideoCodec};
+
+use command::CommandSource;
+use hls::HlsSource;
+use token::TokenFile;
+use twitch::TwitchSource;
+use ytdlp::YtDlpSource;
 
 /// A playlist is text of some kilobytes; hours of history make megabytes. More is an attack or a mistake.
 pub const PLAYLIST_BUDGET: ByteBudget = ByteBudget { max_bytes: 16 << 20, deadline: Duration::from_secs(60) };
 /// The quality that stands for the best variant, however the source names it.
 const BEST: &str = "source";
+/// What a content network bears from one client without a word. wubloader fetches as many.
+const MANY: usize = 64;
 
 /// Why a source gave no answer that we understand.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +45,36 @@ pub enum SourceError {
     Fetch(#[from] FetchError),
     #[error("the master playlist is unusable")]
     Playlist(#[from] BadPlaylist),
+    #[error("cannot ask Twitch for an access token")]
+    AccessToken(#[source] FetchError),
+    #[error("Twitch gives no access token: {why}")]
+    NoAccessToken { why: String },
+    #[error("Twitch gives no playlist: status {status}, {why}")]
+    NoPlaylist { status: u16, why: String },
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    #[error("{program} failed ({status})")]
+    Failed { program: String, status: ExitStatus, source: LastWords },
+    #[error("{program} printed no http or https address: {printed:?}")]
+    NoAddress { program: String, printed: String },
+    #[error("yt-dlp knows of no HLS playlist: {why}")]
+    NoHls { why: String },
+}
+
+/// What a program said at its end. Apart from the error, as it may differ from one failure to the next that is the same.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct LastWords(String);
+
+impl LastWords {
+    /// How much of them is worth a log line: the end says what is wrong.
+    const CHARS: usize = 200;
+
+    fn of(said: &str) -> Self {
+        let surplus = said.chars().count().saturating_sub(Self::CHARS);
+        let end: String = said.chars().skip(surplus).collect();
+        Self(if end.is_empty() { "it said nothing".to_owned() } else { end })
+    }
 }
 
 /// The address of one quality's media playlist.
@@ -29,13 +82,20 @@ pub enum SourceError {
 pub struct MediaUrl {
     pub quality: Quality,
     pub url: Url,
+    /// How long the address is good from now on; `None` where nobody knows.
+    pub lives_for: Option<Duration>,
 }
 
 /// What a source says of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceState {
     NotLive,
-    Live { media: Vec<MediaUrl>, missing: Vec<Quality>, offered: Vec<String> },
+    Live {
+        media: Vec<MediaUrl>,
+        missing: Vec<Quality>,
+        /// The names of each variant that there is, as `1080p60|chunked`.
+        offered: Vec<String>,
+    },
 }
 
 /// Finds the media playlists of a channel.
@@ -46,83 +106,46 @@ pub trait Source {
         client: &'a HttpClient,
         qualities: &'a [Quality],
     ) -> LocalBoxFuture<'a, Result<SourceState, SourceError>>;
+
+    /// How many segments of one quality may be fetched from it at once, at most.
+    fn max_concurrent(&self) -> usize;
 }
 
-/// A plain HLS address: a master playlist, or one media playlist.
+/// What a channel wants of whatever its source offers.
 #[derive(Debug, Clone)]
-pub struct HlsSource {
-    url: Url,
+struct Taste {
+    codecs: Vec<VideoCodec>,
+    /// Overrides what the kind of source knows.
+    url_life: Option<Duration>,
 }
 
-impl HlsSource {
-    pub fn new(url: Url) -> Self {
-        Self { url }
+impl Taste {
+    fn media_url(&self, quality: &Quality, url: Url, usual_life: Option<Duration>) -> MediaUrl {
+        MediaUrl { quality: quality.clone(), url, lives_for: self.url_life.or(usual_life) }
     }
 }
 
-impl Source for HlsSource {
-    fn media_urls<'a>(
-        &'a self,
-        client: &'a HttpClient,
-        qualities: &'a [Quality],
-    ) -> LocalBoxFuture<'a, Result<SourceState, SourceError>> {
-        async move {
-            let text = match client.get_whole(&self.url, None, PLAYLIST_BUDGET).await {
-                Err(error) if error.is_gone() => return Ok(SourceState::NotLive),
-                fetched => fetched?,
-            };
-            Ok(match upstream::parse(&text)? {
-                Playlist::Master(variants) => choose(&self.url, &variants, qualities),
-                // The address is a media playlist itself: it serves the one quality that can be meant.
-                Playlist::Media(_) => {
-                    let (media, missing) = qualities
-                        .iter()
-                        .cloned()
-                        .partition::<Vec<_>, _>(|quality| quality.as_str() == BEST || qualities.len() == 1);
-                    let media = media.into_iter().map(|quality| MediaUrl { quality, url: self.url.clone() });
-                    SourceState::Live { media: media.collect(), missing, offered: vec![BEST.into()] }
-                }
-            })
+/// What sources of some kinds need beside their channel's configuration.
+#[derive(Debug, Clone)]
+pub struct SourceDeps {
+    pub twitch: TwitchConfig,
+    /// The recorder's own door to the disk.
+    pub blocking: Blocking,
+    pub log: Logger,
+}
+
+/// The source that a channel is configured to have.
+pub fn source_of(channel: &ChannelConfig, deps: &SourceDeps) -> Box<dyn Source> {
+    let taste = Taste { codecs: channel.codecs.clone(), url_life: channel.url_life };
+    match &channel.source {
+        SourceConfig::Hls(url) => Box::new(HlsSource::new(url.expose().clone(), taste)),
+        SourceConfig::Twitch(login) => {
+            let token = deps.twitch.token_file.clone();
+            let log = deps.log.new(slog::o!("channel" => channel.name.to_string()));
+            let token = token.map(|path| TokenFile::new(path, deps.blocking.clone(), log));
+            Box::new(TwitchSource::new(login.clone(), deps.twitch.clone(), token, taste))
         }
-        .boxed_local()
-    }
-}
-
-/// Picks each quality's variant: by name, and `source` as the one with most pixels, then bits.
-fn choose(base: &Url, variants: &[Variant], qualities: &[Quality]) -> SourceState {
-    let (mut media, mut missing) = (Vec::new(), Vec::new());
-    for quality in qualities {
-        let named = |variant: &&Variant| variant.names.iter().any(|name| name.eq_ignore_ascii_case(quality.as_str()));
-        let best = || {
-            let ranked = variants.iter().max_by_key(|variant| (variant.pixels, variant.bandwidth));
-            ranked.filter(|_| quality.as_str() == BEST)
-        };
-        let variant = variants.iter().find(named).or_else(best);
-        match variant.and_then(|variant| base.join(&variant.uri).ok()) {
-            Some(url) => media.push(MediaUrl { quality: quality.clone(), url }),
-            None => missing.push(quality.clone()),
-        }
-    }
-    let offered = variants.iter().filter_map(|variant| variant.names.first().cloned()).collect();
-    SourceState::Live { media, missing, offered }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn variant(uri: &str, name: &str, pixels: u64, bandwidth: u64) -> Variant {
-        Variant { uri: uri.into(), names: vec![name.into()], bandwidth, pixels }
-    }
-
-    #[test]
-    fn source_is_the_best_and_others_go_by_name() {
-        let variants = [variant("s.m3u8", "480p", 400_000, 1), variant("l.m3u8", "1080p60", 2_000_000, 9)];
-        let base: Url = "http://x.test/a/master.m3u8".parse().unwrap();
-        let wanted: Vec<Quality> = ["source", "480P", "360p"].iter().map(|name| name.parse().unwrap()).collect();
-        let SourceState::Live { media, missing, .. } = choose(&base, &variants, &wanted) else { panic!() };
-        let urls: Vec<&str> = media.iter().map(|one| one.url.as_str()).collect();
-        assert_eq!(urls, ["http://x.test/a/l.m3u8", "http://x.test/a/s.m3u8"]);
-        assert_eq!(missing, ["360p".parse().unwrap()]);
+        SourceConfig::Youtube(page) => Box::new(YtDlpSource::new(page.clone(), taste)),
+        SourceConfig::Command(line) => Box::new(CommandSource::new(line.clone(), taste)),
     }
 }

@@ -4,10 +4,14 @@
 //! to use in a path, a log line or a metric label from then on.
 //! Never: reads the disk, the clock or the network.
 
+mod codec;
+mod login;
 mod names;
 mod segment;
 mod time;
 
+pub use codec::{UnknownCodec, VideoCodec};
+pub use login::{BadLogin, TwitchLogin};
 pub use names::{BadName, Channel, FileName, NodeName, Quality};
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,

@@ -16,4 +16,5 @@ mod record;
 mod rooms;
 mod serve;
 mod soak;
+mod sources;
 mod support;
