@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::{Actor, Addr};
 
-use super::{Downloader, HourCache, Registrar, StreamWorker};
+use super::{Downloader, HourCache, MediaBook, Registrar, StreamWorker};
 use crate::model::{Channel, Quality};
 
 /// Addresses by key. Cheap to clone.
@@ -44,6 +44,7 @@ impl<K: Eq + Hash, A: Actor> Addresses<K, A> {
 #[derive(Clone, Default)]
 pub struct Directory {
     pub hour_cache: Addresses<(), HourCache>,
+    pub media_book: Addresses<(), MediaBook>,
     pub downloaders: Addresses<Channel, Downloader>,
     pub workers: Addresses<(Channel, Quality), StreamWorker>,
     pub registrar: Addresses<(), Registrar>,

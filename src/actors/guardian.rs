@@ -31,6 +31,7 @@ pub enum ActorKind {
     Downloader,
     StreamWorker,
     HourCache,
+    MediaBook,
     Registrar,
 }
 
@@ -40,6 +41,7 @@ impl ActorKind {
             Self::Downloader => "downloader",
             Self::StreamWorker => "stream_worker",
             Self::HourCache => "hour_cache",
+            Self::MediaBook => "media_book",
             Self::Registrar => "registrar",
         }
     }

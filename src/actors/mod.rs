@@ -8,6 +8,7 @@ mod directory;
 mod downloader;
 mod guardian;
 mod hour_cache;
+mod media_book;
 mod registrar;
 mod stream_worker;
 
@@ -15,5 +16,6 @@ pub use directory::Directory;
 pub use downloader::{Downloader, FindMedia, MediaFound};
 pub use guardian::{ActorKind, Child, Drain, Guardian, Sentinel};
 pub use hour_cache::{CacheError, GetHours, GetListing, HourCache};
+pub use media_book::{GetMedia, MediaBook};
 pub use registrar::{Pace, Registrar, Registration};
 pub use stream_worker::{Recording, StreamWorker};

@@ -1,6 +1,8 @@
-//! HLS text: what sources send us (`upstream`) and what we publish (`playlist`).
+//! HLS text: what sources send us (`upstream`) and what we publish (`playlist`, `master`, `changes`).
 //!
 //! Never: fetches anything, or reads the disk or the clock.
 
+pub mod changes;
+pub mod master;
 pub mod playlist;
 pub mod upstream;

@@ -3,6 +3,7 @@
 //! Promises: the result is in order and never overlaps by more than the tolerance; a hole is always shown; nothing
 //! that starts at or after the span's end is taken.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::index::Brief;
@@ -47,6 +48,8 @@ const IS_HOLE: u32 = u32::MAX;
 pub struct Selection {
     span: Span,
     hours: Vec<Arc<HourIndex>>,
+    /// Of each hour, how many picks are made before it.
+    picked_before: Vec<usize>,
     picks: Vec<Pick>,
     holes: Vec<Hole>,
 }
@@ -57,7 +60,9 @@ impl Selection {
         debug_assert!(hours.windows(2).all(|pair| pair[0].hour() < pair[1].hour()));
         let most = hours.iter().map(|index| index.len()).sum();
         let mut chooser = Chooser { span, picks: Vec::with_capacity(most), holes: Vec::new(), last: None };
+        let mut picked_before = Vec::with_capacity(hours.len());
         'hours: for (at, index) in hours.iter().enumerate() {
+            picked_before.push(chooser.picks.len());
             for place in 0..index.len() {
                 let segment = index.brief_at(place);
                 if segment.start >= span.end() {
@@ -70,7 +75,8 @@ impl Selection {
             }
         }
         chooser.close();
-        Self { span, picks: chooser.picks, holes: chooser.holes, hours }
+        picked_before.resize(hours.len(), chooser.picks.len());
+        Self { span, picks: chooser.picks, holes: chooser.holes, picked_before, hours }
     }
 
     /// What there is where nothing has been recorded yet.
@@ -99,6 +105,21 @@ impl Selection {
             Pick { hour: IS_HOLE, place } => Part::Hole(self.holes[place as usize]),
             Pick { hour, place } => Part::Segment(self.hours[hour as usize].best_at(place as usize)),
         }
+    }
+
+    /// Where the segment at `place` stands among the best of its hour; `None` for a hole.
+    pub fn place_in_hour(&self, place: usize) -> Option<usize> {
+        let pick = self.picks[place];
+        (pick.hour != IS_HOLE).then_some(pick.place as usize)
+    }
+
+    /// The hours that were looked at, in order, each with the places of its parts; a hole belongs to the hour whose segment
+    /// it precedes.
+    pub fn hours(&self) -> impl ExactSizeIterator<Item = (&Arc<HourIndex>, Range<usize>)> {
+        self.hours.iter().enumerate().map(|(at, hour)| {
+            let end = self.picked_before.get(at + 1).copied().unwrap_or(self.len());
+            (hour, self.picked_before[at]..end)
+        })
     }
 
     pub fn parts(&self) -> impl DoubleEndedIterator<Item = Part<'_>> + ExactSizeIterator {
