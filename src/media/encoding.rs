@@ -83,12 +83,6 @@ pub struct Encoding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EncodingId(u64);
 
-impl EncodingId {
-    pub const fn number(self) -> u64 {
-        self.0
-    }
-}
-
 impl Encoding {
     /// The first 64 bits of the SHA-256 of `canonical_text`.
     pub fn id(&self) -> EncodingId {
@@ -165,7 +159,7 @@ mod tests {
     fn an_id_is_the_same_on_all_nodes_for_ever() {
         let text = "ts v256:avc1.64001f:1280x720 a257:mp4a.40.2:48000:2 a257:mp4a.40.2:48000:2";
         assert_eq!(encoding().canonical_text(), text);
-        assert_eq!(encoding().id().number(), 7_117_481_072_379_381_650);
+        assert_eq!(encoding().id().0, 7_117_481_072_379_381_650);
     }
 
     #[test]

@@ -200,10 +200,9 @@ fn count_run(trun: &[u8], usual_ticks: u32) -> Option<(u64, u64)> {
     // Duration, size, flags and time offset of a sample, each if its flag is set.
     let sample_bytes = 4 * (flags >> 8 & 0x0f).count_ones() as usize;
     let samples = trun.get(first..)?.chunks_exact(sample_bytes).take(usize::try_from(frames).ok()?);
-    samples.fold(Some((0, 0)), |sum, sample| {
-        let (frames, ticks) = sum?;
-        Some((frames + 1, ticks + u64::from(number_at(sample, 0)?)))
-    })
+    samples
+        .map(|sample| number_at(sample, 0))
+        .try_fold((0, 0), |(frames, ticks), duration| Some((frames + 1, ticks + u64::from(duration?))))
 }
 
 #[cfg(test)]

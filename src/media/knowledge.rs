@@ -40,12 +40,26 @@ pub(super) enum Rate {
     Measured(Option<FrameRate>),
 }
 
+/// A segment of it. As text a row of three: an hour has thousands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u64, u64, Option<u16>)", into = "(u64, u64, Option<u16>)")]
 pub(super) struct Fact {
     key: u64,
     pub size_bytes: u64,
     /// Its place in `kinds`; `None` if it cannot be read.
     pub kind: Option<u16>,
+}
+
+impl From<(u64, u64, Option<u16>)> for Fact {
+    fn from((key, size_bytes, kind): (u64, u64, Option<u16>)) -> Self {
+        Self { key, size_bytes, kind }
+    }
+}
+
+impl From<Fact> for (u64, u64, Option<u16>) {
+    fn from(fact: Fact) -> Self {
+        (fact.key, fact.size_bytes, fact.kind)
+    }
 }
 
 impl HourKnowledge {

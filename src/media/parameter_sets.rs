@@ -87,7 +87,9 @@ fn h264_sps(set: &[u8]) -> Option<VideoFormat> {
     if matches!(profile[0], 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135) {
         chroma = bits.golomb()?;
         separate_planes = chroma == 3 && bits.flag()?;
-        (bits.golomb()?, bits.golomb()?, bits.flag()?);
+        // Depths of luma and chroma, and a flag of lossless coding.
+        skip_golombs(&mut bits, 2)?;
+        bits.skip(1)?;
         if bits.flag()? {
             (0..if chroma == 3 { 12 } else { 8 }).try_for_each(|list| skip_scaling_list(&mut bits, list))?;
         }
@@ -96,15 +98,17 @@ fn h264_sps(set: &[u8]) -> Option<VideoFormat> {
     match bits.golomb()? {
         0 => drop(bits.golomb()?),
         1 => {
-            (bits.flag()?, bits.golomb()?, bits.golomb()?);
+            bits.skip(1)?;
+            skip_golombs(&mut bits, 2)?;
             // ITU-T H.264 §7.4.2.1.1: at most 255.
             let cycle = bits.golomb()?;
             (cycle < 256).then_some(())?;
-            (0..cycle).try_for_each(|_| bits.golomb().map(drop))?;
+            skip_golombs(&mut bits, cycle)?;
         }
         _ => {}
     }
-    (bits.golomb()?, bits.flag()?);
+    bits.golomb()?;
+    bits.skip(1)?;
     let (width_in_blocks, height_in_units) = (u64::from(bits.golomb()?) + 1, u64::from(bits.golomb()?) + 1);
     let only_frames = bits.flag()?;
     if !only_frames {
@@ -117,6 +121,10 @@ fn h264_sps(set: &[u8]) -> Option<VideoFormat> {
     let width = cropped(width_in_blocks * 16, unit_x, left, right)?;
     let height = cropped(height_in_units * 16 * fields, unit_y * fields, top, bottom)?;
     sized(&avc_codec("avc1", profile), width, height)
+}
+
+fn skip_golombs(bits: &mut Bits<'_>, count: u32) -> Option<()> {
+    (0..count).try_for_each(|_| bits.golomb().map(drop))
 }
 
 /// The four offsets behind a flag; zeros without.

@@ -59,13 +59,14 @@ pub fn audio_format(stsd: &[u8]) -> Option<AudioFormat> {
     let rate = Some(u32::from(number(24))).filter(|rate| *rate > 0);
     let channels = u8::try_from(number(16)).ok().filter(|channels| *channels > 0);
     match four_letters {
-        b"mp4a" => mp4_audio(find(children, &[b"esds"])?, rate, channels),
+        b"mp4a" => mp4_audio(find(children, &[b"esds"])?, rate),
         b"ac-3" => AudioFormat::new("ac-3", rate, dac3_channels(find(children, &[b"dac3"])?)),
         b"ec-3" => AudioFormat::new("ec-3", rate, dec3_channels(find(children, &[b"dec3"])?)),
         // Version and channels; whatever the entry says, it plays at 48 kHz.
         b"Opus" => AudioFormat::new("opus", Some(48_000), Some(*find(children, &[b"dOps"])?.get(1)?)),
+        // For the others the entry says 2, whatever is true (ISO/IEC 14496-14 §6.7).
         b"fLaC" => AudioFormat::new("fLaC", rate, channels),
-        b".mp3" => AudioFormat::new("mp4a.40.34", rate, channels),
+        b".mp3" => AudioFormat::new("mp4a.40.34", rate, None),
         _ => None,
     }
 }
@@ -75,23 +76,22 @@ const ES_TAG: u8 = 3;
 const DECODER_CONFIG_TAG: u8 = 4;
 const DECODER_SPECIFIC_TAG: u8 = 5;
 
-fn mp4_audio(esds: &[u8], rate: Option<u32>, channels: Option<u8>) -> Option<AudioFormat> {
+fn mp4_audio(esds: &[u8], rate: Option<u32>) -> Option<AudioFormat> {
     let stream = descriptor(esds.get(4..)?, ES_TAG)?;
-    // ES_ID and flags, then three optional fields.
+    // ES_ID and flags; then a stream that this one depends on, an address with its length, a clock, each if its flag is set.
     let flags = *stream.get(2)?;
-    let url_bytes =
-        if flags & 0x40 == 0 { 0 } else { 1 + usize::from(*stream.get(3 + if flags & 0x80 == 0 { 0 } else { 2 })?) };
-    let optional = if flags & 0x80 == 0 { 0 } else { 2 } + url_bytes + if flags & 0x20 == 0 { 0 } else { 2 };
-    let decoder = descriptor(stream.get(3 + optional..)?, DECODER_CONFIG_TAG)?;
+    let mut at = 3 + if flags & 0x80 == 0 { 0 } else { 2 };
+    if flags & 0x40 != 0 {
+        at += 1 + usize::from(*stream.get(at)?);
+    }
+    at += if flags & 0x20 == 0 { 0 } else { 2 };
+    let decoder = descriptor(stream.get(at..)?, DECODER_CONFIG_TAG)?;
     match *decoder.first()? {
         // MPEG-4 audio, whose configuration says the rest.
-        0x40 => {
-            let said = aac_config(descriptor(decoder.get(13..)?, DECODER_SPECIFIC_TAG)?)?;
-            Some(AudioFormat { channels: said.channels.or(channels), ..said })
-        }
+        0x40 => aac_config(descriptor(decoder.get(13..)?, DECODER_SPECIFIC_TAG)?),
         // MPEG-2 and MPEG-1 audio; in MP4 it is layer III.
-        0x69 | 0x6b => AudioFormat::new("mp4a.40.34", rate, channels),
-        object_type => AudioFormat::new(&format!("mp4a.{object_type:x}"), rate, channels),
+        0x69 | 0x6b => AudioFormat::new("mp4a.40.34", rate, None),
+        object_type => AudioFormat::new(&format!("mp4a.{object_type:02X}"), rate, None),
     }
 }
 

@@ -9,6 +9,7 @@ mod deny;
 mod docs;
 mod golden;
 mod hardship;
+mod media;
 mod postgres;
 mod record;
 mod rooms;
