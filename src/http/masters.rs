@@ -6,8 +6,9 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::try_join_all;
 
+use super::encodings::media_of;
 use super::params::{self, Query};
-use super::playlists::{AskedRange, PLAYLIST_TYPE, media_of};
+use super::playlists::{AskedRange, PLAYLIST_TYPE};
 use super::{HttpError, Site};
 use crate::actors::GetHours;
 use crate::hls::master::{Rendition, master};

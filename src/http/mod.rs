@@ -5,6 +5,7 @@
 
 mod body;
 mod cuts;
+mod encodings;
 mod error;
 mod files;
 mod masters;

@@ -1,6 +1,5 @@
 //! `/playlist…`: what players read.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::{Method, header};
@@ -8,21 +7,18 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::stream;
 
+use super::encodings::changes_along;
 use super::params::{self, Query};
 use super::{HttpError, Site};
-use crate::actors::{GetHours, GetMedia};
-use crate::hls::changes::{Change, changes, first_segment};
+use crate::actors::GetHours;
 use crate::hls::playlist::MediaPlaylist;
-use crate::media::HourMedia;
 use crate::model::{Channel, Hour, Quality, SegmentKind, Span, Timestamp};
-use crate::select::{HourIndex, Part, Segment, Selection};
+use crate::select::{Part, Segment, Selection};
 use crate::store;
 
 pub const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 /// The longest range that nobody asked for in full.
 const LONGEST_IMPLICIT: Duration = Duration::from_secs(12 * 3600);
-/// How long a playlist waits for what is not known yet of its segments' encodings.
-const MEDIA_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A range as asked: either end may be left to what is on disk.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +101,7 @@ pub async fn media(
     let len = if is_live { settled_len(&selection, now, site.hold) } else { selection.len() };
     let ends_in_a_segment = len > 0 && matches!(selection.part(len - 1), Part::Segment(_));
     let closed = !is_live && ends_in_a_segment;
-    let changes = changes_along(&site, &channel, &quality, &selection).await?;
+    let changes = changes_along(&site, &channel, &quality, &selection).await;
     let playlist = MediaPlaylist::new(&channel, &quality, selection, len, closed, changes);
     // A HEAD is answered without writing what nobody reads.
     let pieces = playlist.take(if request.method() == Method::HEAD { 0 } else { usize::MAX });
@@ -139,49 +135,12 @@ fn settled_len(selection: &Selection, now: Timestamp, hold: Duration) -> usize {
     selection.len()
 }
 
-/// What a selection's hours are encoded with, one answer for each of them; nothing where nobody answers: a playlist is
-/// better without than none.
-pub async fn media_of(
-    site: &Site,
-    channel: &Channel,
-    quality: &Quality,
-    hours: Vec<Arc<HourIndex>>,
-) -> Vec<Arc<HourMedia>> {
-    let question = GetMedia { channel: channel.clone(), quality: quality.clone(), hours, patience: MEDIA_PATIENCE };
-    match site.directory.media_book.get(&()) {
-        Some(book) => book.send(question).await.unwrap_or_default(),
-        None => Vec::new(),
-    }
-}
-
-/// Where the encoding changes along a selection.
-async fn changes_along(
-    site: &Site,
-    channel: &Channel,
-    quality: &Quality,
-    selection: &Selection,
-) -> Result<Vec<Change>, HttpError> {
-    let Some(first) = first_segment(selection) else { return Ok(Vec::new()) };
-    let hours = selection.hours().map(|(index, _)| Arc::clone(index)).collect();
-    let media = media_of(site, channel, quality, hours).await;
-    let is_known = selection.hours().zip(&media).any(|((_, parts), media)| {
-        parts.contains(&first) && selection.place_in_hour(first).is_some_and(|place| media.at(place).is_some())
-    });
-    // Without its map nothing of fragmented MP4 plays, so that is not left to anybody's patience.
-    let looked_at = match selection.part(first) {
-        Part::Segment(segment) if !is_known => {
-            let (layout, segment) = (site.layout.clone(), segment.to_name());
-            let (channel, quality) = (channel.clone(), quality.clone());
-            site.blocking.run(move || store::look_at(&layout, &channel, &quality, &segment)).await??
-        }
-        Part::Segment(_) | Part::Hole(_) => None,
-    };
-    Ok(changes(selection, &media, looked_at.and_then(|looked_at| looked_at.media).as_ref()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::select::HourIndex;
 
     const HASH: &str = "47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU";
 
