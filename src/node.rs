@@ -16,8 +16,8 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, Child, Directory, Downloader, Drain, Guardian, HourCache, LiveEdges, LiveReading, Pace, Recording,
-    Registrar, Registration, Sentinel, StreamWorker,
+    ActorKind, Child, Directory, Downloader, Drain, Guardian, HourCache, LiveEdges, LiveReading, MediaBook, Pace,
+    Recording, Registrar, Registration, Sentinel, StreamWorker,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -36,6 +36,8 @@ use crate::store::{self, Layout, StoreError, TempMark};
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
 const RECORDING_AT_ONCE: usize = 16;
 const READING_AT_ONCE: usize = 32;
+/// What is known of some ten thousand hours that are over, or of some hundreds that are not.
+const MEDIA_BOOK_BYTES: usize = 32 << 20;
 /// About what a recorder hands to the disk at once.
 const PROBE_BYTES: usize = 256 * 1024;
 /// Between looks at whether the store takes writes.
@@ -107,7 +109,11 @@ impl Node {
             log: logger.clone(),
             hold: config.playlist.hold,
         };
-        let mut children = vec![hour_cache(&recording, reading.clone(), cache_bytes), live_edges(live_reading)];
+        let mut children = vec![
+            hour_cache(&recording, reading.clone(), cache_bytes),
+            media_book(&recording, reading.clone()),
+            live_edges(live_reading),
+        ];
         let deps =
             SourceDeps { twitch: config.twitch.clone(), blocking: recording.blocking.clone(), log: logger.clone() };
         for absent in config.absent_programs() {
@@ -182,6 +188,10 @@ impl Node {
         if let Some(registrar) = self.directory.registrar.get(&()) {
             let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
         }
+        // Answers that are still to be made wait for nothing that it could learn.
+        if let Some(media_book) = self.directory.media_book.get(&()) {
+            let _ = timeout(Duration::from_secs(1), media_book.send(Drain)).await;
+        }
 
         // Players who wait for the next segment are answered now.
         if let Some(live_edges) = self.directory.live_edges.get(&()) {
@@ -230,6 +240,16 @@ fn live_edges(reading: LiveReading) -> Child {
         directory.live_edges.publish((), address);
     };
     Child { kind: ActorKind::LiveEdges, name: String::new(), arbiter: "live edges".into(), factory: Box::new(factory) }
+}
+
+fn media_book(recording: &Recording, reading: Blocking) -> Child {
+    let Recording { directory, layout, clock, metrics, log, .. } = recording.clone();
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (layout, reading, clock) = (layout.clone(), reading.clone(), clock.clone());
+        let book = MediaBook::new(layout, reading, clock, metrics.clone(), log.clone(), MEDIA_BOOK_BYTES, sentinel);
+        directory.media_book.publish((), MediaBook::start_in_arbiter(arbiter, move |_| book));
+    };
+    Child { kind: ActorKind::MediaBook, name: String::new(), arbiter: "media book".into(), factory: Box::new(factory) }
 }
 
 fn registrar(registration: Registration, directory: Directory) -> Child {

@@ -37,6 +37,15 @@ pub fn fetch(address: SocketAddr, path: &str) -> Transfer {
     }
 }
 
+/// The text of an answer, its head included.
+pub fn fetch_text(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    ask(&mut stream, path, "close");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
 /// Answers per second that `clients` get together, each asking on one kept connection for `paths` in turn.
 pub fn requests_per_second(address: SocketAddr, paths: &[String], clients: usize, duration: Duration) -> f64 {
     let (done, over) = (AtomicU64::new(0), AtomicBool::new(false));

@@ -1,12 +1,13 @@
 //! Writes the playlists that players read (RFC 8216).
 //!
 //! Promises: an integer TARGETDURATION of at least every EXTINF; a date on every segment; a discontinuity wherever
-//! something is missing; ENDLIST only where the range is closed and shown to its end.
+//! something is missing or the encoding changes; ENDLIST only where the range is closed and shown to its end.
 
 use std::fmt::Write as _;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::changes::Change;
 use crate::model::{Channel, Hour, Quality, SegmentName, Timestamp};
 use crate::select::{Part, Segment, Selection};
 
@@ -32,7 +33,9 @@ pub struct MediaPlaylist {
     /// How many parts of the selection are shown.
     len: usize,
     closed: bool,
-    map: Option<Map>,
+    /// What stands before a segment beside what a hole asks for, in order.
+    changes: Vec<Change>,
+    next_change: usize,
     urls: Urls,
     next: Next,
     /// Something is missing before the next segment.
@@ -53,35 +56,31 @@ const SEGMENT_BYTES: usize = 220;
 
 impl MediaPlaylist {
     /// Shows the first `len` parts of `selection`. `closed`: nothing will be added, as the range has an end and it is
-    /// reached. `map` is there for fragmented MP4.
+    /// reached. `changes` are in order of their parts.
     pub fn new(
         channel: &Channel,
         quality: &Quality,
         selection: Selection,
         len: usize,
         closed: bool,
-        map: Option<Map>,
+        changes: Vec<Change>,
     ) -> Self {
         let urls = Urls::new(channel, quality);
-        Self { selection, len, closed, map, urls, next: Next::Head, hole_before: false }
+        Self { selection, len, closed, changes, next_change: 0, urls, next: Next::Head, hole_before: false }
     }
 
     fn push_head(&self, text: &mut String) {
         // Rounding up also satisfies players that compare without rounding.
         let target_seconds = (self.selection.longest_micros().max(1) + 999_999) / 1_000_000;
         // EXT-X-MAP in a playlist that is not I-frames only needs version 6.
-        let version = if self.map.is_some() { 6 } else { 3 };
+        let has_map = self.changes.iter().any(|change| change.map.is_some());
+        let version = if has_map { 6 } else { 3 };
         let _ = write!(
             text,
             "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target_seconds}\n#EXT-X-MEDIA-SEQUENCE:0\n"
         );
         if self.closed {
             text.push_str("#EXT-X-PLAYLIST-TYPE:VOD\n");
-        }
-        if let Some(map) = &self.map {
-            text.push_str("#EXT-X-MAP:URI=\"");
-            self.urls.push(text, &map.segment.hour().to_string(), map.segment.as_str());
-            let _ = writeln!(text, "\",BYTERANGE=\"{}@0\"", map.length_bytes);
         }
     }
 
@@ -93,8 +92,14 @@ impl MediaPlaylist {
                 Part::Hole(_) => self.hole_before = true,
                 Part::Segment(segment) => {
                     // Before the first segment there is nothing to be discontinuous with.
-                    if std::mem::take(&mut self.hole_before) && at > 1 {
-                        text.push_str("#EXT-X-DISCONTINUITY\n");
+                    let after_hole = std::mem::take(&mut self.hole_before) && at > 1;
+                    match self.changes.get(self.next_change).filter(|change| change.part == at) {
+                        None if after_hole => text.push_str("#EXT-X-DISCONTINUITY\n"),
+                        None => {}
+                        Some(change) => {
+                            push_change(text, &self.urls, change, after_hole);
+                            self.next_change += 1;
+                        }
                     }
                     push_segment(text, &self.urls, hour_text.of(segment.hour), &segment);
                 }
@@ -127,6 +132,15 @@ impl Iterator for MediaPlaylist {
         };
         self.next = self.push_parts(&mut text, at);
         Some(text)
+    }
+}
+
+fn push_change(text: &mut String, urls: &Urls, change: &Change, after_hole: bool) {
+    if after_hole || change.discontinuity {
+        text.push_str("#EXT-X-DISCONTINUITY\n");
+    }
+    if let Some(map) = &change.map {
+        text.push_str(&urls.map_tag(map.segment.hour(), map.segment.as_str(), map.length_bytes));
     }
 }
 
@@ -201,9 +215,9 @@ impl Urls {
     }
 
     /// The EXT-X-MAP line for a segment that holds its own initialisation section.
-    pub(super) fn map_tag(&self, segment: &Segment<'_>, init_bytes: u64) -> String {
+    pub(super) fn map_tag(&self, hour: Hour, name: &str, init_bytes: u64) -> String {
         let mut line = String::from("#EXT-X-MAP:URI=\"");
-        self.push(&mut line, &segment.hour.to_string(), segment.name);
+        self.push(&mut line, &hour.to_string(), name);
         let _ = writeln!(line, "\",BYTERANGE=\"{init_bytes}@0\"");
         line
     }
@@ -235,40 +249,6 @@ fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
 }
 
-/// One quality of a channel, as a master playlist offers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendition {
-    pub quality: Quality,
-    /// Peak bits per second, measured.
-    pub bandwidth: u64,
-}
-
-/// The whole text of a master playlist, best rendition first. `query` is appended to each address as it is.
-pub fn master(channel: &Channel, renditions: &[Rendition], start: Option<Timestamp>, end: Option<Timestamp>) -> String {
-    let mut query = String::new();
-    for (key, time) in [("start", start), ("end", end)] {
-        if let Some(time) = time {
-            let mark = if query.is_empty() { '?' } else { '&' };
-            let _ = write!(query, "{mark}{key}={}Z", encode(&time.to_string()));
-        }
-    }
-    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
-    for (place, rendition) in renditions.iter().enumerate() {
-        // A quoted attribute cannot hold its own quote (RFC 8216 §4.2).
-        let name = rendition.quality.as_str().replace('"', "'");
-        let default = if place == 0 { "YES" } else { "NO" };
-        let _ = write!(
-            text,
-            "#EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID=\"{name}\",NAME=\"{name}\",AUTOSELECT=YES,DEFAULT={default}\n\
-             #EXT-X-STREAM-INF:BANDWIDTH={},VIDEO=\"{name}\",NAME=\"{name}\"\n/playlist/{}/{}.m3u8{query}\n",
-            rendition.bandwidth,
-            encode(channel.as_str()),
-            encode(rendition.quality.as_str()),
-        );
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -281,6 +261,16 @@ mod tests {
 
     /// A playlist of (offset as text, duration as text) within one hour.
     fn shown(segments: &[(&str, &str)], from: &str, until: &str, closed: bool) -> MediaPlaylist {
+        changing(segments, from, until, closed, Vec::new())
+    }
+
+    fn changing(
+        segments: &[(&str, &str)],
+        from: &str,
+        until: &str,
+        closed: bool,
+        changes: Vec<Change>,
+    ) -> MediaPlaylist {
         let names: Vec<String> =
             segments.iter().map(|(start, duration)| format!("{start}-{duration}-full-{HASH}.ts")).collect();
         let hour = "2026-01-02T03".parse().unwrap();
@@ -288,7 +278,7 @@ mod tests {
         let span = Span::new(from.parse().unwrap(), until.parse().unwrap()).unwrap();
         let selection = Selection::choose(span, vec![Arc::new(index)]);
         let len = selection.len();
-        MediaPlaylist::new(&"x y".parse().unwrap(), &"source".parse().unwrap(), selection, len, closed, None)
+        MediaPlaylist::new(&"x y".parse().unwrap(), &"source".parse().unwrap(), selection, len, closed, changes)
     }
 
     #[test]
@@ -305,6 +295,35 @@ mod tests {
                  /segments/x%20y/source/2026-01-02T03/00%3A04-2.400001-full-{HASH}.ts\n#EXT-X-ENDLIST\n"
             )
         );
+    }
+
+    #[test]
+    fn a_change_is_told_before_its_segment_and_only_once_where_a_hole_is() {
+        let map = |second: &str| {
+            let name = format!("00:{second}-2.0-full-{HASH}.ts");
+            let segment = SegmentName::parse("2026-01-02T03".parse().unwrap(), &name).unwrap();
+            Some(Map { segment, length_bytes: 700 })
+        };
+        let segments = [("00:00", "2.0"), ("00:02", "2.0"), ("00:06", "2.0"), ("00:08", "2.0")];
+        // The hole is part 2.
+        let changes = vec![
+            Change { part: 0, discontinuity: false, map: map("00") },
+            Change { part: 1, discontinuity: true, map: map("02") },
+            Change { part: 3, discontinuity: true, map: None },
+            Change { part: 4, discontinuity: false, map: map("08") },
+        ];
+        let text: String = changing(&segments, "2026-01-02T03:00:00", "2026-01-02T03:00:10", true, changes).collect();
+        let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#EXT-X-")).collect();
+        let told: Vec<String> =
+            told.into_iter().map(|tag| tag.split("/00%3A").last().unwrap().replace(HASH, "H")).collect();
+        let date = |second: &str| format!("PROGRAM-DATE-TIME:2026-01-02T03:00:{second}.000000Z");
+        let map = |second: &str| format!("{second}-2.0-full-H.ts\",BYTERANGE=\"700@0\"");
+        let expected = [
+            &["VERSION:6".to_owned(), "TARGETDURATION:2".to_owned(), "MEDIA-SEQUENCE:0".to_owned()][..],
+            &["PLAYLIST-TYPE:VOD".to_owned(), map("00"), date("00"), "DISCONTINUITY".to_owned(), map("02"), date("02")],
+            &["DISCONTINUITY".to_owned(), date("06"), map("08"), date("08"), "ENDLIST".to_owned()],
+        ];
+        assert_eq!(told, expected.concat());
     }
 
     #[test]

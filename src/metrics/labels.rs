@@ -44,6 +44,17 @@ label!(
 );
 
 label!(
+    /// What looking at a segment for its encoding led to.
+    LookOutcome {
+        Known = "known",
+        /// Its bytes are not media that we can read.
+        Unreadable = "unreadable",
+        /// The disk did not give them.
+        Failed = "failed",
+    }
+);
+
+label!(
     /// Why seconds are not in the record.
     LossCause {
         /// The source took them away before they could be fetched.

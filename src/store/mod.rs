@@ -7,6 +7,7 @@
 mod anchor;
 mod layout;
 mod list;
+mod media;
 mod pending;
 mod pieces;
 mod published;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use layout::Layout;
 pub use list::{HourStamp, ListingText, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
+pub use media::{LookedAt, look_at, measure_frame_rate, read_knowledge, write_knowledge};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
 pub use published::{PublishedKey, forget_published, restore_published, sweep_published, write_published};

@@ -10,6 +10,7 @@ mod docs;
 mod golden;
 mod hardship;
 mod live;
+mod media;
 mod player;
 mod postgres;
 mod record;
