@@ -24,4 +24,4 @@ pub use frame_rate::{FrameRate, FrameRateScan};
 pub use hour::fixtures;
 pub use hour::{HourKind, HourMedia, Totals};
 pub use knowledge::HourKnowledge;
-pub use probe::{MAX_HEAD_BYTES, Probed, probe};
+pub use probe::{Probe, Probed};

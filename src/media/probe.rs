@@ -1,7 +1,8 @@
 //! From the head of a file to what it is.
 
 use super::encoding::SegmentMedia;
-use super::{fmp4, mp4, ts};
+use super::ts::TsProbe;
+use super::{fmp4, mp4};
 
 /// What is not known by then is not looked for any further: a large picture before the first sound fits, and so does the
 /// initialisation section of any MP4.
@@ -17,13 +18,66 @@ pub enum Probed {
     Unreadable,
 }
 
-/// Reads the head of a self-contained segment. `is_whole`: there are no more bytes, and none are missing.
-pub fn probe(head: &[u8], is_whole: bool) -> Probed {
-    let head = &head[..head.len().min(MAX_HEAD_BYTES)];
-    let probed = if mp4::is_mp4(head) { fmp4::read(head, is_whole) } else { ts::read(head, is_whole) };
-    match probed {
-        Probed::NeedsMore if is_whole || head.len() == MAX_HEAD_BYTES => Probed::Unreadable,
-        probed => probed,
+/// Reads the head of a self-contained segment: push bytes in order, in pieces of any size, and ask what they tell.
+#[derive(Debug, Default)]
+pub struct Probe {
+    len_bytes: usize,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Too few bytes to tell the container.
+    Start(Vec<u8>),
+    Mp4(Vec<u8>),
+    Ts(Box<TsProbe>),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Start(Vec::new())
+    }
+}
+
+/// The name of the first box of MP4 ends here.
+const TELLING_BYTES: usize = 8;
+
+impl Probe {
+    /// What comes after `MAX_HEAD_BYTES` is not looked at.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[..bytes.len().min(MAX_HEAD_BYTES - self.len_bytes)];
+        self.len_bytes += bytes.len();
+        match &mut self.state {
+            State::Start(head) => {
+                head.extend_from_slice(bytes);
+                if head.len() < TELLING_BYTES {
+                    return;
+                }
+                let head = std::mem::take(head);
+                self.state = if mp4::is_mp4(&head) {
+                    State::Mp4(head)
+                } else {
+                    let mut probe = Box::<TsProbe>::default();
+                    probe.push(&head);
+                    State::Ts(probe)
+                };
+            }
+            State::Mp4(head) => head.extend_from_slice(bytes),
+            State::Ts(probe) => probe.push(bytes),
+        }
+    }
+
+    /// `is_whole`: there are no more bytes, and none are missing.
+    pub fn probed(&self, is_whole: bool) -> Probed {
+        let probed = match &self.state {
+            State::Start(_) => Probed::NeedsMore,
+            State::Mp4(head) => fmp4::read(head, is_whole),
+            State::Ts(probe) => probe.probed(is_whole),
+        };
+        match probed {
+            Probed::NeedsMore if is_whole || self.len_bytes == MAX_HEAD_BYTES => Probed::Unreadable,
+            probed => probed,
+        }
     }
 }
 
@@ -32,6 +86,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn probe(head: &[u8], is_whole: bool) -> Probed {
+        let [mut at_once, mut in_pieces] = [Probe::default(), Probe::default()];
+        at_once.push(head);
+        head.chunks(1000).for_each(|piece| in_pieces.push(piece));
+        let probed = at_once.probed(is_whole);
+        // After junk, packets are found by what follows, which a piece may not hold.
+        if head.first() == Some(&0x47) {
+            assert_eq!(in_pieces.probed(is_whole), probed);
+        }
+        probed
+    }
 
     fn vector(name: &str) -> Vec<u8> {
         let path = format!("{}/tests/vectors/ts/{name}.ts", env!("CARGO_MANIFEST_DIR"));

@@ -1,7 +1,7 @@
 //! What segments are encoded with: their heads read for `media`, and what was learnt of hours kept in side files under
 //! BASE/.segvault/media.
 //!
-//! Promises: a tombstoned file is not opened; of a file no more than `MAX_HEAD_BYTES` are held. Losing a side file costs a
+//! Promises: a tombstoned file is not opened; of a file no more than a mebibyte is held. Losing a side file costs a
 //! reading, never data, so it is renamed into place but not flushed.
 
 use std::fs::{self, File};
@@ -9,13 +9,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Layout, StoreError, is_tombstoned};
-use crate::media::{FrameRate, FrameRateScan, HourKnowledge, MAX_HEAD_BYTES, Probed, SegmentMedia, probe};
+use crate::media::{FrameRate, FrameRateScan, HourKnowledge, Probe, Probed, SegmentMedia};
 use crate::model::{Channel, Hour, Quality, SegmentKind, SegmentName};
 
 /// Tables, parameter sets and the first sound of most streams lie in this.
 const FIRST_READ_BYTES: usize = 16 * 1024;
-/// And in this those of nearly all others: each further reading takes so many times what the last one took.
-const GROWTH: usize = 4;
+/// Where the first picture is large, the first sound comes after it.
+const NEXT_READ_BYTES: usize = 64 * 1024;
 /// A segment is read for its frame rate in pieces like this.
 const PIECE_BYTES: usize = 256 * 1024;
 /// Longer than any segment: what is longer is not measured.
@@ -44,17 +44,14 @@ pub fn look_at(
         let size_bytes = file.metadata()?.len();
         // What is cut off may lack what its tables announce.
         let is_complete = segment.kind() == SegmentKind::Full;
-        let mut head = Vec::new();
-        let mut wanted = FIRST_READ_BYTES;
+        let (mut probe, mut piece, mut wanted) = (Probe::default(), Vec::new(), FIRST_READ_BYTES);
         loop {
-            let missing = wanted - head.len();
-            let came = (&mut file).take(missing as u64).read_to_end(&mut head)?;
-            let at_end = came < missing;
-            match probe(&head, at_end && is_complete) {
+            piece.clear();
+            let at_end = (&mut file).take(wanted as u64).read_to_end(&mut piece)? < wanted;
+            probe.push(&piece);
+            match probe.probed(at_end && is_complete) {
                 Probed::Known(media) => return Ok(LookedAt { size_bytes, media: Some(media) }),
-                Probed::NeedsMore if !at_end && wanted < MAX_HEAD_BYTES => {
-                    wanted = (wanted * GROWTH).min(MAX_HEAD_BYTES);
-                }
+                Probed::NeedsMore if !at_end => wanted = NEXT_READ_BYTES,
                 Probed::NeedsMore | Probed::Unreadable => return Ok(LookedAt { size_bytes, media: None }),
             }
         }
@@ -191,7 +188,7 @@ mod tests {
         let null: Vec<u8> = [&[0x47, 0x1f, 0xff, 0x10][..], &[0xff; 184]].concat();
         let late = [null.repeat(1000), bytes.clone()].concat();
         assert_eq!(fixture.look_at(&fixture.plant("full", &late)).unwrap().media, usual.media);
-        let too_late = [null.repeat(MAX_HEAD_BYTES / 188 + 1), bytes].concat();
+        let too_late = [null.repeat(6000), bytes].concat();
         assert_eq!(fixture.look_at(&fixture.plant("full", &too_late)).unwrap().media, None);
     }
 

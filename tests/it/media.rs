@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use segvault::media::{Container, Encoding, FrameRateScan, Probed, probe};
+use segvault::media::{Container, Encoding, FrameRateScan, Probe, Probed};
 use segvault::model::{SegmentHash, SegmentKind, SegmentName, Timestamp};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -172,7 +172,9 @@ fn encodings_are_those_that_ffprobe_reads() {
         );
         let file = dir.path().join("made");
         let bytes = std::fs::read(&file).unwrap();
-        let Probed::Known(media) = probe(&bytes, true) else { panic!("{what}: {:?}", probe(&bytes, true)) };
+        let mut probe = Probe::default();
+        probe.push(&bytes);
+        let Probed::Known(media) = probe.probed(true) else { panic!("{what}: {:?}", probe.probed(true)) };
         assert_eq!(
             (media.encoding.container, media.init.is_some()),
             (container, container == Container::FragmentedMp4)
