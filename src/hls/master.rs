@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::live::{Generation, Window};
 use super::playlist::encode;
 use crate::media::{Encoding, FrameRate};
 use crate::model::{Channel, Quality, Timestamp};
@@ -18,6 +19,8 @@ pub struct Rendition {
     pub average: Option<u64>,
     pub encoding: Option<Encoding>,
     pub frame_rate: Option<FrameRate>,
+    /// Which past its playlist continues, if it goes on.
+    pub generation: Option<Generation>,
 }
 
 impl Rendition {
@@ -28,28 +31,45 @@ impl Rendition {
     }
 }
 
-/// The whole text. `start` and `end` are appended to each address.
-pub fn master(
-    channel: &Channel,
-    renditions: Vec<Rendition>,
-    start: Option<Timestamp>,
-    end: Option<Timestamp>,
-) -> String {
-    let mut query = String::new();
-    for (key, time) in [("start", start), ("end", end)] {
-        if let Some(time) = time {
-            let mark = if query.is_empty() { '?' } else { '&' };
-            let _ = write!(query, "{mark}{key}={}Z", encode(&time.to_string()));
-        }
-    }
+/// The range that a master playlist leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    pub start: Option<Timestamp>,
+    pub end: Option<Timestamp>,
+    pub window: Option<Window>,
+}
+
+/// The whole text. The range, and the generation of each rendition that goes on, are said in its address.
+pub fn master(channel: &Channel, renditions: Vec<Rendition>, range: Range) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
     let renditions = best_first(renditions);
     for (place, (rendition, bandwidth)) in renditions.iter().zip(distinct_bandwidths(&renditions)).enumerate() {
         push_rendition(&mut text, rendition, bandwidth, place == 0);
+        let query = query(range, rendition.generation);
         let _ =
             writeln!(text, "/playlist/{}/{}.m3u8{query}", encode(channel.as_str()), encode(rendition.quality.as_str()));
     }
     text
+}
+
+fn query(range: Range, generation: Option<Generation>) -> String {
+    let mut query = String::new();
+    let mut push = |key: &str, value: &dyn std::fmt::Display| {
+        let mark = if query.is_empty() { '?' } else { '&' };
+        let _ = write!(query, "{mark}{key}={value}");
+    };
+    for (key, time) in [("start", range.start), ("end", range.end)] {
+        if let Some(time) = time {
+            push(key, &format_args!("{}Z", encode(&time.to_string())));
+        }
+    }
+    if let Some(Window(window)) = range.window {
+        push("window", &window.as_secs());
+    }
+    if let Some(generation) = generation {
+        push("gen", &generation);
+    }
+    query
 }
 
 /// By size of the picture, then by bit rate: a better codec needs fewer bits. Where a size is unknown, by bit rate alone.
@@ -109,11 +129,19 @@ mod tests {
     use crate::media::{Audio, CodecName, FrameRate};
 
     fn bare(quality: &str, peak: u64) -> Rendition {
-        Rendition { quality: quality.parse().unwrap(), peak, average: None, encoding: None, frame_rate: None }
+        Rendition {
+            quality: quality.parse().unwrap(),
+            peak,
+            average: None,
+            encoding: None,
+            frame_rate: None,
+            generation: None,
+        }
     }
 
     fn text(renditions: Vec<Rendition>) -> String {
-        master(&"x y".parse().unwrap(), renditions, None, Some("2026-01-02".parse().unwrap()))
+        let range = Range { start: None, end: Some("2026-01-02".parse().unwrap()), window: None };
+        master(&"x y".parse().unwrap(), renditions, range)
     }
 
     fn order(renditions: Vec<Rendition>) -> Vec<(String, u64)> {
@@ -144,6 +172,21 @@ mod tests {
              /playlist/x%20y/sound.m3u8?end=2026-01-02T00%3A00%3A00.000000Z\n"
         );
         assert!(text(vec![bare("q", 7)]).contains("#EXT-X-STREAM-INF:BANDWIDTH=7,VIDEO=\"q\",NAME=\"q\"\n"));
+    }
+
+    #[test]
+    fn what_goes_on_has_a_window_and_a_generation() {
+        let range = Range {
+            start: Some("2026-01-02T03".parse().unwrap()),
+            end: None,
+            window: Some(Window(std::time::Duration::from_secs(60))),
+        };
+        let generation = Some(Generation { made_millis: 7, target_seconds: 3 });
+        let text = master(&"c".parse().unwrap(), vec![Rendition { generation, ..bare("q", 7) }], range);
+        assert!(
+            text.ends_with("/playlist/c/q.m3u8?start=2026-01-02T03%3A00%3A00.000000Z&window=60&gen=7-3\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `/playlist/C.m3u8`: which qualities there are, and what they take.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -8,15 +9,18 @@ use futures_util::future::try_join_all;
 
 use super::encodings::media_of;
 use super::params::{self, Query};
-use super::playlists::{AskedRange, PLAYLIST_TYPE};
+use super::playlists::{AskedRange, LONGEST_IMPLICIT, PLAYLIST_TYPE};
 use super::{HttpError, Site};
-use crate::actors::GetHours;
-use crate::hls::master::{Rendition, master};
+use crate::actors::{GetGeneration, GetHours};
+use crate::hls::live::{Generation, Window};
+use crate::hls::master::{Range, Rendition, master};
 use crate::media::{HourKind, Totals};
-use crate::model::{Channel, Hour, Quality, Span};
+use crate::model::{Channel, Hour, Quality, Span, Timestamp};
 use crate::select::HourIndex;
 use crate::store::{self, Layout, StoreError};
 
+/// What a player shows that asks for no range.
+const WINDOW: Duration = Duration::from_secs(3 * 3600);
 /// With less than this in its newest hour, a rendition is judged by the hour before it, too.
 const ENOUGH_MICROS: i64 = 60_000_000;
 /// Hours with nothing to show that are passed over in search of one with something: all of a day may be hidden.
@@ -37,12 +41,13 @@ pub async fn get(
         exists.then(|| offered(&layout, &of_channel, asked)).transpose()
     };
     let offered = site.blocking.run(look).await??.ok_or(HttpError::Absent("channel"))?;
-    let described = offered.into_iter().map(|(quality, hours)| describe(&site, &channel, quality, hours));
+    let range = range(asked, &offered, site.clock.now());
+    let described = offered.into_iter().map(|(quality, hours)| describe(&site, &channel, quality, hours, range));
     let renditions = try_join_all(described).await?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, PLAYLIST_TYPE))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .body(master(&channel, renditions, asked.start, asked.end)))
+        .body(master(&channel, renditions, range)))
 }
 
 /// The qualities with an hour in the range, each with those hours, the newest first.
@@ -63,7 +68,33 @@ fn offered(layout: &Layout, channel: &Channel, asked: AskedRange) -> Result<Vec<
     Ok(offered)
 }
 
-async fn describe(site: &Site, channel: &Channel, quality: Quality, hours: Vec<Hour>) -> Result<Rendition, HttpError> {
+/// What the media playlists are asked for. One that goes on is a window, so that a player that is left open for a week
+/// stays small: the longest there is where the player says where to begin, a few hours where it does not.
+fn range(asked: AskedRange, offered: &[(Quality, Vec<Hour>)], now: Timestamp) -> Range {
+    let AskedRange { start, end } = asked;
+    if end.is_some_and(|end| end <= now) {
+        return Range { start, end, window: None };
+    }
+    if start.is_some() {
+        return Range { start, end, window: Some(Window(LONGEST_IMPLICIT)) };
+    }
+    let newest = offered.iter().filter_map(|(_, hours)| hours.first()).max();
+    let oldest = offered.iter().filter_map(|(_, hours)| hours.last()).min();
+    let start = newest.zip(oldest).map(|(newest, oldest)| newest.previous().previous().max(*oldest).start());
+    Range { start, end, window: Some(Window(WINDOW)) }
+}
+
+async fn describe(
+    site: &Site,
+    channel: &Channel,
+    quality: Quality,
+    hours: Vec<Hour>,
+    range: Range,
+) -> Result<Rendition, HttpError> {
+    let generation = match range {
+        Range { start: Some(start), window: Some(_), .. } => Some(generation(site, channel, &quality, start).await?),
+        Range { .. } => None,
+    };
     let indexes = newest_with_content(site, channel, &quality, &hours).await?;
     let media = media_of(site, channel, &quality, indexes.clone()).await;
     let totals = media.iter().map(|hour| hour.totals()).fold(Totals::default(), Totals::and);
@@ -78,7 +109,19 @@ async fn describe(site: &Site, channel: &Channel, quality: Quality, hours: Vec<H
         }
     };
     let frame_rate = newest.as_ref().and_then(|kind| kind.frame_rate);
-    Ok(Rendition { quality, peak, average, encoding: newest.map(|kind| kind.media.encoding), frame_rate })
+    let encoding = newest.map(|kind| kind.media.encoding);
+    Ok(Rendition { quality, peak, average, encoding, frame_rate, generation })
+}
+
+async fn generation(
+    site: &Site,
+    channel: &Channel,
+    quality: &Quality,
+    start: Timestamp,
+) -> Result<Generation, HttpError> {
+    let live_edges = site.directory.live_edges.get(&()).ok_or(HttpError::Restarting)?;
+    let question = GetGeneration { channel: channel.clone(), quality: quality.clone(), start };
+    Ok(live_edges.send(question).await.map_err(|_| HttpError::Restarting)??)
 }
 
 /// The newest of `hours` that shows something; the one before it goes first if that is not much.
