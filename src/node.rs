@@ -26,6 +26,7 @@ use crate::config::{ChannelConfig, Config};
 use crate::cut::{Ffmpeg, Limits};
 use crate::db::Db;
 use crate::health::Health;
+use crate::hls::HourTexts;
 use crate::http::{self, Site, UnderWay};
 use crate::ingest::{SourceDeps, source_of};
 use crate::log::Log;
@@ -38,6 +39,8 @@ const RECORDING_AT_ONCE: usize = 16;
 const READING_AT_ONCE: usize = 32;
 /// What is known of some ten thousand hours that are over, or of some hundreds that are not.
 const MEDIA_BOOK_BYTES: usize = 32 << 20;
+/// A week of one quality in 2 s segments takes 53 MB.
+const HOUR_TEXTS_BYTES: usize = 56 << 20;
 /// About what a recorder hands to the disk at once.
 const PROBE_BYTES: usize = 256 * 1024;
 /// Between looks at whether the store takes writes.
@@ -146,6 +149,7 @@ impl Node {
             ffmpeg: ffmpeg.clone(),
             log: logger.clone(),
             under_way: under_way.clone(),
+            hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
         };
         let address = config.node.listen;
         let listening = http::listen(site, address).map_err(|source| NodeError::Listen { address, source })?;

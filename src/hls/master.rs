@@ -5,8 +5,8 @@
 
 use std::fmt::Write as _;
 
+use super::encode;
 use super::live::{Generation, Window};
-use super::playlist::encode;
 use crate::media::{Encoding, FrameRate};
 use crate::model::{Channel, Quality, Timestamp};
 

@@ -3,7 +3,12 @@
 //! Never: fetches anything, or reads the disk or the clock.
 
 pub mod changes;
+mod entry;
+mod hour_texts;
 pub mod live;
 pub mod master;
 pub mod playlist;
 pub mod upstream;
+
+pub use entry::{Gaps, encode};
+pub use hour_texts::HourTexts;

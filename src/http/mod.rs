@@ -36,6 +36,7 @@ use crate::blocking::Blocking;
 use crate::clock::Clock;
 use crate::cut::Ffmpeg;
 use crate::health::Health;
+use crate::hls::HourTexts;
 use crate::metrics::Metrics;
 use crate::store::Layout;
 
@@ -52,6 +53,8 @@ pub struct Site {
     pub ffmpeg: Ffmpeg,
     pub log: Logger,
     pub under_way: UnderWay,
+    /// What playlists of ranges that are over are put together from.
+    pub hour_texts: HourTexts,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
 use futures_util::stream;
 
 use super::encodings::changes_along;
@@ -14,7 +13,7 @@ use super::{HttpError, Site};
 use crate::actors::GetHours;
 use crate::hls::playlist::MediaPlaylist;
 use crate::model::{Channel, Hour, Quality, Span, Timestamp};
-use crate::select::{Part, Selection};
+use crate::select::Selection;
 use crate::store;
 
 pub const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
@@ -99,16 +98,17 @@ pub async fn media(
     if let Some(shown) = live::playlist(&site, &channel, &quality, start, asked.end, &terms).await? {
         return Ok(live::respond(shown, &request));
     }
-    let Some(span) = span else { return Err(HttpError::Absent("content")) };
-    let selection = select(&site, &channel, &quality, span).await?;
-    let closed = matches!(selection.parts().next_back(), Some(Part::Segment(_)));
-    let len = selection.len();
+    let selection = match span {
+        Some(span) => select(&site, &channel, &quality, span).await?,
+        // The one end that was asked for lies beyond all that there is.
+        None => Selection::nothing(now),
+    };
     let changes = changes_along(&site, &channel, &quality, &selection).await;
-    let playlist = MediaPlaylist::new(&channel, &quality, selection, len, closed, changes);
+    let playlist = MediaPlaylist::new(&channel, &quality, selection, terms.gaps, changes, site.hour_texts.clone());
     // A HEAD is answered without writing what nobody reads.
     let pieces = playlist.take(if request.method() == Method::HEAD { 0 } else { usize::MAX });
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, PLAYLIST_TYPE))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .streaming(stream::iter(pieces.map(|piece| Ok::<_, HttpError>(Bytes::from(piece))))))
+        .streaming(stream::iter(pieces.map(Ok::<_, HttpError>))))
 }

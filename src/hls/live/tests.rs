@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::hls::Gaps;
 use crate::media::SegmentMedia;
 use crate::media::fixtures::{media, mp4_media};
 use crate::model::{Hour, Timestamp};

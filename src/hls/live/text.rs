@@ -10,19 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::playlist::{HourText, Urls, push_date, push_extinf, push_segment};
+use super::super::entry::{Gaps, HourText, Urls, gap_entries, push_segment};
 use crate::media::{EncodingId, Init};
 use crate::model::{Channel, Quality, Timestamp};
 use crate::select::{Hole, Part, Segment, Selection, Taken};
-
-/// How a sealed hole is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Gaps {
-    /// As a discontinuity: every player bears it.
-    Discontinuity,
-    /// As entries marked EXT-X-GAP, so that the time line has no jump; for players of protocol version 8.
-    Gap,
-}
 
 /// The last so much of what there is. Never less than players need to go on: three target durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -202,26 +193,15 @@ impl LiveText {
         self.last = Some(segment.taken());
     }
 
-    /// As many entries as the target duration asks for, of equal length.
     fn push_gap(&mut self, hole: Hole) {
-        let length_micros = hole.end.micros_since(hole.start).unsigned_abs();
-        let count = length_micros.div_ceil(self.target_seconds * 1_000_000);
-        for number in 0..count {
-            let bound = |number: u64| {
-                let offset = u128::from(length_micros) * u128::from(number) / u128::from(count);
-                hole.start.plus_micros(offset as i64)
-            };
-            let (start, end) = (bound(number), bound(number + 1));
+        for gap in gap_entries(hole, self.target_seconds) {
             let at = self.open_at + self.open.len() as u64;
-            push_date(&mut self.open, start);
-            self.open.push_str("#EXT-X-GAP\n");
-            push_extinf(&mut self.open, end.micros_since(start));
-            self.urls.push_gap(&mut self.open, start);
+            gap.push(&mut self.open, &self.urls);
             self.entries.push_back(Entry {
                 at,
-                start,
-                duration_micros: end.micros_since(start),
-                reach: end,
+                start: gap.start,
+                duration_micros: gap.duration_micros,
+                reach: gap.start.plus_micros(gap.duration_micros),
                 after_discontinuity: false,
                 says_map: false,
                 map: self.map.clone(),
