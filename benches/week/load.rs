@@ -13,7 +13,7 @@ pub struct Transfer {
     pub seconds: f64,
 }
 
-fn ask(stream: &mut TcpStream, path: &str, connection: &str) {
+pub fn ask(stream: &mut TcpStream, path: &str, connection: &str) {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: {connection}\r\n\r\n").unwrap();
 }
 
@@ -73,7 +73,7 @@ pub fn requests_per_second(address: SocketAddr, paths: &[String], clients: usize
     done.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64()
 }
 
-fn read_answer(reader: &mut BufReader<TcpStream>) {
+pub fn read_answer(reader: &mut BufReader<TcpStream>) {
     let mut length = None;
     let mut line = String::new();
     loop {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod load;
+mod players;
 mod tree;
 
 use std::fmt::Write as _;
@@ -39,6 +40,7 @@ fn main() {
     listing(&base, &mut table);
     segments(&base, &dir, &mut table);
     rough_cut(&base, &mut table);
+    players::measure(&dir, &mut table);
     let text = table.document();
     print!("{text}");
     std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md"), text).unwrap();
