@@ -100,7 +100,9 @@ fn reading(criterion: &mut Criterion) {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:7\n");
     for n in 0..15 {
         let second = n * 2;
-        text.push_str(&format!("#EXT-X-PROGRAM-DATE-TIME:2026-01-02T03:04:{second:02}.000Z\n#EXTINF:2.000,live\n{n}.ts\n"));
+        text.push_str(&format!(
+            "#EXT-X-PROGRAM-DATE-TIME:2026-01-02T03:04:{second:02}.000Z\n#EXTINF:2.000,live\n{n}.ts\n"
+        ));
     }
     let mut group = criterion.benchmark_group("a source");
     group.bench_function("read its playlist of 15 segments", |bencher| {

@@ -41,8 +41,10 @@ pub async fn get(
         exists.then(|| offered(&layout, &of_channel, asked)).transpose()
     };
     let offered = site.blocking.run(look).await??.ok_or(HttpError::Absent("channel"))?;
-    let range = range(asked, &offered, site.clock.now());
-    let described = offered.into_iter().map(|(quality, hours)| describe(&site, &channel, quality, hours, range));
+    let now = site.clock.now();
+    let (range, goes_on) = (range(asked, &offered, now), asked.goes_on(now));
+    let described =
+        offered.into_iter().map(|(quality, hours)| describe(&site, &channel, quality, hours, range, goes_on));
     let renditions = try_join_all(described).await?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, PLAYLIST_TYPE))
@@ -72,7 +74,7 @@ fn offered(layout: &Layout, channel: &Channel, asked: AskedRange) -> Result<Vec<
 /// stays small: the longest there is where the player says where to begin, a few hours where it does not.
 fn range(asked: AskedRange, offered: &[(Quality, Vec<Hour>)], now: Timestamp) -> Range {
     let AskedRange { start, end } = asked;
-    if end.is_some_and(|end| end <= now) {
+    if !asked.goes_on(now) || (start.is_some() && end.is_some()) {
         return Range { start, end, window: None };
     }
     if start.is_some() {
@@ -90,10 +92,11 @@ async fn describe(
     quality: Quality,
     hours: Vec<Hour>,
     range: Range,
+    goes_on: bool,
 ) -> Result<Rendition, HttpError> {
-    let generation = match range {
-        Range { start: Some(start), window: Some(_), .. } => Some(generation(site, channel, &quality, start).await?),
-        Range { .. } => None,
+    let generation = match range.start.filter(|_| goes_on) {
+        Some(start) => Some(generation(site, channel, &quality, start).await?),
+        None => None,
     };
     let indexes = newest_with_content(site, channel, &quality, &hours).await?;
     let media = media_of(site, channel, &quality, indexes.clone()).await;

@@ -36,6 +36,11 @@ impl AskedRange {
         Ok(asked)
     }
 
+    /// Whether more may come into it.
+    pub fn goes_on(self, now: Timestamp) -> bool {
+        self.end.is_none_or(|end| end > now)
+    }
+
     /// Fills the missing ends: the beginning of the first hour there is, the end of the last.
     fn among(self, hours: &[Hour]) -> Result<Option<Span>, HttpError> {
         let first = self.start.or(hours.first().map(|hour| hour.start()));
