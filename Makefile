@@ -56,6 +56,7 @@ soak: ## Run the long tests (named soak_…), in release mode, one after the oth
 
 bench: ## Measure a week's tree against the limits of this machine; writes docs/performance.md (3 GB below target/bench)
 	@scripts/deps.sh build
+	cargo bench --locked --bench pure -- --quiet
 	cargo bench --locked --bench week
 
 clean: ## Remove everything that was built

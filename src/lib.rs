@@ -3,6 +3,7 @@
 pub mod model;
 
 pub mod hls;
+pub mod media;
 pub mod select;
 
 pub mod cut;

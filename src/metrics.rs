@@ -14,7 +14,7 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
-pub use labels::{FetchReason, PollOutcome};
+pub use labels::{FetchReason, LookOutcome, PollOutcome};
 
 use crate::clock::Clock;
 use crate::log::DropCount;
@@ -118,6 +118,17 @@ impl Metrics {
     pub fn hour_cache_holds(&self, entries: usize, bytes: usize) {
         self.0.families.cache_hours.set(i64::try_from(entries).unwrap_or(i64::MAX));
         self.0.families.cache_hours_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// A segment was looked at for what it is encoded with.
+    pub fn media_looked_at(&self, outcome: LookOutcome) {
+        self.0.families.media_segments.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    /// What the media book holds now, and how many hours it has yet to learn.
+    pub fn media_book_holds(&self, entries: usize, to_learn: usize) {
+        self.0.families.media_hours.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.0.families.media_waiting_hours.set(i64::try_from(to_learn).unwrap_or(i64::MAX));
     }
 
     /// Whether the database did what it was last asked.
@@ -233,6 +244,8 @@ mod tests {
         metrics.hour_cache_hit();
         metrics.hour_cache_miss();
         metrics.hour_cache_holds(3, 4096);
+        metrics.media_looked_at(LookOutcome::Known);
+        metrics.media_book_holds(5, 2);
         metrics.database_is_up(true);
         metrics.advertisement_set_aside(&channel, &quality);
         metrics.http_answered("/cut", 200, Duration::from_secs(1));
@@ -262,6 +275,9 @@ mod tests {
             ("segvault_cache_hour_misses_total", 1.0),
             ("segvault_cache_hours_entries", 3.0),
             ("segvault_cache_hours_bytes", 4096.0),
+            ("segvault_media_segments_total{outcome=\"known\"}", 1.0),
+            ("segvault_media_hours_entries", 5.0),
+            ("segvault_media_waiting_hours_entries", 2.0),
             ("segvault_database_up", 1.0),
             ("segvault_http_requests_total{route=\"/cut\",status=\"200\"}", 1.0),
             ("segvault_http_request_duration_seconds_count{route=\"/cut\"}", 1.0),

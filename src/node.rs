@@ -18,8 +18,8 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, HourCache, LiveEdges, LiveReading, Pace,
-    Recording, Registrar, Registration, Sentinel, StreamWorker,
+    ActorKind, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, HourCache, LiveEdges, LiveReading,
+    MediaBook, Pace, Recording, Registrar, Registration, Sentinel, StreamWorker,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -28,6 +28,7 @@ use crate::config::{ChannelConfig, Config, TitlePrefix};
 use crate::cut::{Ffmpeg, Limits};
 use crate::db::Db;
 use crate::health::Health;
+use crate::hls::HourTexts;
 use crate::http::{self, Site, UnderWay};
 use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
@@ -39,6 +40,10 @@ use disk::DiskWatch;
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
 const RECORDING_AT_ONCE: usize = 16;
 const READING_AT_ONCE: usize = 32;
+/// What is known of some ten thousand hours that are over, or of some hundreds that are not.
+const MEDIA_BOOK_BYTES: usize = 32 << 20;
+/// A week of one quality in 2 s segments takes 53 MB.
+const HOUR_TEXTS_BYTES: usize = 56 << 20;
 /// Between looks at whether the last answer has been sent.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What segments that wait in memory get to be written, if the grace period is over.
@@ -127,7 +132,11 @@ impl Node {
             log: logger.clone(),
             hold: config.playlist.hold,
         };
-        let mut children = vec![hour_cache(&recording, reading.clone(), cache_bytes), live_edges(live_reading)];
+        let mut children = vec![
+            hour_cache(&recording, reading.clone(), cache_bytes),
+            media_book(&recording, reading.clone()),
+            live_edges(live_reading),
+        ];
         let deps = SourceDeps {
             twitch: config.twitch.clone(),
             blocking: recording.disk.blocking.clone(),
@@ -163,6 +172,7 @@ impl Node {
             ffmpeg: ffmpeg.clone(),
             log: logger.clone(),
             under_way: under_way.clone(),
+            hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
         };
         let address = config.node.listen;
         let listening = http::listen(site, address).map_err(|source| NodeError::Listen { address, source })?;
@@ -207,6 +217,10 @@ impl Node {
 
         if let Some(registrar) = self.directory.registrar.get(&()) {
             let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
+        }
+        // Answers that are still to be made wait for nothing that it could learn.
+        if let Some(media_book) = self.directory.media_book.get(&()) {
+            let _ = timeout(Duration::from_secs(1), media_book.send(Drain)).await;
         }
 
         // Players who wait for the next segment are answered now.
@@ -261,6 +275,16 @@ fn live_edges(reading: LiveReading) -> Child {
         directory.live_edges.publish((), address);
     };
     Child { kind: ActorKind::LiveEdges, name: String::new(), arbiter: "live edges".into(), factory: Box::new(factory) }
+}
+
+fn media_book(recording: &Recording, reading: Blocking) -> Child {
+    let Recording { directory, disk: Disk { layout, .. }, clock, metrics, log, .. } = recording.clone();
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (layout, reading, clock) = (layout.clone(), reading.clone(), clock.clone());
+        let book = MediaBook::new(layout, reading, clock, metrics.clone(), log.clone(), MEDIA_BOOK_BYTES, sentinel);
+        directory.media_book.publish((), MediaBook::start_in_arbiter(arbiter, move |_| book));
+    };
+    Child { kind: ActorKind::MediaBook, name: String::new(), arbiter: "media book".into(), factory: Box::new(factory) }
 }
 
 fn registrar(registration: Registration, directory: Directory) -> Child {

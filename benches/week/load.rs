@@ -13,7 +13,7 @@ pub struct Transfer {
     pub seconds: f64,
 }
 
-fn ask(stream: &mut TcpStream, path: &str, connection: &str) {
+pub fn ask(stream: &mut TcpStream, path: &str, connection: &str) {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: {connection}\r\n\r\n").unwrap();
 }
 
@@ -35,6 +35,15 @@ pub fn fetch(address: SocketAddr, path: &str) -> Transfer {
         }
         bytes += read as u64;
     }
+}
+
+/// The text of an answer, its head included.
+pub fn fetch_text(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    ask(&mut stream, path, "close");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }
 
 /// Answers per second that `clients` get together, each asking on one kept connection for `paths` in turn.
@@ -64,7 +73,7 @@ pub fn requests_per_second(address: SocketAddr, paths: &[String], clients: usize
     done.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64()
 }
 
-fn read_answer(reader: &mut BufReader<TcpStream>) {
+pub fn read_answer(reader: &mut BufReader<TcpStream>) {
     let mut length = None;
     let mut line = String::new();
     loop {

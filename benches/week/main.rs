@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod load;
+mod players;
 mod tree;
 
 use std::fmt::Write as _;
@@ -20,7 +21,7 @@ use segvault::model::Span;
 use segvault::select::Selection;
 use segvault::store::{self, Layout};
 
-use load::{Transfer, fetch, requests_per_second};
+use load::{Transfer, fetch, fetch_text, requests_per_second};
 
 const RUNS: usize = 5;
 const CLIENTS: usize = 16;
@@ -34,10 +35,12 @@ fn main() {
     tree::make(&base);
     let mut table = Table::default();
     choosing(&base, &mut table);
+    learning(&base, &mut table);
     playlist(&base, &mut table);
     listing(&base, &mut table);
     segments(&base, &dir, &mut table);
     rough_cut(&base, &mut table);
+    players::measure(&dir, &mut table);
     let text = table.document();
     print!("{text}");
     std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md"), text).unwrap();
@@ -162,8 +165,27 @@ impl Drop for Node {
     }
 }
 
+fn week_path() -> String {
+    format!("/playlist/ch/source.m3u8?start={}&end={}", WEEK[0], WEEK[1])
+}
+
+/// Must precede `playlist`: what is learnt there is kept, so that the week's playlist finds it.
+fn learning(base: &Path, table: &mut Table) {
+    let _ = std::fs::remove_dir_all(base.join(".segvault/media"));
+    let node = Node::start(base);
+    let began = Instant::now();
+    let first = fetch(node.address, &week_path());
+    while !fetch_text(node.address, "/metrics").contains("segvault_media_waiting_hours_entries 0") {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let what = "the week's playlist when nothing is known of its encodings yet";
+    table.row(what, ms(first.seconds), "–", "–".into());
+    table.row("all of the week looked at for its encodings, once (empty files)", ms(seconds), "–", "–".into());
+}
+
 fn playlist(base: &Path, table: &mut Table) {
-    let path = format!("/playlist/ch/source.m3u8?start={}&end={}", WEEK[0], WEEK[1]);
+    let path = week_path();
     let mut cold = Vec::new();
     let mut warm = Vec::new();
     let mut resident = Vec::new();

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::{Actor, Addr};
 
-use super::{Downloader, HourCache, LiveEdges, Registrar, StreamWorker};
+use super::{Downloader, HourCache, LiveEdges, MediaBook, Registrar, StreamWorker};
 use crate::model::{Channel, Quality};
 
 /// Addresses by key. Cheap to clone.
@@ -45,6 +45,7 @@ impl<K: Eq + Hash, A: Actor> Addresses<K, A> {
 pub struct Directory {
     pub hour_cache: Addresses<(), HourCache>,
     pub live_edges: Addresses<(), LiveEdges>,
+    pub media_book: Addresses<(), MediaBook>,
     pub downloaders: Addresses<Channel, Downloader>,
     pub workers: Addresses<(Channel, Quality), StreamWorker>,
     pub registrar: Addresses<(), Registrar>,

@@ -32,6 +32,7 @@ pub enum ActorKind {
     StreamWorker,
     HourCache,
     LiveEdges,
+    MediaBook,
     Registrar,
 }
 
@@ -42,6 +43,7 @@ impl ActorKind {
             Self::StreamWorker => "stream_worker",
             Self::HourCache => "hour_cache",
             Self::LiveEdges => "live_edges",
+            Self::MediaBook => "media_book",
             Self::Registrar => "registrar",
         }
     }

@@ -22,12 +22,14 @@ use self::edge::{Edge, Look};
 use super::directory::Directory;
 use super::guardian::{Drain, Sentinel};
 use super::hour_cache::{CacheError, GetHours};
+use super::media_book::GetMedia;
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::hls::live::{Asked, Encoding, Generation, Published, Shown};
+use crate::hls::live::{Asked, Generation, Published, Shown};
+use crate::media::HourMedia;
 use crate::model::{Channel, Hour, Quality, Span, Timestamp};
-use crate::select::{HourIndex, Segment};
+use crate::select::HourIndex;
 use crate::store::{self, Layout};
 
 /// The playlist of one address, as it is now.
@@ -75,6 +77,9 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 const WATCH_EVERY: Duration = Duration::from_millis(100);
 /// Players give up on an answer that does not begin within 10 s (hls.js, playlistLoadPolicy).
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// What is shown stays, so it is worth waiting for how it is encoded. A live segment is looked at in a millisecond; this is
+/// for hours that nobody has looked at before.
+const MEDIA_PATIENCE: Duration = Duration::from_secs(5);
 /// What a playlist promises before anything is known of its segments.
 const FIRST_TARGET_SECONDS: u64 = 10;
 
@@ -250,18 +255,18 @@ impl Shared {
 
     async fn show(&self, edge: &Edge, question: &GetLive) -> Result<Shown, LiveError> {
         let GetLive { generation, asked, skip, .. } = question;
-        let encodings = self.encodings(edge, &edge.not_yet_shown(*generation, asked)).await;
+        let media = self.media_of(edge, edge.not_yet_shown(*generation, asked)).await;
         let now = self.reading.clock.now();
-        edge.show(*generation, asked, *skip, now, encodings).ok_or(LiveError::Restarting)
+        edge.show(*generation, asked, *skip, now, &media).ok_or(LiveError::Restarting)
     }
 
     /// How the segments of these hours are encoded, as far as it is known in time.
-    async fn encodings(
-        &self,
-        _edge: &Edge,
-        _hours: &[Arc<HourIndex>],
-    ) -> impl Fn(&Segment<'_>) -> Option<Encoding> + use<> {
-        |_: &Segment<'_>| None
+    async fn media_of(&self, edge: &Edge, hours: Vec<Arc<HourIndex>>) -> Vec<Arc<HourMedia>> {
+        let Some(book) = self.reading.directory.media_book.get(&()).filter(|_| !hours.is_empty()) else {
+            return Vec::new();
+        };
+        let (channel, quality) = (edge.channel.clone(), edge.quality.clone());
+        book.send(GetMedia { channel, quality, hours, patience: MEDIA_PATIENCE }).await.unwrap_or_default()
     }
 
     async fn generation(self: Rc<Self>, question: GetGeneration) -> Result<Generation, LiveError> {

@@ -9,6 +9,7 @@ mod downloader;
 mod guardian;
 mod hour_cache;
 mod live_edges;
+mod media_book;
 mod registrar;
 mod stream_worker;
 
@@ -17,5 +18,6 @@ pub use downloader::{Downloader, FindMedia, MediaFound};
 pub use guardian::{ActorKind, Child, Drain, Guardian, Sentinel};
 pub use hour_cache::{CacheError, GetHours, GetListing, HourCache};
 pub use live_edges::{GetGeneration, GetLive, LiveEdges, LiveError, LiveReading};
+pub use media_book::{GetMedia, MediaBook};
 pub use registrar::{Pace, Registrar, Registration};
 pub use stream_worker::{HISTORY_PERMITS, Recording, StreamWorker, tell_saved, tell_set_aside};

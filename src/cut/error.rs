@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::fmp4::NoFragment;
-use super::mpegts::TsError;
 use super::plan::PlanError;
 use crate::blocking::Panicked;
+use crate::media::mp4::NoFragment;
+use crate::media::mpegts::TsError;
 
 /// Why there is no cut, or no more of it. Segments are named as HOUR/NAME.
 #[derive(Debug, thiserror::Error)]

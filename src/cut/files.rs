@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::CutError;
-use super::fmp4;
 use crate::blocking::Blocking;
+use crate::media::{Container, mp4};
 use crate::model::{Channel, Quality, SegmentName};
 use crate::store::{Layout, Pieces, is_tombstoned};
 
@@ -39,13 +39,6 @@ impl Record {
     fn path(&self, segment: &SegmentName) -> PathBuf {
         self.layout.segment_path(&self.channel, &self.quality, segment)
     }
-}
-
-/// How the segments of a cut are packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Container {
-    MpegTs,
-    FragmentedMp4,
 }
 
 /// A segment as it was found before the cut began.
@@ -99,7 +92,7 @@ impl Surveyor {
         let (mut file, len_bytes) = open(&record.path(&segment), &segment)?;
         let head = read_up_to(&mut file, 8).map_err(|source| read_error(&segment, source))?;
         let mut found = SourceFile { segment, len_bytes, init_bytes: 0, repeats_init: false };
-        let container = if fmp4::is_mp4(&head) { Container::FragmentedMp4 } else { Container::MpegTs };
+        let container = if mp4::is_mp4(&head) { Container::FragmentedMp4 } else { Container::MpegTs };
         if len_bytes > 0 && *self.container.get_or_insert(container) != container {
             return Err(CutError::MixedContainers { segment: found.segment.path_text() });
         }
@@ -117,12 +110,12 @@ impl Surveyor {
 /// The initialisation section of a file of which `head` has been read.
 fn read_init(file: &mut File, mut head: Vec<u8>, segment: &SegmentName) -> Result<Vec<u8>, CutError> {
     // Nearly always the first step is enough, and an hour has thousands of files.
-    let steps = [USUAL_INIT_BYTES, fmp4::MAX_INIT_BYTES];
-    let mut found = Err(fmp4::NoFragment);
+    let steps = [USUAL_INIT_BYTES, mp4::MAX_INIT_BYTES];
+    let mut found = Err(mp4::NoFragment);
     for step in steps {
         let more = read_up_to(file, (step - head.len()) as u64).map_err(|source| read_error(segment, source))?;
         head.extend(more);
-        found = fmp4::init_len(&head);
+        found = mp4::init_len(&head);
         if found.is_ok() {
             break;
         }

@@ -6,9 +6,11 @@ use futures_util::stream::{self, StreamExt};
 
 use super::CutError;
 use super::ffmpeg::{Ffmpeg, Running, Seat};
-use super::files::{ByteStream, Container, Record, SourceFile, concatenated};
-use super::mpegts::{Restamp, Scan, Summary};
+use super::files::{ByteStream, Record, SourceFile, concatenated};
+use super::restamp::Restamp;
 use super::trim::remux_args;
+use crate::media::Container;
+use crate::media::mpegts::{Scan, Summary};
 
 /// Where bytes come from.
 #[derive(Debug, Clone)]

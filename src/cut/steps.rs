@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::files::{Container, SourceFile};
+use super::files::SourceFile;
 use super::plan::{CutType, Part, Plan};
+use crate::media::Container;
 use crate::model::Timestamp;
 
 /// One thing to do, small enough to be opened as one.

@@ -10,10 +10,10 @@ use bytes::{Bytes, BytesMut};
 use super::CutError;
 use super::ffmpeg::{Ffmpeg, Seat};
 use super::files::{Record, SourceFile, survey, survey_helper};
-use super::mpegts::Pid;
 use super::plan::{PlanError, ticks_of_micros};
 use super::source::Source;
 use super::trim::{picture_args, shift_for};
+use crate::media::mpegts::Pid;
 use crate::model::{SegmentName, Span, Timestamp};
 use crate::select::{ContainsHoles, Part, Segment, Selection};
 

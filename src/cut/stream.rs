@@ -12,12 +12,14 @@ use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 
 use super::CutError;
 use super::ffmpeg::{Ffmpeg, Running, Seat};
-use super::files::{Container, FileReader, Record, SourceFile, survey, survey_helper};
-use super::mpegts::{Restamp, Scan};
+use super::files::{FileReader, Record, SourceFile, survey, survey_helper};
 use super::plan::{CutType, Plan};
+use super::restamp::Restamp;
 use super::source::Source;
 use super::steps::{Step, steps};
 use super::trim::{Edge, TrimJob, edge, seam};
+use crate::media::Container;
+use crate::media::mpegts::Scan;
 use crate::model::{SegmentKind, SegmentName, Timestamp};
 
 /// What a cut's bytes are.

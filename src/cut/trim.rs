@@ -10,8 +10,8 @@
 use std::ffi::OsString;
 
 use super::CutError;
-use super::mpegts::{Codec, Pid, Program, Scan, Summary, Track};
 use super::plan::ticks_of_micros;
+use crate::media::mpegts::{Codec, Pid, Program, Scan, Summary, Track};
 use crate::model::{SegmentKind, SegmentName, Timestamp};
 
 /// Where the stamps that ffmpeg sees start: past the 60 s before the first one that its reader takes for a wrap.
@@ -131,7 +131,7 @@ impl VideoJob {
             Codec::OtherVideo(stream_type) => {
                 return Err(CutError::Codec { segment: segment.path_text(), stream_type });
             }
-            Codec::Audio | Codec::Other => unreachable!("a video track has a video codec"),
+            Codec::Audio(_) | Codec::Other => unreachable!("a video track has a video codec"),
         };
         Ok(Self::with_encoder(track, bounds, encoder))
     }
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn an_output_has_the_wanted_frames_or_is_refused() {
-        let mut bytes = super::super::mpegts::Restamp::shifting(BASE_90K - 132_000).push(&vector("av_bf2")).to_vec();
+        let mut bytes = super::super::restamp::Restamp::shifting(BASE_90K - 132_000).push(&vector("av_bf2")).to_vec();
         let full = job(edge_of_bf2(SegmentKind::Full, Some(40), None));
         let damaged = job(edge_of_bf2(SegmentKind::Partial, Some(40), None));
         let message = full.check(scan(&bytes)).unwrap_err().to_string();

@@ -1,22 +1,19 @@
-//! Writes the playlists that players read (RFC 8216).
+//! Writes the media playlists of ranges that are over (RFC 8216). Those that go on are in `live`.
 //!
 //! Promises: an integer TARGETDURATION of at least every EXTINF; a date on every segment; a discontinuity wherever
-//! something is missing; ENDLIST only where the range is closed and shown to its end.
+//! something is missing or the encoding changes; ENDLIST only where the range is shown to its end.
 
 use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use bytes::Bytes;
 
-use crate::model::{Channel, Hour, Quality, SegmentName, Timestamp};
-use crate::select::{Part, Segment, Selection};
-
-/// RFC 3986's unreserved characters stand for themselves in a path part.
-const PATH_PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// One path part of a URL.
-pub fn encode(part: &str) -> impl std::fmt::Display + '_ {
-    utf8_percent_encode(part, PATH_PART)
-}
+use super::changes::Change;
+use super::entry::{Gaps, HourText, Urls, gap_entries, push_segment};
+use super::hour_texts::HourTexts;
+use crate::model::{Channel, Quality, SegmentName};
+use crate::select::{HourIndex, Part, Selection};
 
 /// The initialisation section at the head of a self-contained segment of fragmented MP4.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,18 +22,26 @@ pub struct Map {
     pub length_bytes: u64,
 }
 
-/// A media playlist, as pieces of its text in order: a week of 2 s segments is 54 MB, and is never held whole.
-#[derive(Debug, Clone)]
+/// A media playlist, as pieces of its text in order: a week of 2 s segments is 54 MB. Hours that are shown as they are come
+/// from `HourTexts`, and are made once.
+#[derive(Debug)]
 pub struct MediaPlaylist {
     selection: Selection,
-    /// How many parts of the selection are shown.
-    len: usize,
+    hours: Vec<(Arc<HourIndex>, Range<usize>)>,
+    /// The hour in which the next part lies.
+    hour: usize,
     closed: bool,
-    map: Option<Map>,
+    gaps: Gaps,
+    /// What stands before a segment beside what a hole asks for, in order.
+    changes: Vec<Change>,
+    next_change: usize,
     urls: Urls,
+    texts: HourTexts,
     next: Next,
     /// Something is missing before the next segment.
     hole_before: bool,
+    /// The text of a whole hour, which comes next.
+    ready: Option<Bytes>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,25 +57,46 @@ const PIECE_BYTES: usize = 64 * 1024;
 const SEGMENT_BYTES: usize = 220;
 
 impl MediaPlaylist {
-    /// Shows the first `len` parts of `selection`. `closed`: nothing will be added, as the range has an end and it is
-    /// reached. `map` is there for fragmented MP4.
+    /// `changes` are in order of their parts.
     pub fn new(
         channel: &Channel,
         quality: &Quality,
         selection: Selection,
-        len: usize,
-        closed: bool,
-        map: Option<Map>,
+        gaps: Gaps,
+        changes: Vec<Change>,
+        texts: HourTexts,
     ) -> Self {
-        let urls = Urls::new(channel, quality);
-        Self { selection, len, closed, map, urls, next: Next::Head, hole_before: false }
+        let closed = matches!(selection.parts().next_back(), Some(Part::Segment(_)));
+        Self {
+            hours: selection.hours().map(|(index, parts)| (Arc::clone(index), parts)).collect(),
+            hour: 0,
+            closed,
+            selection,
+            gaps,
+            changes,
+            next_change: 0,
+            urls: Urls::new(channel, quality),
+            texts,
+            next: Next::Head,
+            hole_before: false,
+            ready: None,
+        }
+    }
+
+    fn target_seconds(&self) -> u64 {
+        // Rounding up also satisfies players that compare without rounding.
+        self.selection.longest_micros().max(1).unsigned_abs().div_ceil(1_000_000)
     }
 
     fn push_head(&self, text: &mut String) {
-        // Rounding up also satisfies players that compare without rounding.
-        let target_seconds = (self.selection.longest_micros().max(1) + 999_999) / 1_000_000;
-        // EXT-X-MAP in a playlist that is not I-frames only needs version 6.
-        let version = if self.map.is_some() { 6 } else { 3 };
+        let target_seconds = self.target_seconds();
+        // EXT-X-MAP in a playlist that is not I-frames only needs version 6, EXT-X-GAP 8.
+        let has_map = self.changes.iter().any(|change| change.map.is_some());
+        let version = match self.gaps {
+            Gaps::Gap => 8,
+            Gaps::Discontinuity if has_map => 6,
+            Gaps::Discontinuity => 3,
+        };
         let _ = write!(
             text,
             "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target_seconds}\n#EXT-X-MEDIA-SEQUENCE:0\n"
@@ -78,30 +104,45 @@ impl MediaPlaylist {
         if self.closed {
             text.push_str("#EXT-X-PLAYLIST-TYPE:VOD\n");
         }
-        if let Some(map) = &self.map {
-            text.push_str("#EXT-X-MAP:URI=\"");
-            self.urls.push(text, &map.segment.hour().to_string(), map.segment.as_str());
-            let _ = writeln!(text, "\",BYTERANGE=\"{}@0\"", map.length_bytes);
-        }
     }
 
-    /// Parts from `at` on until the piece is full; answers where to go on.
+    /// Parts from `at` on until the piece is full, or a whole hour is ready; answers where to go on.
     fn push_parts(&mut self, text: &mut String, mut at: usize) -> Next {
         let mut hour_text = HourText::default();
-        while at < self.len && text.len() < PIECE_BYTES {
+        while at < self.selection.len() && text.len() < PIECE_BYTES {
+            while self.hours.get(self.hour).is_some_and(|(_, parts)| parts.end <= at) {
+                self.hour += 1;
+            }
             match self.selection.part(at) {
-                Part::Hole(_) => self.hole_before = true,
+                Part::Hole(hole) => {
+                    self.hole_before = true;
+                    if self.gaps == Gaps::Gap {
+                        for gap in gap_entries(hole, self.target_seconds()) {
+                            gap.push(text, &self.urls);
+                        }
+                    }
+                }
                 Part::Segment(segment) => {
                     // Before the first segment there is nothing to be discontinuous with.
-                    if std::mem::take(&mut self.hole_before) && at > 1 {
-                        text.push_str("#EXT-X-DISCONTINUITY\n");
+                    let after_hole = std::mem::take(&mut self.hole_before) && at > 1;
+                    match self.changes.get(self.next_change).filter(|change| change.part == at) {
+                        None if after_hole => text.push_str("#EXT-X-DISCONTINUITY\n"),
+                        None => {}
+                        Some(change) => {
+                            push_change(text, &self.urls, change, after_hole);
+                            self.next_change += 1;
+                        }
+                    }
+                    if let Some(end) = self.end_of_whole_hour(at) {
+                        self.ready = Some(self.hour_from(at..end));
+                        return Next::Part(end);
                     }
                     push_segment(text, &self.urls, hour_text.of(segment.hour), &segment);
                 }
             }
             at += 1;
         }
-        if at < self.len {
+        if at < self.selection.len() {
             return Next::Part(at);
         }
         if self.closed {
@@ -109,13 +150,45 @@ impl MediaPlaylist {
         }
         Next::Done
     }
+
+    /// If the segment at `at` is its hour's first, and all that follows in the hour is shown as it would be in any longer
+    /// range: where the next hour begins. What is shown then depends on nothing but the hour and its first segment.
+    fn end_of_whole_hour(&self, at: usize) -> Option<usize> {
+        let (index, parts) = self.hours.get(self.hour)?;
+        let is_first =
+            at == parts.start || (at == parts.start + 1 && self.selection.place_in_hour(parts.start).is_none());
+        let goes_on = self.selection.span().end() >= index.hour().end().plus_micros(index.longest_micros());
+        let is_uniform = self.changes.get(self.next_change).is_none_or(|change| change.part >= parts.end);
+        (is_first && goes_on && is_uniform && self.gaps == Gaps::Discontinuity).then_some(parts.end)
+    }
+
+    fn hour_from(&self, parts: Range<usize>) -> Bytes {
+        let index = &self.hours[self.hour].0;
+        let first = self.selection.place_in_hour(parts.start).expect("it is a segment");
+        self.texts.get_or_write(index, first, || {
+            let mut text = String::with_capacity(parts.len() * SEGMENT_BYTES);
+            let mut hour_text = HourText::default();
+            for part in parts.map(|place| self.selection.part(place)) {
+                match part {
+                    Part::Hole(_) => text.push_str("#EXT-X-DISCONTINUITY\n"),
+                    Part::Segment(segment) => {
+                        push_segment(&mut text, &self.urls, hour_text.of(segment.hour), &segment);
+                    }
+                }
+            }
+            text
+        })
+    }
 }
 
 impl Iterator for MediaPlaylist {
-    type Item = String;
+    type Item = Bytes;
 
-    fn next(&mut self) -> Option<String> {
-        let parts_left = self.len - if let Next::Part(at) = self.next { at } else { 0 };
+    fn next(&mut self) -> Option<Bytes> {
+        if let Some(hour) = self.ready.take() {
+            return Some(hour);
+        }
+        let parts_left = self.selection.len() - if let Next::Part(at) = self.next { at } else { 0 };
         let mut text = String::with_capacity((parts_left * SEGMENT_BYTES).min(PIECE_BYTES) + 2 * SEGMENT_BYTES);
         let at = match self.next {
             Next::Head => {
@@ -126,175 +199,51 @@ impl Iterator for MediaPlaylist {
             Next::Done => return None,
         };
         self.next = self.push_parts(&mut text, at);
-        Some(text)
+        // An hour that follows another without a hole has nothing before it.
+        if text.is_empty() { self.next() } else { Some(text.into()) }
     }
 }
 
-/// An hour's name, written once for its many segments.
-#[derive(Default)]
-pub(super) struct HourText(Option<(Hour, String)>);
-
-impl HourText {
-    pub(super) fn of(&mut self, hour: Hour) -> &str {
-        if self.0.as_ref().is_none_or(|(held, _)| *held != hour) {
-            self.0 = Some((hour, hour.to_string()));
-        }
-        self.0.as_ref().map_or("", |(_, text)| text)
+fn push_change(text: &mut String, urls: &Urls, change: &Change, after_hole: bool) {
+    if after_hole || change.discontinuity {
+        text.push_str("#EXT-X-DISCONTINUITY\n");
     }
-}
-
-/// By hand, as a long playlist is little else: formatting it with `write!` takes several times as long.
-pub(super) fn push_segment(text: &mut String, urls: &Urls, hour_text: &str, segment: &Segment<'_>) {
-    let offset_micros = segment.start.micros_since(segment.hour.start()) as u64;
-    text.push_str("#EXT-X-PROGRAM-DATE-TIME:");
-    text.push_str(hour_text);
-    text.push(':');
-    push_digits(text, offset_micros / 60_000_000, 2);
-    text.push(':');
-    push_digits(text, offset_micros / 1_000_000 % 60, 2);
-    text.push('.');
-    push_digits(text, offset_micros % 1_000_000, 6);
-    text.push_str("Z\n");
-    push_extinf(text, segment.duration_micros);
-    urls.push(text, hour_text, segment.name);
-    text.push('\n');
-}
-
-/// The date tag of anything but a segment.
-pub(super) fn push_date(text: &mut String, time: Timestamp) {
-    let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{time}Z");
-}
-
-pub(super) fn push_extinf(text: &mut String, duration_micros: i64) {
-    text.push_str("#EXTINF:");
-    let duration_micros = duration_micros.unsigned_abs();
-    push_digits(text, duration_micros / 1_000_000, 1);
-    text.push('.');
-    push_digits(text, duration_micros % 1_000_000, 6);
-    text.push_str(",\n");
-}
-
-/// A number in decimal, with zeros before it to at least `width` digits.
-fn push_digits(text: &mut String, mut value: u64, width: usize) {
-    // 20 digits hold any u64.
-    let mut digits = [b'0'; 20];
-    let mut at = digits.len();
-    while value > 0 {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
+    if let Some(map) = &change.map {
+        text.push_str(&urls.map_tag(map.segment.hour(), map.segment.as_str(), map.length_bytes));
     }
-    let from = at.min(digits.len() - width);
-    text.push_str(std::str::from_utf8(&digits[from..]).expect("digits are ASCII"));
-}
-
-/// Where segments' bytes are.
-#[derive(Debug, Clone)]
-pub(super) struct Urls {
-    /// `/segments/CHANNEL/QUALITY/`
-    prefix: String,
-}
-
-impl Urls {
-    pub(super) fn new(channel: &Channel, quality: &Quality) -> Self {
-        Self { prefix: format!("/segments/{}/{}/", encode(channel.as_str()), encode(quality.as_str())) }
-    }
-
-    /// The EXT-X-MAP line for a segment that holds its own initialisation section.
-    pub(super) fn map_tag(&self, segment: &Segment<'_>, init_bytes: u64) -> String {
-        let mut line = String::from("#EXT-X-MAP:URI=\"");
-        self.push(&mut line, &segment.hour.to_string(), segment.name);
-        let _ = writeln!(line, "\",BYTERANGE=\"{init_bytes}@0\"");
-        line
-    }
-
-    /// Where nothing is: an entry must have an address, and players do not ask for one that is marked as a gap.
-    pub(super) fn push_gap(&self, text: &mut String, start: Timestamp) {
-        let _ = writeln!(text, "{}{}/gap-{}", self.prefix, start.hour(), start.micros());
-    }
-
-    fn push(&self, text: &mut String, hour_text: &str, name: &str) {
-        text.push_str(&self.prefix);
-        text.push_str(hour_text);
-        text.push('/');
-        match name.split_once(':') {
-            // What nearly every name is: the colon of MM:SS, and else only what stands for itself.
-            Some((minute, rest)) if is_plain(minute) && is_plain(rest) => {
-                text.push_str(minute);
-                text.push_str("%3A");
-                text.push_str(rest);
-            }
-            _ => {
-                let _ = write!(text, "{}", encode(name));
-            }
-        }
-    }
-}
-
-fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
-}
-
-/// One quality of a channel, as a master playlist offers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendition {
-    pub quality: Quality,
-    /// Peak bits per second, measured.
-    pub bandwidth: u64,
-}
-
-/// The whole text of a master playlist, best rendition first. `query` is appended to each address as it is.
-pub fn master(channel: &Channel, renditions: &[Rendition], start: Option<Timestamp>, end: Option<Timestamp>) -> String {
-    let mut query = String::new();
-    for (key, time) in [("start", start), ("end", end)] {
-        if let Some(time) = time {
-            let mark = if query.is_empty() { '?' } else { '&' };
-            let _ = write!(query, "{mark}{key}={}Z", encode(&time.to_string()));
-        }
-    }
-    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n");
-    for (place, rendition) in renditions.iter().enumerate() {
-        // A quoted attribute cannot hold its own quote (RFC 8216 §4.2).
-        let name = rendition.quality.as_str().replace('"', "'");
-        let default = if place == 0 { "YES" } else { "NO" };
-        let _ = write!(
-            text,
-            "#EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID=\"{name}\",NAME=\"{name}\",AUTOSELECT=YES,DEFAULT={default}\n\
-             #EXT-X-STREAM-INF:BANDWIDTH={},VIDEO=\"{name}\",NAME=\"{name}\"\n/playlist/{}/{}.m3u8{query}\n",
-            rendition.bandwidth,
-            encode(channel.as_str()),
-            encode(rendition.quality.as_str()),
-        );
-    }
-    text
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::model::Span;
-    use crate::select::HourIndex;
 
     const HASH: &str = "47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU";
 
     /// A playlist of (offset as text, duration as text) within one hour.
-    fn shown(segments: &[(&str, &str)], from: &str, until: &str, closed: bool) -> MediaPlaylist {
+    fn shown(segments: &[(&str, &str)], from: &str, until: &str) -> String {
+        changing(segments, from, until, Gaps::Discontinuity, Vec::new())
+    }
+
+    fn changing(segments: &[(&str, &str)], from: &str, until: &str, gaps: Gaps, changes: Vec<Change>) -> String {
         let names: Vec<String> =
             segments.iter().map(|(start, duration)| format!("{start}-{duration}-full-{HASH}.ts")).collect();
         let hour = "2026-01-02T03".parse().unwrap();
         let index = HourIndex::build(hour, names.iter().map(String::as_str), |_| 0);
         let span = Span::new(from.parse().unwrap(), until.parse().unwrap()).unwrap();
         let selection = Selection::choose(span, vec![Arc::new(index)]);
-        let len = selection.len();
-        MediaPlaylist::new(&"x y".parse().unwrap(), &"source".parse().unwrap(), selection, len, closed, None)
+        let texts = HourTexts::new(1 << 20);
+        text(MediaPlaylist::new(&"x y".parse().unwrap(), &"source".parse().unwrap(), selection, gaps, changes, texts))
+    }
+
+    fn text(playlist: MediaPlaylist) -> String {
+        playlist.map(|piece| String::from_utf8(piece.to_vec()).unwrap()).collect()
     }
 
     #[test]
     fn a_hole_is_a_discontinuity_and_the_target_covers_every_segment() {
         let segments = [("00:00.0", "2.0"), ("00:04", "2.400001")];
-        let text: String = shown(&segments, "2026-01-02T02:59:50", "2026-01-02T03:00:06.4", true).collect();
+        let text = shown(&segments, "2026-01-02T02:59:50", "2026-01-02T03:00:06.4");
         assert_eq!(
             text,
             format!(
@@ -308,21 +257,104 @@ mod tests {
     }
 
     #[test]
+    fn a_change_is_told_before_its_segment_and_only_once_where_a_hole_is() {
+        let map = |second: &str| {
+            let name = format!("00:{second}-2.0-full-{HASH}.ts");
+            let segment = SegmentName::parse("2026-01-02T03".parse().unwrap(), &name).unwrap();
+            Some(Map { segment, length_bytes: 700 })
+        };
+        let segments = [("00:00", "2.0"), ("00:02", "2.0"), ("00:06", "2.0"), ("00:08", "2.0")];
+        // The hole is part 2.
+        let changes = vec![
+            Change { part: 0, discontinuity: false, map: map("00") },
+            Change { part: 1, discontinuity: true, map: map("02") },
+            Change { part: 3, discontinuity: true, map: None },
+            Change { part: 4, discontinuity: false, map: map("08") },
+        ];
+        let text = changing(&segments, "2026-01-02T03:00:00", "2026-01-02T03:00:10", Gaps::Discontinuity, changes);
+        let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#EXT-X-")).collect();
+        let told: Vec<String> =
+            told.into_iter().map(|tag| tag.split("/00%3A").last().unwrap().replace(HASH, "H")).collect();
+        let date = |second: &str| format!("PROGRAM-DATE-TIME:2026-01-02T03:00:{second}.000000Z");
+        let map = |second: &str| format!("{second}-2.0-full-H.ts\",BYTERANGE=\"700@0\"");
+        let expected = [
+            &["VERSION:6".to_owned(), "TARGETDURATION:2".to_owned(), "MEDIA-SEQUENCE:0".to_owned()][..],
+            &["PLAYLIST-TYPE:VOD".to_owned(), map("00"), date("00"), "DISCONTINUITY".to_owned(), map("02"), date("02")],
+            &["DISCONTINUITY".to_owned(), date("06"), map("08"), date("08"), "ENDLIST".to_owned()],
+        ];
+        assert_eq!(told, expected.concat());
+    }
+
+    #[test]
     fn an_open_or_empty_playlist_has_no_end() {
-        let open: String = shown(&[("00:00", "2.0")], "2026-01-02T03:00:00", "2026-01-02T03:00:02", false).collect();
+        let open = shown(&[("00:00", "2.0")], "2026-01-02T03:00:00", "2026-01-02T03:00:04");
         assert!(open.contains("#EXTINF") && !open.contains("ENDLIST"));
-        let empty: String = shown(&[], "2026-01-02T03:00:00", "2026-01-02T03:00:02", false).collect();
+        let empty = shown(&[], "2026-01-02T03:00:00", "2026-01-02T03:00:02");
         assert!(empty.contains("#EXT-X-TARGETDURATION:1\n") && !empty.contains("DISCONTINUITY"));
     }
 
     #[test]
-    fn a_long_playlist_comes_in_pieces_of_bounded_size() {
+    fn gaps_fill_what_is_missing_up_to_both_ends() {
+        let segments = [("00:04", "2.0"), ("00:09", "2.0")];
+        let text = changing(&segments, "2026-01-02T03:00:01", "2026-01-02T03:00:12", Gaps::Gap, Vec::new());
+        let gaps: Vec<&str> = text.split("#EXT-X-GAP\n#EXTINF:").skip(1).map(|rest| &rest[..8]).collect();
+        assert_eq!(gaps, ["1.500000", "1.500000", "1.500000", "1.500000", "1.000000"]);
+        assert_eq!((text.matches("#EXT-X-DISCONTINUITY\n").count(), text.contains("VERSION:8")), (1, true), "{text}");
+    }
+
+    /// Three hours with holes, overlaps and jitter, each from its first segment or from within.
+    #[test]
+    fn hours_that_are_held_say_what_they_would_say_anew() {
+        let hours: Vec<Arc<HourIndex>> = (3..6)
+            .map(|hour| {
+                let segment = |n: u64| {
+                    let micros = n * 2_000_000 + n * 7919 % 11_000 + if n % 53 == 0 { 900_000 } else { 0 };
+                    let (minute, second) = (micros / 60_000_000, micros % 60_000_000);
+                    format!("{minute:02}:{:02}.{:06}-2.0-full-{HASH}.ts", second / 1_000_000, second % 1_000_000)
+                };
+                let names: Vec<String> = (0..1799).filter(|n| n * 31 % 97 != hour).map(segment).collect();
+                let hour = format!("2026-01-02T{hour:02}").parse().unwrap();
+                Arc::new(HourIndex::build(hour, names.iter().map(String::as_str), |_| 0))
+            })
+            .collect();
+        let texts = HourTexts::new(1 << 20);
+        for (from, until) in
+            [("03:00:00", "06:00:00"), ("03:30:01", "06:00:00"), ("02:00:00", "05:00:03"), ("04:59:59", "06:00:00")]
+        {
+            let at = |time| format!("2026-01-02T{time}").parse().unwrap();
+            let selection = Selection::choose(Span::new(at(from), at(until)).unwrap(), hours.clone());
+            let mut expected = String::new();
+            let mut hole_before = false;
+            for (place, part) in selection.parts().enumerate() {
+                match part {
+                    Part::Hole(_) => hole_before = place > 0,
+                    Part::Segment(segment) => {
+                        if std::mem::take(&mut hole_before) {
+                            expected.push_str("#EXT-X-DISCONTINUITY\n");
+                        }
+                        let urls = Urls::new(&"c".parse().unwrap(), &"q".parse().unwrap());
+                        push_segment(&mut expected, &urls, &segment.hour.to_string(), &segment);
+                    }
+                }
+            }
+            for _ in 0..2 {
+                let (channel, quality) = ("c".parse().unwrap(), "q".parse().unwrap());
+                let (selection, texts) = (selection.clone(), texts.clone());
+                let playlist =
+                    MediaPlaylist::new(&channel, &quality, selection, Gaps::Discontinuity, Vec::new(), texts);
+                let text = text(playlist);
+                let entries = text.split_once("MEDIA-SEQUENCE:0\n").unwrap().1;
+                let entries = entries.trim_start_matches("#EXT-X-PLAYLIST-TYPE:VOD\n");
+                assert!(entries.trim_end_matches("#EXT-X-ENDLIST\n") == expected, "{from} to {until}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_playlist_has_every_segment() {
         let starts: Vec<String> = (0..1800).map(|n| format!("{:02}:{:02}.{:06}", n / 30, n % 30 * 2, n)).collect();
         let segments: Vec<(&str, &str)> = starts.iter().map(|start| (start.as_str(), "2.0")).collect();
-        let playlist = shown(&segments, "2026-01-02T03:00:00", "2026-01-02T04:00:00", false);
-        let pieces: Vec<String> = playlist.collect();
-        assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.len() < PIECE_BYTES + 2 * SEGMENT_BYTES));
-        let text = pieces.concat();
+        let text = shown(&segments, "2026-01-02T03:00:00", "2026-01-02T04:00:00");
         assert_eq!(text.matches("#EXTINF:2.000000,").count(), 1800);
         for (n, start) in starts.iter().enumerate() {
             let expected = format!(
@@ -331,27 +363,6 @@ mod tests {
                 start.replace(':', "%3A")
             );
             assert!(text.contains(&expected), "{n}: {expected}");
-        }
-    }
-
-    #[test]
-    fn digits_are_padded_and_never_cut() {
-        for (value, width, expected) in
-            [(0, 1, "0"), (7, 2, "07"), (123, 2, "123"), (0, 6, "000000"), (u64::MAX, 1, "18446744073709551615")]
-        {
-            let mut text = String::new();
-            push_digits(&mut text, value, width);
-            assert_eq!(text, expected);
-        }
-    }
-
-    #[test]
-    fn a_name_of_any_form_is_encoded() {
-        let urls = Urls::new(&"c".parse().unwrap(), &"q".parse().unwrap());
-        for name in ["00:00.5-2.0-full-a_b.ts", "a b:c.ts", "a:b:c", "é", "plain.ts", "%3A:x"] {
-            let mut text = String::new();
-            urls.push(&mut text, "H", name);
-            assert_eq!(text, format!("/segments/c/q/H/{}", encode(name)));
         }
     }
 }

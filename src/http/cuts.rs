@@ -5,10 +5,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use actix_web::body::{BodyStream, BoxBody, SizedStream};
-use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::{Method, header};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use slog::{error, info, warn};
 
 use super::params::{self, Query};
@@ -72,11 +72,19 @@ pub async fn frame(
     if !selection.has_content() {
         return Err(HttpError::NoContent);
     }
+    if request.method() == Method::HEAD {
+        // There is something to show; drawing it for nobody would take an ffmpeg.
+        return Ok(picture_answer().streaming(stream::empty::<Result<Bytes, HttpError>>()));
+    }
     let picture = cut::still(record(&site, channel, quality), site.ffmpeg.clone(), &selection).await?;
-    Ok(HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, "image/png"))
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .body(picture))
+    Ok(picture_answer().body(picture))
+}
+
+fn picture_answer() -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CONTENT_TYPE, "image/png"));
+    response.insert_header((header::CACHE_CONTROL, "no-cache"));
+    response
 }
 
 fn record(site: &Site, channel: Channel, quality: Quality) -> Record {

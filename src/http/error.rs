@@ -17,7 +17,7 @@ use crate::store::StoreError;
 pub enum HttpError {
     #[error("no such address; see the HTTP section of the README")]
     NoRoute,
-    #[error("this address takes GET, and where it has a file HEAD")]
+    #[error("this address takes GET; all but cuts, probes and metrics take HEAD, too")]
     Method,
     #[error("bad {what}: {why}")]
     Name { what: &'static str, why: BadName },

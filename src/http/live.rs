@@ -11,7 +11,8 @@ use super::params::{self, Query};
 use super::playlists::{LONGEST_IMPLICIT, PLAYLIST_TYPE};
 use super::{HttpError, Site};
 use crate::actors::GetLive;
-use crate::hls::live::{Asked, Gaps, Generation, Shown, Window};
+use crate::hls::Gaps;
+use crate::hls::live::{Asked, Generation, Shown, Window};
 use crate::model::{Channel, Quality, Timestamp};
 
 /// A player that followed a range to its end may ask for it once more, late.

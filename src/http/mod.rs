@@ -5,10 +5,12 @@
 
 mod body;
 mod cuts;
+mod encodings;
 mod error;
 mod files;
 mod live;
 mod losses;
+mod masters;
 mod params;
 mod playlists;
 mod probes;
@@ -22,7 +24,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, header};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
+use actix_web::{App, HttpResponse, HttpServer, ResponseError, guard, web};
 use slog::Logger;
 use tokio::time::timeout;
 
@@ -35,6 +37,7 @@ use crate::blocking::Blocking;
 use crate::clock::Clock;
 use crate::cut::Ffmpeg;
 use crate::health::Health;
+use crate::hls::HourTexts;
 use crate::metrics::Metrics;
 use crate::store::Layout;
 
@@ -51,6 +54,8 @@ pub struct Site {
     pub ffmpeg: Ffmpeg,
     pub log: Logger,
     pub under_way: UnderWay,
+    /// What playlists of ranges that are over are put together from.
+    pub hour_texts: HourTexts,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.
@@ -102,22 +107,25 @@ pub fn listen(site: Site, address: SocketAddr) -> std::io::Result<Listening> {
 
 fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(resource("/files").route(web::get().to(files::channels)))
-        .service(resource("/files/{channel}").route(web::get().to(files::qualities)))
-        .service(resource("/files/{channel}/{quality}").route(web::get().to(files::hours)))
-        .service(resource("/files/{channel}/{quality}/{hour}").route(web::get().to(files::segments)))
-        .service(
-            resource("/segments/{path:.+}").route(web::get().to(segments::get)).route(web::head().to(segments::get)),
-        )
-        .service(resource("/playlist/{channel}.m3u8").route(web::get().to(playlists::master)))
-        .service(resource("/playlist/{channel}/{quality}.m3u8").route(web::get().to(playlists::media)))
+        .service(resource("/files").route(get_or_head().to(files::channels)))
+        .service(resource("/files/{channel}").route(get_or_head().to(files::qualities)))
+        .service(resource("/files/{channel}/{quality}").route(get_or_head().to(files::hours)))
+        .service(resource("/files/{channel}/{quality}/{hour}").route(get_or_head().to(files::segments)))
+        .service(resource("/segments/{path:.+}").route(get_or_head().to(segments::get)))
+        .service(resource("/playlist/{channel}.m3u8").route(get_or_head().to(masters::get)))
+        .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
         .service(resource("/cut/{channel}/{quality}.ts").route(web::get().to(cuts::cut)))
-        .service(resource("/frame/{channel}/{quality}.png").route(web::get().to(cuts::frame)))
-        .service(resource("/losses/{channel}/{quality}").route(web::get().to(losses::get)))
+        .service(resource("/frame/{channel}/{quality}.png").route(get_or_head().to(cuts::frame)))
+        .service(resource("/losses/{channel}/{quality}").route(get_or_head().to(losses::get)))
         .service(resource("/healthz").route(web::get().to(probes::healthz)))
         .service(resource("/readyz").route(web::get().to(probes::readyz)))
         .service(resource("/metrics").route(web::get().to(probes::metrics)))
         .service(resource("/metrics/{anything:.*}").route(web::get().to(probes::metrics)));
+}
+
+/// The same handler for both: actix keeps the body of an answer to HEAD to itself.
+fn get_or_head() -> actix_web::Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 /// A resource that refuses other methods in our own words.

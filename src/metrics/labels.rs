@@ -44,6 +44,17 @@ label!(
 );
 
 label!(
+    /// What looking at a segment for its encoding led to.
+    LookOutcome {
+        Known = "known",
+        /// Its bytes are not media that we can read.
+        Unreadable = "unreadable",
+        /// The disk did not give them.
+        Failed = "failed",
+    }
+);
+
+label!(
     /// What asking for a media playlist led to.
     PollOutcome {
         /// It lists something new.

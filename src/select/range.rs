@@ -3,6 +3,7 @@
 //! Promises: the result is in order and never overlaps by more than the tolerance; a hole is always shown; nothing
 //! that starts at or after the span's end is taken.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::index::Taken;
@@ -47,6 +48,8 @@ const IS_HOLE: u32 = u32::MAX;
 pub struct Selection {
     span: Span,
     hours: Vec<Arc<HourIndex>>,
+    /// Of each hour, how many picks are made before it.
+    picked_before: Vec<usize>,
     picks: Vec<Pick>,
     holes: Vec<Hole>,
 }
@@ -62,7 +65,9 @@ impl Selection {
         debug_assert!(hours.windows(2).all(|pair| pair[0].hour() < pair[1].hour()));
         let most = hours.iter().map(|index| index.len()).sum();
         let mut chooser = Chooser { span, picks: Vec::with_capacity(most), holes: Vec::new(), last };
+        let mut picked_before = Vec::with_capacity(hours.len());
         'hours: for (at, index) in hours.iter().enumerate() {
+            picked_before.push(chooser.picks.len());
             for place in 0..index.len() {
                 if chooser.is_done() {
                     break 'hours;
@@ -79,7 +84,8 @@ impl Selection {
             }
         }
         chooser.close();
-        Self { span, picks: chooser.picks, holes: chooser.holes, hours }
+        picked_before.resize(hours.len(), chooser.picks.len());
+        Self { span, picks: chooser.picks, holes: chooser.holes, picked_before, hours }
     }
 
     /// Goes on choosing after `last`, with which an earlier selection ended and which is no part of the answer; takes
@@ -116,6 +122,21 @@ impl Selection {
         }
     }
 
+    /// Where the segment at `place` stands among the best of its hour; `None` for a hole.
+    pub fn place_in_hour(&self, place: usize) -> Option<usize> {
+        let pick = self.picks[place];
+        (pick.hour != IS_HOLE).then_some(pick.place as usize)
+    }
+
+    /// The hours that were looked at, in order, each with the places of its parts; a hole belongs to the hour whose segment
+    /// it precedes.
+    pub fn hours(&self) -> impl ExactSizeIterator<Item = (&Arc<HourIndex>, Range<usize>)> {
+        self.hours.iter().enumerate().map(|(at, hour)| {
+            let end = self.picked_before.get(at + 1).copied().unwrap_or(self.len());
+            (hour, self.picked_before[at]..end)
+        })
+    }
+
     pub fn parts(&self) -> impl DoubleEndedIterator<Item = Part<'_>> + ExactSizeIterator {
         (0..self.len()).map(|place| self.part(place))
     }
@@ -129,13 +150,6 @@ impl Selection {
 
     pub fn holes(&self) -> impl ExactSizeIterator<Item = Hole> {
         self.holes.iter().copied()
-    }
-
-    /// The hours that have a segment in the answer, in order.
-    pub fn hours_shown(&self) -> Vec<Arc<HourIndex>> {
-        let mut places: Vec<u32> = self.picks.iter().map(|pick| pick.hour).filter(|hour| *hour != IS_HOLE).collect();
-        places.dedup();
-        places.into_iter().map(|place| Arc::clone(&self.hours[place as usize])).collect()
     }
 
     /// No segment of the hours looked at is longer than this, in µs.

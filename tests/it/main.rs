@@ -13,6 +13,7 @@ mod hardship;
 mod internet;
 mod live;
 mod losses;
+mod media;
 mod player;
 mod postgres;
 mod record;

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::{FIRST_TARGET_SECONDS, LONGEST_WAIT};
 use crate::hls::live::{Asked, Encoding, Generation, LiveText, Published, Saved, Shown};
+use crate::media::HourMedia;
 use crate::model::{Channel, Hour, Quality, Timestamp};
-use crate::select::{HourIndex, Segment};
+use crate::select::{HourIndex, Selection};
 use crate::store::PublishedKey;
 
 /// More players than that follow the same few addresses; more addresses are somebody's loop.
@@ -199,7 +200,10 @@ impl Edge {
         let generations = self.generations.borrow();
         let Some(kept) = generations.get(&generation) else { return Vec::new() };
         let last = kept.texts.get(asked).and_then(|text| text.text.last());
-        kept.published.choose(asked.start, last, asked.end).hours_shown()
+        let selection = kept.published.choose(asked.start, last, asked.end);
+        let shown =
+            selection.hours().filter(|(_, parts)| parts.clone().any(|part| selection.place_in_hour(part).is_some()));
+        shown.map(|(index, _)| Arc::clone(index)).collect()
     }
 
     /// Appends what is new to the text of an address and shows it. `None` if the generation has just been let go.
@@ -209,7 +213,7 @@ impl Edge {
         asked: &Asked,
         skip: bool,
         now: Timestamp,
-        encoding_of: impl Fn(&Segment<'_>) -> Option<Encoding>,
+        media: &[Arc<HourMedia>],
     ) -> Option<Shown> {
         let mut generations = self.generations.borrow_mut();
         let kept = generations.get_mut(&generation)?;
@@ -231,7 +235,7 @@ impl Edge {
         let held = kept.texts.entry(asked.clone()).or_insert_with(|| Text { text: new(), used: kept.used });
         held.used = kept.used;
         let selection = kept.published.choose(asked.start, held.text.last(), asked.end);
-        held.text.append(&selection, encoding_of);
+        held.text.append(&selection, &encodings(&selection, media));
         held.text.shorten(kept.published.gone_until());
         let shown = held.text.show(skip);
         if selection.has_content() {
@@ -257,6 +261,19 @@ impl Edge {
     pub fn is_idle(&self) -> bool {
         self.generations.borrow().is_empty() && self.waiting.get() == 0 && self.turn.try_lock().is_ok()
     }
+}
+
+/// How each part is encoded, as far as `media` knows of its hour.
+fn encodings(selection: &Selection, media: &[Arc<HourMedia>]) -> Vec<Option<Encoding>> {
+    let mut encodings = vec![None; selection.len()];
+    for (index, parts) in selection.hours() {
+        let Some(media) = media.iter().find(|media| media.is_of(index)) else { continue };
+        for part in parts {
+            let kind = selection.place_in_hour(part).and_then(|place| media.at(place));
+            encodings[part] = kind.map(|kind| Encoding { id: kind.id, init: kind.media.init });
+        }
+    }
+    encodings
 }
 
 /// Drops the texts that were not asked for the longest, until the rest fits. They can be made again.

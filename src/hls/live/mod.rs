@@ -9,7 +9,7 @@ mod text;
 
 pub use generation::{BadGeneration, Generation};
 pub use published::{Published, Saved, target_seconds};
-pub use text::{Asked, Encoding, Gaps, LiveText, Shown, Window};
+pub use text::{Asked, Encoding, LiveText, Shown, Window};
 
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::hls::Gaps;
+use crate::media::SegmentMedia;
+use crate::media::fixtures::{media, mp4_media};
 use crate::model::{Hour, Timestamp};
-use crate::select::HourIndex;
+use crate::select::{HourIndex, Part, Selection};
 
 const HOLD: Duration = Duration::from_secs(15);
 const HASH: &str = "47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU";
@@ -68,10 +71,7 @@ impl Poller {
         let asked = self.text.asked().clone();
         let selection = self.published.choose(asked.start, self.text.last(), asked.end);
         // What the names say: the microseconds of the start tell the encoding.
-        self.text.append(&selection, |segment| {
-            let id = u64::from(segment.start.micros() % 1_000_000 == 5);
-            Some(Encoding { id, init_bytes: None })
-        });
+        self.text.append(&selection, &encodings(&selection, |start| start.micros() % 1_000_000 == 5, media));
         self.text.shorten(self.published.gone_until());
         let text = text_of(&self.text.show(false));
         let parsed = Parsed::new(&text);
@@ -92,6 +92,22 @@ impl Poller {
         let asked = self.text.asked().clone();
         self.text = LiveText::new(&"c".parse().unwrap(), &"q".parse().unwrap(), asked, 3, time(0));
     }
+}
+
+/// Of each part: one of two encodings, by what `is_other` says of its start.
+fn encodings(
+    selection: &Selection,
+    is_other: impl Fn(Timestamp) -> bool,
+    media: impl Fn(u32) -> SegmentMedia,
+) -> Vec<Option<Encoding>> {
+    let encoding_of = |part: Part<'_>| match part {
+        Part::Segment(segment) => {
+            let media = media(if is_other(segment.start) { 480 } else { 720 });
+            Some(Encoding { id: media.encoding.id(), init: media.init })
+        }
+        Part::Hole(_) => None,
+    };
+    selection.parts().map(encoding_of).collect()
 }
 
 fn text_of(shown: &Shown) -> String {
@@ -272,9 +288,9 @@ fn a_map_comes_again_when_the_encoding_changes_and_stays_when_the_window_moves()
     published.look(hour, &disk.indexes(hour), time(60), HOLD);
     published.advance(time(0), time(60), HOLD);
     let mut text = LiveText::new(&channel, &quality, asked(0, None, Gaps::Discontinuity, Some(12)), 3, time(0));
-    text.append(&published.choose(time(0), None, None), |segment| {
-        Some(Encoding { id: u64::from(segment.start >= time(10)), init_bytes: Some(700) })
-    });
+    let selection = published.choose(time(0), None, None);
+    let of_mp4 = |height| mp4_media(height, &[height as u8; 700]);
+    text.append(&selection, &encodings(&selection, |start| start >= time(10), of_mp4));
     let whole = text_of(&text.show(false));
     assert_eq!((whole.matches("#EXT-X-MAP").count(), whole.matches("DISCONTINUITY\n").count()), (2, 1));
     text.shorten(None);

@@ -10,18 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::playlist::{HourText, Urls, push_date, push_extinf, push_segment};
+use super::super::entry::{Gaps, HourText, Urls, gap_entries, push_segment};
+use crate::media::{EncodingId, Init};
 use crate::model::{Channel, Quality, Timestamp};
 use crate::select::{Hole, Part, Segment, Selection, Taken};
-
-/// How a sealed hole is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Gaps {
-    /// As a discontinuity: every player bears it.
-    Discontinuity,
-    /// As entries marked EXT-X-GAP, so that the time line has no jump; for players of protocol version 8.
-    Gap,
-}
 
 /// The last so much of what there is. Never less than players need to go on: three target durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,10 +31,9 @@ pub struct Asked {
 /// How a segment is encoded, as far as a playlist must say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
-    /// Differs where a player must begin anew.
-    pub id: u64,
-    /// The length of the initialisation section at the head of a segment of fragmented MP4.
-    pub init_bytes: Option<u64>,
+    pub id: EncodingId,
+    /// The initialisation section at the head of a segment of fragmented MP4.
+    pub init: Option<Init>,
 }
 
 /// Older players read all that is shown by default; EXT-X-MAP needs 6, EXT-X-GAP 8, EXT-X-SKIP 9 (RFC 8216 §7).
@@ -141,11 +132,12 @@ impl LiveText {
         size_of::<Self>() + blocks + self.open.capacity() + self.entries.len() * size_of::<Entry>()
     }
 
-    /// Adds what follows `last`. A hole at the selection's end is left to what comes after it.
-    pub fn append(&mut self, selection: &Selection, encoding_of: impl Fn(&Segment<'_>) -> Option<Encoding>) {
+    /// Adds what follows `last`. A hole at the selection's end is left to what comes after it. `encodings` are those of the
+    /// selection's parts, as far as they are known.
+    pub fn append(&mut self, selection: &Selection, encodings: &[Option<Encoding>]) {
         let mut hole = None;
         let mut hour_text = HourText::default();
-        for part in selection.parts() {
+        for (place, part) in selection.parts().enumerate() {
             match part {
                 Part::Hole(found) => hole = Some(found),
                 Part::Segment(segment) => {
@@ -154,7 +146,8 @@ impl LiveText {
                     if let Some(hole) = hole.filter(|_| self.asked.gaps == Gaps::Gap) {
                         self.push_gap(hole);
                     }
-                    self.push(&segment, hole.is_some(), encoding_of(&segment), &mut hour_text);
+                    let encoding = encodings.get(place).copied().flatten();
+                    self.push(&segment, hole.is_some(), encoding, &mut hour_text);
                 }
             }
             if self.open.len() >= BLOCK_BYTES {
@@ -172,15 +165,16 @@ impl LiveText {
 
     fn push(&mut self, segment: &Segment<'_>, hole: bool, encoding: Option<Encoding>, hour_text: &mut HourText) {
         let at = self.open_at + self.open.len() as u64;
-        let changed = matches!((self.encoding, encoding), (Some(before), Some(now)) if before.id != now.id);
+        let before = self.encoding;
+        let changed = matches!((before, encoding), (Some(before), Some(now)) if before.id != now.id);
         let after_discontinuity = hole || changed;
         if after_discontinuity {
             self.open.push_str("#EXT-X-DISCONTINUITY\n");
         }
-        let first_init = self.encoding.is_none() || changed;
-        let new_map = encoding.and_then(|encoding| encoding.init_bytes).filter(|_| first_init);
-        if let Some(init_bytes) = new_map {
-            let map = self.urls.map_tag(segment, init_bytes);
+        let new_init = encoding.and_then(|encoding| encoding.init);
+        let new_init = new_init.filter(|init| changed || before.is_none_or(|before| before.init != Some(*init)));
+        if let Some(init) = new_init {
+            let map = self.urls.map_tag(segment.hour, segment.name, init.len_bytes);
             self.open.push_str(&map);
             self.map = Some(map.into());
         }
@@ -192,33 +186,22 @@ impl LiveText {
             duration_micros: segment.duration_micros,
             reach,
             after_discontinuity,
-            says_map: new_map.is_some(),
+            says_map: new_init.is_some(),
             map: self.map.clone(),
         });
-        self.encoding = encoding.or(self.encoding);
+        self.encoding = encoding.or(before);
         self.last = Some(segment.taken());
     }
 
-    /// As many entries as the target duration asks for, of equal length.
     fn push_gap(&mut self, hole: Hole) {
-        let length_micros = hole.end.micros_since(hole.start).unsigned_abs();
-        let count = length_micros.div_ceil(self.target_seconds * 1_000_000);
-        for number in 0..count {
-            let bound = |number: u64| {
-                let offset = u128::from(length_micros) * u128::from(number) / u128::from(count);
-                hole.start.plus_micros(offset as i64)
-            };
-            let (start, end) = (bound(number), bound(number + 1));
+        for gap in gap_entries(hole, self.target_seconds) {
             let at = self.open_at + self.open.len() as u64;
-            push_date(&mut self.open, start);
-            self.open.push_str("#EXT-X-GAP\n");
-            push_extinf(&mut self.open, end.micros_since(start));
-            self.urls.push_gap(&mut self.open, start);
+            gap.push(&mut self.open, &self.urls);
             self.entries.push_back(Entry {
                 at,
-                start,
-                duration_micros: end.micros_since(start),
-                reach: end,
+                start: gap.start,
+                duration_micros: gap.duration_micros,
+                reach: gap.start.plus_micros(gap.duration_micros),
                 after_discontinuity: false,
                 says_map: false,
                 map: self.map.clone(),

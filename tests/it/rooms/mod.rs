@@ -12,7 +12,7 @@ use paths::NamedPath;
 /// From the bottom up. A room may know all rooms on lower levels.
 const LEVELS: &[&[&str]] = &[
     &["model"],
-    &["hls", "select"],
+    &["hls", "media", "select"],
     &["ingest", "peers", "cut", "upload", "db", "store"],
     &["http", "actors"],
     &["node"],
@@ -23,6 +23,10 @@ const LEVELS: &[&[&str]] = &[
 const BESIDE: &[(&str, &str)] = &[
     // A playlist is a selection, written down.
     ("hls", "select"),
+    // What a playlist must say of its segments' encodings.
+    ("hls", "media"),
+    // What an hour holds is told along its best segments.
+    ("media", "select"),
     // What is fetched goes to the only writer of segments.
     ("ingest", "store"),
     // A cut reads the files that the store lays out.
@@ -37,6 +41,7 @@ const CROSS_CUTTING: &[&str] =
 const PURE: &[&str] = &[
     "model",
     "hls",
+    "media",
     "select",
     "ingest/source/choose.rs",
     "ingest/ads.rs",
@@ -232,7 +237,7 @@ mod checker {
             ("store/list.rs", "use crate::{model::Hour, actors};", "`store` may not know `actors`"),
             ("store/list.rs", "fn f() { crate::ingest::go() }", "`store` may not know `ingest`"),
             ("store/mod.rs", "use super::cut::Plan;", "`store` may not know `cut`"),
-            ("cut/mpegts/scan.rs", "use super::super::super::http;", "`cut` may not know `http`"),
+            ("media/mpegts/scan.rs", "use super::super::super::http;", "`media` may not know `http`"),
             ("model/time.rs", "use crate::select::Hole;", "`model` may not know `select`"),
             ("select/range.rs", "use crate::hls::Playlist;", "`select` may not know `hls`"),
             ("node.rs", "use crate::cli::Args;", "`node` may not know `cli`"),
@@ -260,7 +265,7 @@ mod checker {
             ("ingest/fetch.rs", "use crate::store::Saved; use crate::blocking::Blocking;"),
             ("hls/playlist.rs", "use crate::select::Part;"),
             ("store/list.rs", "use super::Layout; pub(crate) fn f() {} #[cfg(test)] mod tests { use crate::cli::A; }"),
-            ("cut/mpegts/scan.rs", "use super::super::CutError;"),
+            ("media/mpegts/scan.rs", "use super::super::Encoding;"),
             ("metrics.rs", "use crate::clock::Clock; use crate::model::Channel;"),
         ] {
             assert_eq!(faults(file, source), <[&str; 0]>::default(), "{file}: {source}");

@@ -1,7 +1,7 @@
-//! A small reader of fragmented MP4: where the initialisation section of a stored segment ends (ISO/IEC 14496-12).
+//! Boxes of MP4 (ISO/IEC 14496-12), and where the initialisation section of a stored segment ends.
 //!
 //! Promises: any bytes are read without a panic.
-//! Never: looks into a box.
+//! Never: knows what a box means.
 
 /// Boxes before this many bytes are searched for the first fragment; `moov` of a fragmented file is a few kilobytes.
 pub const MAX_INIT_BYTES: usize = 1 << 20;
@@ -25,17 +25,42 @@ pub fn is_mp4(head: &[u8]) -> bool {
 pub fn init_len(head: &[u8]) -> Result<usize, NoFragment> {
     let mut at = 0;
     loop {
-        let (kind, len) = read_box(head.get(at..).ok_or(NoFragment)?).ok_or(NoFragment)?;
-        if MEDIA_BOXES.contains(&kind) {
+        let head = read_head(head.get(at..).ok_or(NoFragment)?).ok_or(NoFragment)?;
+        if MEDIA_BOXES.contains(&head.kind) {
             return Ok(at);
         }
-        at = at.checked_add(len).ok_or(NoFragment)?;
+        at = at.checked_add(head.len_bytes).ok_or(NoFragment)?;
     }
 }
 
-/// Type and whole length of the box that starts here. `None` for a length that is none, and for one that means "to the
-/// end of the file": no media can follow.
-fn read_box(bytes: &[u8]) -> Option<(&[u8; 4], usize)> {
+/// The boxes that follow each other in `bytes`, each with its content. Ends before one that is not whole.
+pub fn boxes(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let head = read_head(rest)?;
+        let content = rest.get(head.head_bytes..head.len_bytes)?;
+        rest = &rest[head.len_bytes..];
+        Some((head.kind, content))
+    })
+}
+
+/// The content of the first box of this kind, down a path of boxes within boxes.
+pub fn find<'b>(bytes: &'b [u8], path: &[&[u8; 4]]) -> Option<&'b [u8]> {
+    path.iter().try_fold(bytes, |within, kind| Some(boxes(within).find(|(found, _)| found == kind)?.1))
+}
+
+/// How a box starts.
+pub(super) struct Head<'b> {
+    pub kind: &'b [u8; 4],
+    /// 8, or 16 for a long box.
+    pub head_bytes: usize,
+    /// Of the whole box.
+    pub len_bytes: usize,
+}
+
+/// The head of the box that starts here. `None` for a length that is none, and for one that means "to the end of the
+/// file": no media can follow.
+pub(super) fn read_head(bytes: &[u8]) -> Option<Head<'_>> {
     let (size, rest) = bytes.split_first_chunk::<4>()?;
     let (kind, rest) = rest.split_first_chunk::<4>()?;
     let (len, head_bytes) = match u32::from_be_bytes(*size) {
@@ -43,8 +68,8 @@ fn read_box(bytes: &[u8]) -> Option<(&[u8; 4], usize)> {
         1 => (u64::from_be_bytes(*rest.first_chunk::<8>()?), 16),
         len => (u64::from(len), 8),
     };
-    let len = usize::try_from(len).ok()?;
-    (len >= head_bytes).then_some((kind, len))
+    let len_bytes = usize::try_from(len).ok()?;
+    (len_bytes >= head_bytes).then_some(Head { kind, head_bytes, len_bytes })
 }
 
 #[cfg(test)]
@@ -95,6 +120,7 @@ mod tests {
             bytes.extend(&junk);
             let _ = init_len(&bytes);
             let _ = init_len(&junk);
+            let _ = (boxes(&bytes).count(), find(&bytes, &[b"free", b"moof"]));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The tables that say which PID carries what: PAT and PMT (ISO/IEC 13818-1, 2.4.4).
 
-use super::packet::Pid;
+use super::packet::{Packet, Pid};
 
 /// A section is at most this long, its three leading bytes included.
 const MAX_SECTION_BYTES: usize = 1024;
@@ -10,15 +10,29 @@ const PMT_TABLE: u8 = 2;
 const SECTION_HEAD_BYTES: usize = 8;
 const CRC_BYTES: usize = 4;
 
-/// What a stream holds, as far as a cut cares.
+/// What a stream holds, as far as cuts and playlists care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
     H264,
     Hevc,
-    /// Video that we do not re-encode, with its stream type.
+    /// Video that cuts do not re-encode, with its stream type.
     OtherVideo(u8),
-    Audio,
+    Audio(AudioCoding),
     /// Subtitles, metadata, splice information.
+    Other,
+}
+
+/// How audio is packed, as far as the tables tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AudioCoding {
+    /// Layers I to III of MPEG-1 and MPEG-2.
+    Mpeg,
+    AacAdts,
+    AacLatm,
+    Ac3,
+    Eac3,
+    Opus,
+    /// One whose headers we do not read.
     Other,
 }
 
@@ -75,6 +89,43 @@ impl SectionBuffer {
     }
 }
 
+/// Finds the first program that a file's tables announce.
+#[derive(Debug, Default)]
+pub struct Tables {
+    pat: SectionBuffer,
+    pmt: SectionBuffer,
+    announced: Option<(u16, Pid)>,
+    program: Option<Program>,
+}
+
+impl Tables {
+    /// Takes a packet that starts no PES packet.
+    pub fn push(&mut self, packet: Packet<'_>) {
+        if self.program.is_some() {
+            return;
+        }
+        let Some(payload) = packet.payload() else { return };
+        if packet.pid() == Pid::PAT {
+            if let Some(announced) = self.pat.push(packet.starts_unit(), payload).and_then(parse_pat) {
+                self.announced = Some(announced);
+            }
+        } else if let Some((number, pmt_pid)) = self.announced
+            && packet.pid() == pmt_pid
+            && let Some(section) = self.pmt.push(packet.starts_unit(), payload)
+        {
+            self.program = parse_pmt(section, number, pmt_pid);
+        }
+    }
+
+    pub fn program(&self) -> Option<&Program> {
+        self.program.as_ref()
+    }
+
+    pub fn into_program(self) -> Option<Program> {
+        self.program
+    }
+}
+
 /// The first program of a PAT: its number and where its PMT is.
 pub fn parse_pat(section: &[u8]) -> Option<(u16, Pid)> {
     let entries = body(section, PAT_TABLE)?;
@@ -117,27 +168,35 @@ fn codec_of(stream_type: u8, descriptors: &[u8]) -> Codec {
         0x1b => Codec::H264,
         0x24 => Codec::Hevc,
         0x01 | 0x02 | 0x10 | 0x20 | 0x21 | 0x33 | 0x42 | 0xd1 | 0xea => Codec::OtherVideo(stream_type),
-        0x03 | 0x04 | 0x0f | 0x11 | 0x1c | 0x81 | 0x84 | 0x87 => Codec::Audio,
-        0x06 if descriptors_name_audio(descriptors) => Codec::Audio,
+        0x03 | 0x04 => Codec::Audio(AudioCoding::Mpeg),
+        0x0f => Codec::Audio(AudioCoding::AacAdts),
+        0x11 => Codec::Audio(AudioCoding::AacLatm),
+        0x81 => Codec::Audio(AudioCoding::Ac3),
+        0x84 | 0x87 => Codec::Audio(AudioCoding::Eac3),
+        0x1c => Codec::Audio(AudioCoding::Other),
+        0x06 => audio_in(descriptors).map_or(Codec::Other, Codec::Audio),
         _ => Codec::Other,
     }
 }
 
-fn descriptors_name_audio(mut descriptors: &[u8]) -> bool {
+/// Which audio a private stream's descriptors name, if any.
+fn audio_in(mut descriptors: &[u8]) -> Option<AudioCoding> {
     while let [tag, length, tail @ ..] = descriptors {
-        let Some(content) = tail.get(..usize::from(*length)) else { return false };
+        let content = tail.get(..usize::from(*length))?;
         // AC-3, E-AC-3, DTS and AAC of DVB; or a registration by four letters.
-        let is_audio = match tag {
-            0x6a | 0x7a | 0x7b | 0x7c => true,
-            0x05 => matches!(content.get(..4), Some(b"Opus" | b"AC-3" | b"EAC3")),
-            _ => false,
+        let coding = match (tag, content.get(..4)) {
+            (0x6a, _) | (0x05, Some(b"AC-3")) => Some(AudioCoding::Ac3),
+            (0x7a, _) | (0x05, Some(b"EAC3")) => Some(AudioCoding::Eac3),
+            (0x05, Some(b"Opus")) => Some(AudioCoding::Opus),
+            (0x7b | 0x7c, _) => Some(AudioCoding::Other),
+            _ => None,
         };
-        if is_audio {
-            return true;
+        if coding.is_some() {
+            return coding;
         }
         descriptors = &tail[content.len()..];
     }
-    false
+    None
 }
 
 /// CRC-32/MPEG-2; zero over a section with its checksum.
@@ -179,7 +238,8 @@ mod tests {
         let whole = buffer.push(false, &section[180..]).unwrap();
         let program = parse_pmt(whole, 1, Pid::from_bytes(0x10, 0)).unwrap();
         let streams: Vec<_> = program.streams.iter().map(|stream| (stream.pid.number(), stream.codec)).collect();
-        let expected = [(0x100, Codec::H264), (0x101, Codec::Audio), (0x102, Codec::Audio), (0x103, Codec::Other)];
+        let (aac, opus) = (Codec::Audio(AudioCoding::AacAdts), Codec::Audio(AudioCoding::Opus));
+        let expected = [(0x100, Codec::H264), (0x101, aac), (0x102, opus), (0x103, Codec::Other)];
         assert_eq!(streams, expected);
         assert_eq!(parse_pmt(whole, 2, Pid::PAT), None);
     }

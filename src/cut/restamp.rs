@@ -5,8 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::packet::{PACKET_BYTES, Packet, PacketFinder, Pid, set_continuity, shift_stamps};
-use super::unwrap_near;
+use crate::media::mpegts::{PACKET_BYTES, Packet, PacketFinder, Pid, set_continuity, shift_stamps, unwrap_near};
 
 /// PES stream ids of video and audio (ISO/IEC 13818-1, table 2-22).
 const VIDEO_IDS: std::ops::RangeInclusive<u8> = 0xe0..=0xef;

@@ -34,7 +34,7 @@ pub fn first_picture(codec: Codec, stream: &[u8]) -> Option<FirstPicture> {
                 _ => None,
             },
             // We do not re-encode these, so nothing depends on the answer.
-            Codec::OtherVideo(_) | Codec::Audio | Codec::Other => Some(FirstPicture::Fresh),
+            Codec::OtherVideo(_) | Codec::Audio(_) | Codec::Other => Some(FirstPicture::Fresh),
         };
         if slice.is_some() {
             return slice;

@@ -2,7 +2,7 @@
 
 use super::nal::{FirstPicture, MAX_HEAD_BYTES, first_picture};
 use super::packet::{PACKET_BYTES, Packet, PacketFinder, Pid};
-use super::psi::{Codec, Program, SectionBuffer, parse_pat, parse_pmt};
+use super::psi::{Codec, Program, Tables};
 use super::unwrap_near;
 
 /// Nine hours at 30 frames a second, in 16 MiB. A segment is seconds long: what has more is no segment.
@@ -90,10 +90,7 @@ pub struct Scan {
 
 #[derive(Debug, Default)]
 struct ScanState {
-    pat: SectionBuffer,
-    pmt: SectionBuffer,
-    announced: Option<(u16, Pid)>,
-    program: Option<Program>,
+    tables: Tables,
     /// Kept per PID from the first packet on, as stamps can come before the tables.
     stamps: Vec<(Pid, Vec<Stamp>)>,
     stamp_count: usize,
@@ -139,7 +136,7 @@ impl ScanState {
             let pcr = self.unwrap(raw);
             self.first_pcr.get_or_insert(pcr);
         }
-        if let Some(stream) = self.program.as_ref().and_then(Program::video)
+        if let Some(stream) = self.tables.program().and_then(Program::video)
             && stream.pid == packet.pid()
         {
             self.head.push(stream.codec, packet);
@@ -150,8 +147,8 @@ impl ScanState {
                 let dts = header.dts.map_or(pts, |dts| self.unwrap(dts));
                 self.stamp(packet.pid(), Stamp { pts, dts });
             }
-        } else if self.program.is_none() {
-            self.table(packet);
+        } else {
+            self.tables.push(packet);
         }
     }
 
@@ -170,25 +167,11 @@ impl ScanState {
         }
     }
 
-    fn table(&mut self, packet: Packet<'_>) {
-        let Some(payload) = packet.payload() else { return };
-        if packet.pid() == Pid::PAT {
-            if let Some(announced) = self.pat.push(packet.starts_unit(), payload).and_then(parse_pat) {
-                self.announced = Some(announced);
-            }
-        } else if let Some((number, pmt_pid)) = self.announced
-            && packet.pid() == pmt_pid
-            && let Some(section) = self.pmt.push(packet.starts_unit(), payload)
-        {
-            self.program = parse_pmt(section, number, pmt_pid);
-        }
-    }
-
     fn finish(mut self) -> Result<Summary, TsError> {
         if self.stamp_count > MAX_STAMPS {
             return Err(TsError::TooManyStamps);
         }
-        let program = self.program.take().ok_or(TsError::NoProgram)?;
+        let program = std::mem::take(&mut self.tables).into_program().ok_or(TsError::NoProgram)?;
         let mut tracks: Vec<Track> = program
             .streams
             .iter()
@@ -200,7 +183,7 @@ impl ScanState {
             .collect();
         let video_pid = program.video().map(|stream| stream.pid);
         let video = tracks.iter().position(|track| Some(track.pid) == video_pid).map(|at| tracks.remove(at));
-        tracks.retain(|track| track.codec == Codec::Audio);
+        tracks.retain(|track| matches!(track.codec, Codec::Audio(_)));
         let main = video.as_ref().or(tracks.first()).ok_or(TsError::NoStamps)?;
         let lead = self.first_pcr.map_or(0, |pcr| main.stamps[0].dts - pcr);
         let pcr_lead_90k = if (0..=MAX_PCR_LEAD_90K).contains(&lead) { lead } else { 0 };

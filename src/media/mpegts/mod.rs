@@ -1,4 +1,4 @@
-//! A small reader and rewriter of MPEG transport streams (ISO/IEC 13818-1): time stamps and continuity, nothing else.
+//! MPEG transport streams (ISO/IEC 13818-1): packets, tables, time stamps, continuity.
 //!
 //! Promises: any bytes are read without a panic and in bounded memory; what is not a packet is skipped.
 //! Never: reads the disk, or looks into the elementary streams further than their first slice.
@@ -6,12 +6,10 @@
 mod nal;
 mod packet;
 mod psi;
-mod restamp;
 mod scan;
 
-pub use packet::Pid;
-pub use psi::{Codec, Program};
-pub use restamp::Restamp;
+pub use packet::{PACKET_BYTES, Packet, PacketFinder, Pid, set_continuity, shift_stamps};
+pub use psi::{AudioCoding, Codec, Program, ProgramStream, Tables};
 pub use scan::{Scan, Summary, Track, TsError};
 
 /// Time stamps count modulo this (PTS and DTS have 33 bits).
