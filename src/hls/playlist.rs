@@ -308,7 +308,7 @@ mod tests {
         let hours: Vec<Arc<HourIndex>> = (3..6)
             .map(|hour| {
                 let segment = |n: u64| {
-                    let micros = n * 2_000_000 + n * 7919 % 11_000 + if n % 53 == 0 { 900_000 } else { 0 };
+                    let micros = n * 2_000_000 + n * 7919 % 11_000 + if n.is_multiple_of(53) { 900_000 } else { 0 };
                     let (minute, second) = (micros / 60_000_000, micros % 60_000_000);
                     format!("{minute:02}:{:02}.{:06}-2.0-full-{HASH}.ts", second / 1_000_000, second % 1_000_000)
                 };

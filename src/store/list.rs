@@ -138,7 +138,9 @@ impl HourStamp {
             // Must precede the listing, as this look does: later changes are stamped with this clock or a later one.
             let clock = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
             let newest = stamp.modified.max(stamp.changed);
-            newest.1 % 1_000_000 != 0 && (clock.tv_sec, clock.tv_nsec as u32) > newest && is_stamped_by_kernel(dir)
+            !newest.1.is_multiple_of(1_000_000)
+                && (clock.tv_sec, clock.tv_nsec as u32) > newest
+                && is_stamped_by_kernel(dir)
         };
         let settled =
             age.is_none_or(|age| age > STAMP_TICK.as_nanos() as i128) || directory.is_some_and(tick_has_passed);
