@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Layout, StoreError, list_hour};
 use crate::hls::live::{Generation, Published, Saved};
-use crate::model::{Channel, Hour, Quality, SegmentKind, Timestamp};
+use crate::model::{Channel, Hour, Quality, SEGMENT_ENDING, SegmentKind, TOMBSTONE_ENDING, Timestamp};
 use crate::select::{HourIndex, Taken};
 
 /// Which state: of one quality, in one generation, or in that of addresses that name none.
@@ -151,12 +151,21 @@ fn hour_before(
         recent.iter().any(|recent| **recent == **name)
             || changed(&dir.join(name)).is_some_and(|changed| changed <= surely_seen)
     };
-    let old: Vec<&str> = listing.segments().filter(is_old).collect();
-    if old.len() == listing.segments().count() {
+    let segments: Vec<&str> = listing.segments().collect();
+    let old: Vec<&str> = segments.iter().copied().filter(|name| is_old(name)).collect();
+    // What was hidden since then had been shown: players are told by their numbers.
+    let hidden_since = |tombstone: &&str| changed(&dir.join(tombstone)).is_some_and(|changed| changed > surely_seen);
+    let hidden: Vec<String> = listing
+        .tombstones()
+        .filter(hidden_since)
+        .filter_map(|tombstone| Some(format!("{}{SEGMENT_ENDING}", tombstone.strip_suffix(TOMBSTONE_ENDING)?)))
+        .filter(|name| is_old(&name.as_str()))
+        .collect();
+    if old.len() == segments.len() && hidden.is_empty() {
         return Ok(None);
     }
     let size_of = |name: &str| fs::metadata(dir.join(name)).map_or(0, |file| file.len());
-    Ok(Some(HourIndex::build(hour, old, size_of)))
+    Ok(Some(HourIndex::build(hour, old.into_iter().chain(hidden.iter().map(String::as_str)), size_of)))
 }
 
 /// Nobody will ask for it again.
@@ -261,6 +270,24 @@ mod tests {
         let mut again = restore_published(&fixture.layout, &fixture.key, looked).unwrap().unwrap();
         fixture.look(&mut again);
         assert_eq!(fixture.seconds(&again), [0, 2, 8, 10]);
+    }
+
+    #[test]
+    fn what_was_hidden_while_nobody_looked_is_counted() {
+        let fixture = Fixture::new();
+        for second in [0, 2, 4, 6] {
+            fixture.plant(second);
+        }
+        let mut published = Published::new(Some(3));
+        fixture.look(&mut published);
+        let looked = now();
+        write_published(&fixture.layout, &fixture.key, &published.saved().unwrap(), looked, &[]).unwrap();
+        let hour_dir = fixture.layout.hour_dir(&fixture.key.channel, &fixture.key.quality, fixture.hour);
+        fs::write(hour_dir.join(format!("00:02.0-2.0-full-{HASH}.tombstone")), "").unwrap();
+        let mut restored = restore_published(&fixture.layout, &fixture.key, looked).unwrap().unwrap();
+        fixture.look(&mut restored);
+        assert_eq!(fixture.seconds(&restored), [0, 2, 4, 6]);
+        assert_eq!(restored.gone_until(), Some(fixture.hour.start().plus_micros(2_000_000)));
     }
 
     #[test]
