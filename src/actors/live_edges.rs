@@ -136,13 +136,14 @@ impl Shared {
     async fn live(self: Rc<Self>, question: GetLive) -> Result<Shown, LiveError> {
         let edge = self.edge(&question.channel, &question.quality);
         let GetLive { generation, asked, .. } = &question;
-        self.look(&edge, *generation, asked.start).await?;
         let mut deadline = None;
         loop {
-            // Must precede the answer: a change between the two then wakes us.
+            // Must precede the look: a change between the two then wakes us.
             let changed = edge.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
+            // Also for who was woken: those who watch look at the newest hours only.
+            self.look(&edge, *generation, asked.start).await?;
             let shown = self.show(&edge, &question).await?;
             let Some(wait_for) = question.wait_for.filter(|_| !shown.complete) else { return Ok(shown) };
             // rfc8216bis §6.2.5.2: a request for more than the next but one is a mistake.
@@ -194,8 +195,8 @@ impl Shared {
         let from = edge.looks_from(generation, asked_from);
         let hours = self.hours(edge, from).await?;
         let now = self.reading.clock.now();
-        let moved = edge.take_look(&Look { number, from, generation, start, now, hold: self.reading.hold }, &hours);
-        if moved {
+        let changed = edge.take_look(&Look { number, from, generation, start, now, hold: self.reading.hold }, &hours);
+        if changed {
             self.save(edge, now).await;
             edge.changed.notify_waiters();
         }

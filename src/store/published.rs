@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Layout, StoreError, list_hour};
 use crate::hls::live::{Generation, Published, Saved};
-use crate::model::{Channel, Hour, Quality, SegmentKind, Timestamp};
+use crate::model::{Channel, Hour, Quality, SEGMENT_ENDING, SegmentKind, TOMBSTONE_ENDING, Timestamp};
 use crate::select::{HourIndex, Taken};
 
 /// Which state: of one quality, in one generation, or in that of addresses that name none.
@@ -33,6 +33,7 @@ struct State {
     target_seconds: u64,
     gone_until_micros: Option<i64>,
     looked_micros: i64,
+    recent: Vec<Box<str>>,
 }
 
 impl State {
@@ -45,6 +46,7 @@ impl State {
             target_seconds: saved.target_seconds,
             gone_until_micros: saved.gone_until.map(Timestamp::micros),
             looked_micros: looked.micros(),
+            recent: saved.recent.clone(),
         }
     }
 
@@ -56,10 +58,14 @@ impl State {
             kind: if self.last_is_full { SegmentKind::Full } else { SegmentKind::Partial },
         };
         let gone_until = self.gone_until_micros.map(Timestamp::from_micros);
-        Some(Saved { last, from: self.from.parse().ok()?, target_seconds: self.target_seconds, gone_until })
+        let (from, recent) = (self.from.parse().ok()?, self.recent.clone());
+        Some(Saved { last, from, target_seconds: self.target_seconds, gone_until, recent })
     }
 }
 
+/// A file that comes after a look may be stamped earlier: the kernel stamps with a clock of ticks, of 10 ms at most, which a
+/// busy virtual machine moves late.
+const STAMP_LAG_MICROS: i64 = 50_000;
 const STATE: &str = "state.json";
 
 fn live_dir(layout: &Layout) -> PathBuf {
@@ -117,7 +123,7 @@ pub fn restore_published(
             Some(names) => {
                 differing.push(Arc::new(HourIndex::build(hour, names.iter().map(String::as_str), |_| 0)));
             }
-            None => differing.extend(hour_before(layout, key, hour, looked)?.map(Arc::new)),
+            None => differing.extend(hour_before(layout, key, hour, looked, &saved.recent)?.map(Arc::new)),
         }
     }
     Ok(Some(Published::restore(&saved, differing)))
@@ -129,23 +135,37 @@ fn hour_before(
     key: &PublishedKey,
     hour: Hour,
     looked: Timestamp,
+    recent: &[Box<str>],
 ) -> Result<Option<HourIndex>, StoreError> {
     let dir = layout.hour_dir(&key.channel, &key.quality, hour);
     let changed = |path: &Path| {
         // The kernel's own stamp: a copy that keeps its old times is new here all the same.
         fs::metadata(path).ok().map(|file| file.ctime() * 1_000_000 + file.ctime_nsec() / 1000)
     };
-    if changed(&dir).is_none_or(|changed| changed <= looked.micros()) {
+    let surely_seen = looked.plus_micros(-STAMP_LAG_MICROS).micros();
+    if changed(&dir).is_none_or(|changed| changed <= surely_seen) {
         return Ok(None);
     }
     let listing = list_hour(layout, &key.channel, &key.quality, hour)?;
-    let is_old = |name: &&str| changed(&dir.join(name)).is_some_and(|changed| changed <= looked.micros());
-    let old: Vec<&str> = listing.segments().filter(is_old).collect();
-    if old.len() == listing.segments().count() {
+    let is_old = |name: &&str| {
+        recent.iter().any(|recent| **recent == **name)
+            || changed(&dir.join(name)).is_some_and(|changed| changed <= surely_seen)
+    };
+    let segments: Vec<&str> = listing.segments().collect();
+    let old: Vec<&str> = segments.iter().copied().filter(|name| is_old(name)).collect();
+    // What was hidden since then had been shown: players are told by their numbers.
+    let hidden_since = |tombstone: &&str| changed(&dir.join(tombstone)).is_some_and(|changed| changed > surely_seen);
+    let hidden: Vec<String> = listing
+        .tombstones()
+        .filter(hidden_since)
+        .filter_map(|tombstone| Some(format!("{}{SEGMENT_ENDING}", tombstone.strip_suffix(TOMBSTONE_ENDING)?)))
+        .filter(|name| is_old(&name.as_str()))
+        .collect();
+    if old.len() == segments.len() && hidden.is_empty() {
         return Ok(None);
     }
     let size_of = |name: &str| fs::metadata(dir.join(name)).map_or(0, |file| file.len());
-    Ok(Some(HourIndex::build(hour, old, size_of)))
+    Ok(Some(HourIndex::build(hour, old.into_iter().chain(hidden.iter().map(String::as_str)), size_of)))
 }
 
 /// Nobody will ask for it again.
@@ -236,11 +256,8 @@ mod tests {
         let mut published = Published::new(Some(3));
         fixture.look(&mut published);
         let saved = published.saved().unwrap();
-        // A file system's clock lags behind by a tick.
-        std::thread::sleep(Duration::from_millis(30));
         let looked = now();
         write_published(&fixture.layout, &fixture.key, &saved, looked, &[]).unwrap();
-        std::thread::sleep(Duration::from_millis(30));
         fixture.plant(4);
         fixture.plant(10);
         let mut restored = restore_published(&fixture.layout, &fixture.key, looked).unwrap().unwrap();
@@ -253,6 +270,24 @@ mod tests {
         let mut again = restore_published(&fixture.layout, &fixture.key, looked).unwrap().unwrap();
         fixture.look(&mut again);
         assert_eq!(fixture.seconds(&again), [0, 2, 8, 10]);
+    }
+
+    #[test]
+    fn what_was_hidden_while_nobody_looked_is_counted() {
+        let fixture = Fixture::new();
+        for second in [0, 2, 4, 6] {
+            fixture.plant(second);
+        }
+        let mut published = Published::new(Some(3));
+        fixture.look(&mut published);
+        let looked = now();
+        write_published(&fixture.layout, &fixture.key, &published.saved().unwrap(), looked, &[]).unwrap();
+        let hour_dir = fixture.layout.hour_dir(&fixture.key.channel, &fixture.key.quality, fixture.hour);
+        fs::write(hour_dir.join(format!("00:02.0-2.0-full-{HASH}.tombstone")), "").unwrap();
+        let mut restored = restore_published(&fixture.layout, &fixture.key, looked).unwrap().unwrap();
+        fixture.look(&mut restored);
+        assert_eq!(fixture.seconds(&restored), [0, 2, 4, 6]);
+        assert_eq!(restored.gone_until(), Some(fixture.hour.start().plus_micros(2_000_000)));
     }
 
     #[test]

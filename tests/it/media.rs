@@ -370,7 +370,7 @@ fn a_master_playlist_tells_what_ffprobe_tells() {
     let number = |rendition, key| attribute(rendition, key).unwrap().parse::<u64>().unwrap();
     for rendition in &found {
         let name = attribute(rendition, "NAME").unwrap();
-        assert_eq!(rendition.1.split('?').next(), Some(format!("/playlist/ch/{name}.m3u8").as_str()));
+        assert!(rendition.1.starts_with(&format!("/playlist/ch/{name}.m3u8?")), "{text}");
         let sizes = match name {
             "source" => &large,
             "sound" => &sound,
@@ -382,7 +382,8 @@ fn a_master_playlist_tells_what_ffprobe_tells() {
         // Two of the same bytes are two all the same.
         let more = u64::from(name == "low");
         assert_eq!(number(rendition, "BANDWIDTH"), bits.iter().max().unwrap() + more, "{text}");
-        let streams = ffprobe(&format!("{}{}?start={}&end={}", node.url(), rendition.1, second(0), second(3)));
+        let path = rendition.1.split('?').next().unwrap();
+        let streams = ffprobe(&format!("{}{path}?start={}&end={}", node.url(), second(0), second(3)));
         let video = streams.iter().find(|stream| stream["codec_type"] == "video");
         assert_eq!(
             attribute(rendition, "RESOLUTION").map(str::to_owned),

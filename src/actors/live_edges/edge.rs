@@ -131,22 +131,25 @@ impl Edge {
         self.generations.borrow().get(&generation).map_or(asked, |kept| kept.published.looks_from(asked))
     }
 
-    /// Takes over what was found: all hours from `look.from` on, in order. Answers whether any line moved.
+    /// Takes over what was found: all hours from `look.from` on, in order. Answers whether what is
+    /// published has changed.
     pub fn take_look(&self, look: &Look, hours: &[Arc<HourIndex>]) -> bool {
-        let mut moved = false;
+        let mut changed = false;
         for (generation, kept) in self.generations.borrow_mut().iter_mut() {
             // One that an earlier process left needs a look that goes back as far as it does.
             if kept.published.looks_from(look.from) < look.from {
                 continue;
             }
+            let gone_before = kept.published.gone_until();
             kept.published.look(look.from, hours, look.now, look.hold);
+            changed |= kept.published.gone_until() != gone_before;
             kept.looked = Some((look.number, look.from));
             // Where it begins is for its own players to say.
             if kept.published.line().is_some() || *generation == look.generation {
-                moved |= kept.published.advance(look.start, look.now, look.hold);
+                changed |= kept.published.advance(look.start, look.now, look.hold);
             }
         }
-        moved
+        changed
     }
 
     /// The generation that has come furthest, and to where.

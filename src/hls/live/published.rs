@@ -32,7 +32,12 @@ pub struct Saved {
     pub from: Hour,
     pub target_seconds: u64,
     pub gone_until: Option<Timestamp>,
+    /// The names of the last segments before the line: a file system's clock cannot tell whether they came before a look.
+    pub recent: Vec<Box<str>>,
 }
+
+/// So many names are told from others that come at the same instant.
+const RECENT: usize = 32;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -86,7 +91,10 @@ impl Published {
     /// `None` while nothing is published.
     pub fn saved(&self) -> Option<Saved> {
         let (last, from, target_seconds) = (self.last?, self.from?, self.target_seconds?);
-        Some(Saved { last, from, target_seconds, gone_until: self.gone_until })
+        let past = self.hours.range(..=last.start.hour()).rev().flat_map(|(_, fixed)| fixed.shown.best().rev());
+        let past = past.skip_while(|segment| segment.start > last.start).take(RECENT);
+        let recent = past.map(|segment| segment.name.into()).collect();
+        Some(Saved { last, from, target_seconds, gone_until: self.gone_until, recent })
     }
 
     /// The first hour that the next look must cover.
