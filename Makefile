@@ -11,10 +11,14 @@ PROFILE ?= release
 # More arguments for the program at the end of a target: make demo ARGS="--duration 60s", make test ARGS="--lib select".
 ARGS ?=
 
+# Seconds that `make fuzz` gives each target.
+TIME ?= 60
+FUZZ_TARGETS = playlist attributes time sessions
+
 DEMO = $${CARGO_TARGET_DIR:-target}/debug/segvault
 SCRIPTS = .ci/run $(wildcard scripts/*.sh)
 
-.PHONY: help demo test build deps fmt lint clippy shellcheck deny soak bench clean
+.PHONY: help demo test build deps fmt lint clippy shellcheck deny soak fuzz bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +57,16 @@ deny: ## Check the licences, names and sources of all dependencies against deny.
 soak: ## Run the long tests (named soak_…), in release mode, one after the other
 	@scripts/deps.sh test
 	cargo test --locked --release --test it -- --ignored --nocapture --test-threads=1 soak_
+
+fuzz: ## Feed the readers of foreign text with anything: make fuzz TIME=600 (seconds for each; a minute unless told)
+	@scripts/deps.sh build
+	@rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target; \
+		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target tests/vectors/twitch -- \
+			-max_total_time=$(TIME) -max_len=4096 -dict=fuzz/playlist.dict -print_final_stats=1; \
+	done
 
 bench: ## Measure a week's tree against the limits of this machine; writes docs/performance.md (3 GB below target/bench)
 	@scripts/deps.sh build
