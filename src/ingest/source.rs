@@ -163,3 +163,30 @@ pub fn source_of(channel: &ChannelConfig, deps: &SourceDeps) -> Box<dyn Source> 
         SourceConfig::Command(line) => Box::new(CommandSource::new(line.clone(), taste)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn each_kind_of_source_says_what_it_bears_and_how_far_its_dates_can_be_believed() {
+        for (key, bears, dates, is_costly) in [
+            ("hls=http://source.test/live.m3u8", MANY, Dates::AsTold, false),
+            ("twitch=example", MANY, Dates::Exact, false),
+            ("youtube=https://www.youtube.com/@example/live", 4, Dates::AsTold, true),
+            ("command=[\"true\"]", MANY, Dates::AsTold, true),
+        ] {
+            let sets = ["channel.0.name=ch".to_owned(), format!("channel.0.{key}")];
+            let config = Config::load(None, &sets, std::iter::empty()).map_err(|faults| faults.to_string()).unwrap();
+            let log = Logger::root(slog::Discard, slog::o!());
+            let deps = SourceDeps { twitch: config.config.twitch, blocking: Blocking::new(1), log };
+            let source = source_of(&config.config.channels[0], &deps);
+            assert_eq!(
+                (source.max_concurrent(), source.dates(), source.is_costly()),
+                (bears, dates, is_costly),
+                "{key}"
+            );
+        }
+    }
+}
