@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(text.lines().any(|line| line.trim() == segment.uri), "{segment:?} is no line of its own");
     }
     let numbers = playlist.segments.iter().map(|segment| segment.media_sequence);
-    assert!(numbers.clone().zip(numbers.skip(1)).all(|(one, next)| one < next || next == u64::MAX), "{playlist:?}");
+    assert!(numbers.clone().zip(numbers.skip(1)).all(|(one, next)| one < next), "{playlist:?}");
     for range in &playlist.date_ranges {
         assert!(range.span().is_none_or(|span| span.start() < span.end()), "{range:?}");
     }

@@ -3,8 +3,8 @@
 //! m3u8_rs keeps durations as f32, loses dates without a zone, and reads a torn tag as a segment. So the lines are
 //! scanned beside it for the digits and titles of EXTINF, for dates and for date ranges, and each of its segments must match a URI line.
 //!
-//! Promises: never panics on hostile text; a segment without a positive duration or with a URI that is no line of its
-//! own is left out, and the sequence numbers of the others stay true.
+//! Promises: never panics on hostile text; a segment without a credible duration or number, or with a URI that is no line
+//! of its own, is left out, and the sequence numbers of the others stay true.
 
 mod date_range;
 mod key;
@@ -98,6 +98,8 @@ pub struct ByteRange {
     pub length: u64,
 }
 
+/// A segment that claims to be longer than a day is a mistake, and so many of them would overflow any sum.
+const LONGEST_MICROS: i64 = 24 * 3600 * 1_000_000;
 /// How much of a text that is no playlist goes into the error.
 const EXCERPT_CHARS: usize = 60;
 
@@ -250,14 +252,15 @@ fn media_playlist(
             });
         }
         let (Some(ahead), Some(line)) = (ahead, line) else { continue };
-        let media_sequence = media.media_sequence.saturating_add((place + ahead) as u64);
+        let number = media.media_sequence.checked_add((place + ahead) as u64);
         place += ahead + 1;
         let byte_range = parsed
             .byte_range
             .as_ref()
             .map(|range| ByteRange { offset: range.offset.unwrap_or(next_byte), length: range.length });
         next_byte = byte_range.map_or(0, |range| range.offset.saturating_add(range.length));
-        let Some(duration_micros) = line.duration_micros.filter(|micros| *micros > 0) else { continue };
+        let length = line.duration_micros.filter(|micros| (1..=LONGEST_MICROS).contains(micros));
+        let (Some(media_sequence), Some(duration_micros)) = (number, length) else { continue };
         segments.push(UpstreamSegment {
             media_sequence,
             uri: parsed.uri.trim().to_owned(),
@@ -365,6 +368,21 @@ mod tests {
             let Err(BadPlaylist::NotAPlaylist { kind: found, .. }) = parse(text.as_bytes()) else { panic!("{text}") };
             assert_eq!(found, kind);
         }
+    }
+
+    #[test]
+    fn what_no_segment_can_be_is_left_out() {
+        let text = |sequence: u64, seconds: &str| {
+            format!(
+                "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{sequence}\n#EXTINF:{seconds},\na.ts\n#EXTINF:2,\nb.ts\n"
+            )
+        };
+        let numbers = |text: String| media(&text).segments.iter().map(|one| one.media_sequence).collect::<Vec<_>>();
+        assert_eq!(numbers(text(7, "2")), [7, 8]);
+        for seconds in ["0", "-2", "86401", "9223372036854", "99999999999999999999"] {
+            assert_eq!(numbers(text(7, seconds)), [8], "{seconds}");
+        }
+        assert_eq!(numbers(text(u64::MAX, "2")), [u64::MAX], "there is no number after it");
     }
 
     proptest! {

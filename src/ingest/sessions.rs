@@ -105,7 +105,7 @@ impl Session {
             if before.is_some_and(|(last, _)| number <= last) {
                 continue;
             }
-            let counted = before.filter(|(last, _)| last + 1 == number).map(|(_, end)| end);
+            let counted = before.filter(|(last, _)| last.checked_add(1) == Some(number)).map(|(_, end)| end);
             let Some(start) = segment.date_time.or(counted) else { continue };
             if counted.is_some_and(|end| start.micros_since(end).abs() > tolerance_micros) {
                 jump = jump.or(Some(number));

@@ -49,7 +49,7 @@ impl Timestamp {
 
     /// Microseconds from `earlier` to `self`; negative when `self` is the earlier one.
     pub const fn micros_since(self, earlier: Timestamp) -> i64 {
-        self.0 - earlier.0
+        self.0.saturating_sub(earlier.0)
     }
 
     /// Time since `earlier`, or zero when `earlier` lies in the future.
