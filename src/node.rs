@@ -321,7 +321,11 @@ fn prepare_store(layout: &Layout) -> Result<File, NodeError> {
 async fn recover(layout: Layout, mine: TempMark, metrics: Metrics, log: Logger) {
     let in_log = log.clone();
     let on_error = move |error: StoreError| warn!(in_log, "a temp is left as it is"; "error" => chain(&error));
-    match Blocking::new(1).run(move || store::recover(&layout, &mine, on_error)).await {
+    let recover = move || {
+        store::sweep_copies(&layout);
+        store::recover(&layout, &mine, on_error)
+    };
+    match Blocking::new(1).run(recover).await {
         Ok(Ok(recovery)) => {
             for name in &recovery.recovered {
                 info!(log, "kept what a killed process left behind"; "segment" => name.path_text());

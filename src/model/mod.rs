@@ -5,14 +5,18 @@
 //! Never: reads the disk, the clock or the network.
 
 mod codec;
+mod hashed;
 mod login;
 mod names;
+mod peer;
 mod segment;
 mod time;
 
 pub use codec::{UnknownCodec, VideoCodec};
+pub use hashed::{CHAT_ENDING, HashedName};
 pub use login::{BadLogin, TwitchLogin};
 pub use names::{BadName, Channel, FileName, NodeName, Quality};
+pub use peer::{BadPeerUrl, PeerUrl};
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,
     parse_duration_text, tombstone_of,

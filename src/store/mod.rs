@@ -1,10 +1,11 @@
 //! The only writer of segment files, and the one that knows where they lie.
 //!
 //! Promises: a final name exists only with all of its bytes, flushed, matching its hash (DESIGN §3.1). What a killed
-//! process left behind is recovered, never deleted.
+//! process left behind is recovered, never deleted; a copy from a peer, which is unverified until it is whole, is swept.
 //! Never: uses the network, or decides what is worth keeping.
 
 mod anchor;
+mod copy;
 mod layout;
 mod list;
 mod pending;
@@ -19,8 +20,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use anchor::{Anchor, read_anchor, write_anchor};
+pub use copy::{Copied, PendingCopy, sweep_copies};
 pub use layout::Layout;
-pub use list::{HourStamp, ListingText, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
+pub use list::{
+    HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,
+};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
 pub use published::{PublishedKey, forget_published, restore_published, sweep_published, write_published};
@@ -51,6 +55,19 @@ impl StoreError {
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
+}
+
+/// Makes a directory under BASE, durably.
+pub(crate) fn make_dir(layout: &Layout, dir: &Path) -> Result<(), StoreError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir).map_err(|source| StoreError::new("create the directory", dir, source))?;
+    // Each new level must be durable too, or the directory itself can vanish in a power cut.
+    for above in dir.ancestors().skip(1).take_while(|above| above.starts_with(layout.base())) {
+        flush_dir(above)?;
+    }
+    Ok(())
 }
 
 /// Makes a directory's entries as durable as its files: without it a power cut can undo a rename.

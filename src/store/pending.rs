@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-use super::{Layout, StoreError, flush_dir};
+use super::{Layout, StoreError, flush_dir, make_dir};
 use crate::model::{Channel, Quality, SegmentHash, SegmentKind, SegmentName, Timestamp};
 
 /// What became of a finished segment.
@@ -54,9 +54,7 @@ impl PendingSegment {
     ) -> Result<Self, StoreError> {
         let name = SegmentName::temp(start, duration_micros, unique);
         let dir = layout.hour_dir(channel, quality, name.hour());
-        if !dir.is_dir() {
-            make_hour_dir(layout, channel, quality, &dir)?;
-        }
+        make_dir(layout, &dir)?;
         let path = dir.join(name.as_str());
         let file = OpenOptions::new()
             .write(true)
@@ -116,19 +114,6 @@ pub(super) fn give_final_name(temp: &std::path::Path, name: SegmentName) -> Resu
     fs::rename(temp, &path).map_err(|source| StoreError::new("rename to", &path, source))?;
     flush_dir(dir)?;
     Ok(Saved::New(name))
-}
-
-fn make_hour_dir(
-    layout: &Layout,
-    channel: &Channel,
-    quality: &Quality,
-    dir: &std::path::Path,
-) -> Result<(), StoreError> {
-    fs::create_dir_all(dir).map_err(|source| StoreError::new("create the directory", dir, source))?;
-    // Each new level must be durable too, or the hour itself can vanish in a power cut.
-    flush_dir(&layout.quality_dir(channel, quality))?;
-    flush_dir(&layout.channel_dir(channel))?;
-    flush_dir(layout.base())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 
-use super::{Layout, StoreError, flush_dir, hours, list_hour};
+use super::{Layout, StoreError, flush_dir, hours, list_hour, make_dir};
 use crate::model::{Channel, Hour, Quality, Span, tombstone_of};
 
 /// A tombstone as it stands on disk.
@@ -29,7 +29,7 @@ pub fn add_tombstone(
     tombstone: &str,
 ) -> Result<bool, StoreError> {
     let dir = layout.hour_dir(channel, quality, hour);
-    std::fs::create_dir_all(&dir).map_err(|source| StoreError::new("create the directory", &dir, source))?;
+    make_dir(layout, &dir)?;
     let path = dir.join(tombstone);
     match OpenOptions::new().write(true).create_new(true).open(&path) {
         Ok(_) => flush_dir(&dir).map(|()| true),

@@ -14,6 +14,7 @@ mod internet;
 mod player;
 mod postgres;
 mod record;
+mod replicate;
 mod rooms;
 mod serve;
 mod soak;

@@ -27,6 +27,9 @@ const BESIDE: &[(&str, &str)] = &[
     ("ingest", "store"),
     // A cut reads the files that the store lays out.
     ("cut", "store"),
+    // What is copied from a peer is fetched as from any server, and goes to the only writer of segments.
+    ("peers", "ingest"),
+    ("peers", "store"),
     // Requests ask actors; actors know of no requests.
     ("http", "actors"),
 ];
@@ -34,8 +37,16 @@ const BESIDE: &[(&str, &str)] = &[
 const CROSS_CUTTING: &[&str] =
     &["blocking", "causes", "child", "clock", "config", "health", "jitter", "log", "metrics", "shutdown"];
 /// Rooms and files that are pure: what is cross-cutting (clocks, logs, threads) is not for them.
-const PURE: &[&str] =
-    &["model", "hls", "select", "ingest/source/choose.rs", "ingest/tracker.rs", "ingest/sessions.rs", "cut/plan.rs"];
+const PURE: &[&str] = &[
+    "model",
+    "hls",
+    "select",
+    "ingest/source/choose.rs",
+    "ingest/tracker.rs",
+    "ingest/sessions.rs",
+    "cut/plan.rs",
+    "peers/plan.rs",
+];
 /// The fake source stands beside the house: the command line and tests start it.
 const REHEARSAL: &str = "rehearsal";
 const REHEARSAL_KNOWS: &[&str] = &["model", "hls", "clock"];
