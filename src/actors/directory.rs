@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::{Actor, Addr};
 
-use super::{Downloader, HourCache, LiveEdges, Registrar, StreamWorker};
-use crate::model::{Channel, Quality};
+use super::{BackfillPeer, Downloader, Guardian, HourCache, LiveEdges, PeerBook, Registrar, StreamWorker};
+use crate::model::{Channel, PeerUrl, Quality};
 
 /// Addresses by key. Cheap to clone.
 pub struct Addresses<K, A: Actor> {
@@ -43,9 +43,12 @@ impl<K: Eq + Hash, A: Actor> Addresses<K, A> {
 /// Who is who in this node, now.
 #[derive(Clone, Default)]
 pub struct Directory {
+    pub guardian: Addresses<(), Guardian>,
     pub hour_cache: Addresses<(), HourCache>,
     pub live_edges: Addresses<(), LiveEdges>,
     pub downloaders: Addresses<Channel, Downloader>,
     pub workers: Addresses<(Channel, Quality), StreamWorker>,
     pub registrar: Addresses<(), Registrar>,
+    pub peer_book: Addresses<(), PeerBook>,
+    pub backfill_peers: Addresses<(PeerUrl, Channel, Quality), BackfillPeer>,
 }

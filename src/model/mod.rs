@@ -8,6 +8,7 @@ mod codec;
 mod hashed;
 mod login;
 mod names;
+mod node_id;
 mod peer;
 mod segment;
 mod time;
@@ -16,6 +17,7 @@ pub use codec::{UnknownCodec, VideoCodec};
 pub use hashed::{CHAT_ENDING, HashedName};
 pub use login::{BadLogin, TwitchLogin};
 pub use names::{BadName, Channel, FileName, NodeName, Quality};
+pub use node_id::{BadNodeId, NodeId};
 pub use peer::{BadPeerUrl, PeerUrl};
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,

@@ -15,10 +15,11 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use super::PeerError;
 use super::names::{HourNames, Refused};
 use crate::ingest::{Body, ByteBudget, FetchError, HttpClient, Patience};
-use crate::model::{Channel, Hour, PeerUrl, Quality};
+use crate::model::{Channel, Hour, NodeId, PeerUrl, Quality};
 
 /// An hour of one-second segments of ten recorders has 3 MB of names.
 const LISTING_BUDGET: ByteBudget = ByteBudget { max_bytes: 8 << 20, deadline: Duration::from_secs(60) };
+const ID_BUDGET: ByteBudget = ByteBudget { max_bytes: 64 << 10, deadline: Duration::from_secs(15) };
 /// A segment has a few megabytes; who cannot send one in this time is of no use.
 const FILE_PATIENCE: Patience =
     Patience { head: Duration::from_secs(30), stall: Duration::from_secs(15), whole: Duration::from_secs(240) };
@@ -49,6 +50,24 @@ impl Peer {
 
     pub fn url(&self) -> &PeerUrl {
         &self.url
+    }
+
+    /// What tells the node from others; `None` for one that does not say, as those of the existing system.
+    pub async fn id(&self) -> Result<Option<NodeId>, PeerError> {
+        #[derive(Deserialize)]
+        struct Identity {
+            id: String,
+        }
+        const WHAT: &str = "the node's id";
+        let failed = |source| PeerError::Ask { what: WHAT, source };
+        let headers = [(header::ACCEPT_ENCODING, "identity")];
+        let answer = self.client.ask_here(&self.url.join(["node"]), &headers, ID_BUDGET.patience()).await;
+        let answer = answer.map_err(failed)?;
+        if answer.status != StatusCode::OK {
+            return Ok(None);
+        }
+        let json = answer.whole(ID_BUDGET.max_bytes).await.map_err(failed)?;
+        Ok(serde_json::from_slice(&json).ok().and_then(|Identity { id }| id.parse().ok()))
     }
 
     pub async fn channels(&self) -> Result<(Vec<Channel>, Refused), PeerError> {

@@ -129,7 +129,7 @@ mod tests {
     fn what_is_missing_is_fetched_newest_first_and_temps_never() {
         let (a, b, c) = (name("00:00.0", "full", 1), name("00:02.0", "suspect", 2), name("00:04.0", "partial", 3));
         let temp = "00:06.0-2.0-temp-x.ts".to_owned();
-        let plan = plan(std::slice::from_ref(&b), &[a.clone(), b, temp, c.clone()]);
+        let plan = plan(std::slice::from_ref(&b), &[a.clone(), b.clone(), temp, c.clone()]);
         assert_eq!(texts(&plan), (vec![], vec![&*c, &*a]));
     }
 

@@ -145,7 +145,7 @@ fn hour_before(
         return Ok(None);
     }
     let size_of = |name: &str| fs::metadata(dir.join(name)).map_or(0, |file| file.len());
-    Ok(Some(HourIndex::build(hour, old.into_iter(), size_of)))
+    Ok(Some(HourIndex::build(hour, old, size_of)))
 }
 
 /// Nobody will ask for it again.

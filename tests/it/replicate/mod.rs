@@ -1,6 +1,7 @@
 //! Copying between nodes: real processes and plain servers on loopback.
 
 mod command;
+mod nodes;
 mod static_peer;
 
 use std::collections::BTreeMap;
