@@ -12,8 +12,8 @@ use crate::model::{Channel, PeerUrl};
 const RECENT_CUTOFF: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
 const INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 const CONCURRENCY: RangeInclusive<u32> = 1..=64;
-/// Less would not get one segment through in time.
-const BANDWIDTH: RangeInclusive<ByteSize> = ByteSize::from_bytes(64 << 10)..=ByteSize::from_bytes(1 << 40);
+/// Less, shared by many segments at once, would let the deadline of each pass.
+const BANDWIDTH: RangeInclusive<ByteSize> = ByteSize::from_bytes(1 << 20)..=ByteSize::from_bytes(1 << 40);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackfillConfig {
