@@ -121,6 +121,13 @@ impl Metrics {
         level.entry(peer.clone()).or_default().entry((channel.clone(), quality.clone())).or_insert(at);
     }
 
+    /// The peer is none any more.
+    pub fn backfill_ended(&self, peer: &PeerUrl) {
+        self.level().remove(peer);
+        // An error means that it was never measured.
+        let _ = self.0.families.backfill_lag.remove_label_values(&[&peer.to_string()]);
+    }
+
     /// All that the peer had of a quality at that time is here.
     pub fn backfill_is_level(&self, peer: &PeerUrl, channel: &Channel, quality: &Quality, at: Timestamp) {
         self.level().entry(peer.clone()).or_default().insert((channel.clone(), quality.clone()), at);

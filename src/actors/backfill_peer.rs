@@ -68,6 +68,11 @@ pub(super) fn backoff_after(failures: u32) -> Duration {
 #[rtype(result = "()")]
 struct Tick;
 
+/// Whether the peer is still one. One that is none any more may come back.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Wanted(pub bool);
+
 /// The actor.
 pub struct BackfillPeer {
     replication: Replication,
@@ -83,6 +88,9 @@ pub struct BackfillPeer {
     /// Whether it was said that the peer fails.
     told: bool,
     pass: Option<SpawnHandle>,
+    /// Until the next pass.
+    rest: Option<SpawnHandle>,
+    wanted: bool,
     draining: bool,
 }
 
@@ -110,8 +118,16 @@ impl BackfillPeer {
             failures: 0,
             told: false,
             pass: None,
+            rest: None,
+            wanted: true,
             draining: false,
         }
+    }
+
+    fn begin(&self, ctx: &mut Context<Self>) {
+        let now = self.replication.clock.now();
+        self.replication.metrics.backfill_began(self.peer.url(), &self.channel, &self.quality, now);
+        ctx.notify(Tick);
     }
 
     fn pass(&self) -> Pass {
@@ -204,9 +220,7 @@ impl Actor for BackfillPeer {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.sentinel.keep_beating(ctx);
-        let now = self.replication.clock.now();
-        self.replication.metrics.backfill_began(self.peer.url(), &self.channel, &self.quality, now);
-        ctx.notify(Tick);
+        self.begin(ctx);
     }
 }
 
@@ -214,7 +228,7 @@ impl Handler<Tick> for BackfillPeer {
     type Result = ();
 
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
-        if self.draining {
+        if self.draining || !self.wanted || self.pass.is_some() {
             return;
         }
         let (pass, mut memory) = (self.pass(), std::mem::take(&mut self.memory));
@@ -234,14 +248,32 @@ impl Handler<Tick> for BackfillPeer {
         };
         let pass = ctx.spawn(work.into_actor(self).map(move |(memory, report, done), this, ctx| {
             this.memory = memory;
+            this.pass = None;
             if done.is_ok() && report.failed_files == 0 && report.under_way_files == 0 {
                 let metrics = &this.replication.metrics;
                 metrics.backfill_is_level(this.peer.url(), &this.channel, &this.quality, began);
             }
             let rest = this.take(&report, done);
-            ctx.notify_later(Tick, rest);
+            this.rest = Some(ctx.notify_later(Tick, rest));
         }));
         self.pass = Some(pass);
+    }
+}
+
+impl Handler<Wanted> for BackfillPeer {
+    type Result = ();
+
+    fn handle(&mut self, Wanted(wanted): Wanted, ctx: &mut Self::Context) {
+        if wanted == std::mem::replace(&mut self.wanted, wanted) {
+            return;
+        }
+        // Whether it waits or works: this ends it, and what it was copying leaves nothing behind.
+        for under_way in [self.pass.take(), self.rest.take()].into_iter().flatten() {
+            ctx.cancel_future(under_way);
+        }
+        if wanted {
+            self.begin(ctx);
+        }
     }
 }
 

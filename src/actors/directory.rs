@@ -35,6 +35,13 @@ impl<K: Eq + Hash, A: Actor> Addresses<K, A> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
+    pub fn keys(&self) -> Vec<K>
+    where
+        K: Clone,
+    {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     pub fn all(&self) -> Vec<Addr<A>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

@@ -1,28 +1,33 @@
 //! Who the peers are, and what there is to copy from each: an actor for each of their qualities.
 //!
 //! Promises: each peer is asked on its own, so that one which hangs delays no other; this node is not its own peer,
-//! whatever name it is listed under.
+//! whatever name it is listed under; a source that fails keeps its last answer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use actix::prelude::*;
 use slog::{info, warn};
 use tokio::sync::Semaphore;
 
-use super::backfill_peer::{BackfillPeer, Replication, backoff_after};
+use super::backfill_peer::{BackfillPeer, Replication, Wanted, backoff_after};
 use super::guardian::{ActorKind, Child, Drain, Keep, Sentinel};
 use crate::causes::chain;
 use crate::jitter::jittered;
 use crate::model::{Channel, PeerUrl, Quality};
-use crate::peers::{Peer, PeerError};
+use crate::peers::{BookError, Peer, PeerError, PeerSource};
 
 /// No channel has more; a peer that lists more is not believed.
 const MAX_QUALITIES: usize = 16;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Look(PeerUrl);
+struct Look(PeerUrl, Arc<Semaphore>);
+
+/// Time to ask the sources.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Gather;
 
 /// What asking a peer led to.
 enum Found {
@@ -43,9 +48,12 @@ enum Standing {
 /// The actor.
 pub struct PeerBook {
     replication: Replication,
-    /// For each peer, how many files may be fetched at once; of all its qualities.
+    /// For each peer, how many files may be fetched at once; of all its qualities. Made anew when a peer comes back.
     permits: HashMap<PeerUrl, Arc<Semaphore>>,
     standing: HashMap<PeerUrl, Standing>,
+    sources: Vec<PeerSource>,
+    /// Sources whose failure was told.
+    silent: Vec<PeerSource>,
     sentinel: Sentinel,
     draining: bool,
 }
@@ -53,15 +61,63 @@ pub struct PeerBook {
 impl PeerBook {
     pub fn new(replication: Replication, sentinel: Sentinel) -> Self {
         let config = &replication.config;
-        let permits = |peer: &PeerUrl| (peer.clone(), Arc::new(Semaphore::new(config.concurrency as usize)));
-        let permits = config.peers.iter().map(permits).collect();
-        Self { replication, permits, standing: HashMap::new(), sentinel, draining: false }
+        let file = config.peers_file.clone().map(PeerSource::File);
+        let sources = file.into_iter().chain(config.peers_dns.clone().map(PeerSource::Dns)).collect();
+        Self {
+            replication,
+            permits: HashMap::new(),
+            standing: HashMap::new(),
+            sources,
+            silent: Vec::new(),
+            sentinel,
+            draining: false,
+        }
+    }
+
+    /// These are the peers from now on.
+    fn take(&mut self, peers: BTreeSet<PeerUrl>, ctx: &mut Context<Self>) {
+        self.permits.retain(|peer, _| peers.contains(peer));
+        self.standing.retain(|peer, _| peers.contains(peer));
+        let copying = &self.replication.directory.backfill_peers;
+        for key in copying.keys() {
+            let is_peer = peers.contains(&key.0);
+            if !is_peer {
+                self.replication.metrics.backfill_ended(&key.0);
+            }
+            if let Some(actor) = copying.get(&key) {
+                actor.do_send(Wanted(is_peer));
+            }
+        }
+        for peer in peers {
+            if !self.permits.contains_key(&peer) {
+                let permits = Arc::new(Semaphore::new(self.replication.config.concurrency as usize));
+                self.permits.insert(peer.clone(), Arc::clone(&permits));
+                ctx.notify(Look(peer, permits));
+            }
+        }
+    }
+
+    /// Whether it is a peer still, and not one that went and came back.
+    fn is_current(&self, peer: &PeerUrl, permits: &Arc<Semaphore>) -> bool {
+        self.permits.get(peer).is_some_and(|current| Arc::ptr_eq(current, permits))
+    }
+
+    /// Says it once of each.
+    fn tell_silent(&mut self, source: &PeerSource, error: Option<&BookError>) {
+        match error {
+            Some(error) if !self.silent.contains(source) => {
+                let error = chain(error);
+                warn!(self.replication.log, "a list of peers cannot be had, its last answer counts"; "error" => error);
+                self.silent.push(source.clone());
+            }
+            Some(_) => {}
+            None => self.silent.retain(|silent| silent != source),
+        }
     }
 
     /// Has an actor for each quality kept alive; those that are there already stay as they are.
-    fn keep(&self, peer: &PeerUrl, streams: Vec<(Channel, Quality)>) {
+    fn keep(&self, peer: &PeerUrl, permits: &Arc<Semaphore>, streams: Vec<(Channel, Quality)>) {
         let Some(guardian) = self.replication.directory.guardian.get(&()) else { return };
-        let Some(permits) = self.permits.get(peer) else { return };
         for (channel, quality) in streams {
             guardian.do_send(Keep(backfill_peer(&self.replication, peer, channel, quality, permits)));
         }
@@ -125,21 +181,59 @@ impl Actor for PeerBook {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.sentinel.keep_beating(ctx);
-        for peer in &self.replication.config.peers {
-            ctx.notify(Look(peer.clone()));
+        ctx.notify(Gather);
+    }
+}
+
+impl Handler<Gather> for PeerBook {
+    type Result = ();
+
+    fn handle(&mut self, _: Gather, ctx: &mut Self::Context) {
+        if self.draining {
+            return;
         }
+        let (copier, sources) = (self.replication.copier.clone(), self.sources.clone());
+        let ask = async move {
+            let mut answers = Vec::new();
+            for source in sources {
+                let layout = copier.layout.clone();
+                let ask = move || {
+                    let (peers, error) = match source.ask(&layout) {
+                        Ok(peers) => (peers, None),
+                        Err(error) => (source.last(&layout), Some(error)),
+                    };
+                    (source, peers, error)
+                };
+                answers.extend(copier.blocking.run(ask).await);
+            }
+            answers
+        };
+        ctx.spawn(ask.into_actor(self).map(|answers, this, ctx| {
+            let mut peers: BTreeSet<PeerUrl> = this.replication.config.peers.iter().cloned().collect();
+            for (source, more, error) in answers {
+                this.tell_silent(&source, error.as_ref());
+                peers.extend(more);
+            }
+            this.take(peers, ctx);
+            if !this.sources.is_empty() {
+                ctx.notify_later(Gather, jittered(this.replication.config.interval));
+            }
+        }));
     }
 }
 
 impl Handler<Look> for PeerBook {
     type Result = ();
 
-    fn handle(&mut self, Look(peer): Look, ctx: &mut Self::Context) {
-        if self.draining {
+    fn handle(&mut self, Look(peer, permits): Look, ctx: &mut Self::Context) {
+        if self.draining || !self.is_current(&peer, &permits) {
             return;
         }
         let look = look(self.replication.clone(), peer.clone());
         ctx.spawn(look.into_actor(self).map(move |found, this, ctx| {
+            if !this.is_current(&peer, &permits) {
+                return;
+            }
             let rest = match found {
                 Ok(Found::Ourselves) => {
                     this.stand(&peer, Standing::Ourselves, None);
@@ -147,7 +241,7 @@ impl Handler<Look> for PeerBook {
                 }
                 Ok(Found::Streams(streams)) => {
                     this.stand(&peer, Standing::There, None);
-                    this.keep(&peer, streams);
+                    this.keep(&peer, &permits, streams);
                     this.replication.config.interval
                 }
                 Err(error) => {
@@ -160,7 +254,7 @@ impl Handler<Look> for PeerBook {
                     backoff_after(failures)
                 }
             };
-            ctx.notify_later(Look(peer), jittered(rest));
+            ctx.notify_later(Look(peer, permits), jittered(rest));
         }));
     }
 }

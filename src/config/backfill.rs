@@ -1,6 +1,7 @@
 //! `[backfill]`: whom to copy from, and what.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::quoted;
@@ -18,6 +19,10 @@ const BANDWIDTH: RangeInclusive<ByteSize> = ByteSize::from_bytes(1 << 20)..=Byte
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackfillConfig {
     pub peers: Vec<PeerUrl>,
+    /// A file with an address of a node on each line, read again at each interval.
+    pub peers_file: Option<PathBuf>,
+    /// A host each of whose addresses is a node's.
+    pub peers_dns: Option<PeerUrl>,
     /// Channels that are copied although they are not recorded here.
     pub channels: Vec<Channel>,
     /// What is younger is left to the recorder, where there is one.
@@ -44,6 +49,14 @@ impl Setting for PeerUrl {
 
 pub(super) fn read_backfill(mut section: Section<'_, '_>) -> Option<BackfillConfig> {
     let peers = section.optional_texts("peers");
+    let peers_file = section.optional_path("peers_file");
+    let peers_dns = section.optional::<PeerUrl>("peers_dns");
+    if let Some(Some(service)) = &peers_dns
+        && service.is_https()
+    {
+        let at = section.origin("peers_dns");
+        section.fault(&at, "peers_dns", "an address has no certificate; write it as http://NAME:PORT");
+    }
     let channels = section.optional_texts("channels");
     let recent_cutoff = section.duration("recent_cutoff", "120s", RECENT_CUTOFF);
     let interval = section.duration("interval", "120s", INTERVAL);
@@ -52,6 +65,8 @@ pub(super) fn read_backfill(mut section: Section<'_, '_>) -> Option<BackfillConf
     section.close();
     Some(BackfillConfig {
         peers: peers?.unwrap_or_default(),
+        peers_file: peers_file?,
+        peers_dns: peers_dns?,
         channels: channels?.unwrap_or_default(),
         recent_cutoff: recent_cutoff?,
         interval: interval?,

@@ -456,6 +456,7 @@ fn peers_are_addresses_without_secrets() {
         ("peers = [\"beta:8000\"]", "can be fetched: beta:"),
         ("peers = [\"http://a\", \"http://a/\"]", "is there twice"),
         ("bandwidth = \"1KiB\"", "is not from 1MiB"),
+        ("peers_dns = \"https://segvault\"", "no certificate"),
         ("extras = [\"emotes\"]", "unknown"),
     ] {
         let faults = faults_of(load(&format!("[backfill]\n{bad}")));
@@ -513,6 +514,8 @@ fn the_sample_holds_every_key_with_its_default() {
         "password_file",
         "token_file",
         "peers",
+        "peers_file",
+        "peers_dns",
         "channels",
         "bandwidth",
     ];

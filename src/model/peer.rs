@@ -1,6 +1,7 @@
 //! The address of another node.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use url::Url;
@@ -21,6 +22,24 @@ pub enum BadPeerUrl {
 pub struct PeerUrl(Url);
 
 impl PeerUrl {
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.0.port_or_known_default().unwrap_or(80)
+    }
+
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// The same at one of its host's addresses.
+    pub fn at(&self, address: IpAddr) -> Option<Self> {
+        let mut url = self.0.clone();
+        url.set_ip_host(address).ok().map(|()| Self(url))
+    }
+
     /// The address of something on that node. The parts are escaped as needed.
     pub fn join<'p>(&self, parts: impl IntoIterator<Item = &'p str>) -> Url {
         let mut url = self.0.clone();

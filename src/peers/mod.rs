@@ -5,6 +5,7 @@
 //! existing system it speaks only what they speak (FORMATS §4).
 //! Never: follows a peer's redirects; deletes.
 
+mod book;
 mod claims;
 mod client;
 mod copy;
@@ -13,6 +14,7 @@ mod pass;
 mod plan;
 mod throttle;
 
+pub use book::{BookError, PeerSource};
 pub use claims::Claims;
 pub use client::{HourAnswer, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};

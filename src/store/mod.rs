@@ -8,6 +8,7 @@ mod anchor;
 mod copy;
 mod layout;
 mod list;
+mod peers;
 mod pending;
 mod pieces;
 mod published;
@@ -25,6 +26,7 @@ pub use layout::Layout;
 pub use list::{
     HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,
 };
+pub use peers::{read_peers, write_peers};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
 pub use published::{PublishedKey, forget_published, restore_published, sweep_published, write_published};

@@ -174,3 +174,35 @@ fn a_tombstone_hides_everywhere_and_deleted_bytes_do_not_come_back() {
     assert!(hour_of(&bases[0]).join(&names[0]).exists(), "a tombstone deletes no bytes");
     nodes.into_iter().for_each(NodeProcess::stop);
 }
+
+#[test]
+fn peers_of_a_file_come_and_go_and_are_remembered_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
+    let plant = |second: u8| plant_segment(&hour_of(&theirs), &format!("00:0{second}.0"), "full", &[second]);
+    let is_here = |name: &String| hour_of(&ours).join(name).exists().then_some(());
+    let (peer, list) = (StaticPeer::honest(&theirs), dir.path().join("peers"));
+    let start = || {
+        let more = format!("[backfill]\npeers_file = {list:?}\nchannels = [\"ch\"]\ninterval = \"1s\"\n");
+        NodeProcess::start_with(&ours, &more, |_| {})
+    };
+    let first = plant(0);
+    let node = start();
+    eventually("that there is no file is told", || {
+        node.logged("a list of peers cannot be had, its last answer counts").pop()
+    });
+    std::fs::write(&list, format!("{} # the only one\n", peer.url())).unwrap();
+    eventually("the peer of the file is copied from", || is_here(&first));
+    std::fs::write(&list, "# none\n").unwrap();
+    let has_lag = |node: &NodeProcess| node.get("/metrics").text().contains("segvault_backfill_lag_seconds{");
+    eventually("the peer is none any more", || (!has_lag(&node)).then_some(()));
+    let second = plant(1);
+    std::fs::write(&list, peer.url()).unwrap();
+    eventually("it is one again", || is_here(&second));
+    node.stop();
+    std::fs::remove_file(&list).unwrap();
+    let third = plant(2);
+    let node = start();
+    eventually("it is remembered", || is_here(&third));
+    node.stop();
+}
