@@ -9,6 +9,7 @@ pub mod select;
 pub mod cut;
 pub mod db;
 pub mod ingest;
+pub mod peers;
 pub mod store;
 
 pub mod actors;

@@ -14,11 +14,11 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
-pub use labels::{FetchReason, LookOutcome, PollOutcome};
+pub use labels::{CopyOutcome, FetchReason, LookOutcome, PollOutcome};
 
 use crate::clock::Clock;
 use crate::log::DropCount;
-use crate::model::{Channel, LossCause, Quality, SegmentKind, Timestamp};
+use crate::model::{Channel, LossCause, PeerUrl, Quality, SegmentKind, Timestamp};
 use families::Families;
 
 const MICROS_PER_SECOND: f64 = 1e6;
@@ -27,13 +27,18 @@ const MICROS_PER_SECOND: f64 = 1e6;
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
+/// When something last happened to each quality.
+type LastTimes = BTreeMap<(Channel, Quality), Timestamp>;
+
 struct Inner {
     registry: Registry,
     families: Families,
     clock: Clock,
     log_dropped: DropCount,
     /// Ends of the newest segments, from which the lag is worked out when somebody asks.
-    newest: Mutex<BTreeMap<(Channel, Quality), Timestamp>>,
+    newest: Mutex<LastTimes>,
+    /// When each peer's qualities were last found to be all here.
+    level: Mutex<BTreeMap<PeerUrl, LastTimes>>,
 }
 
 impl Metrics {
@@ -44,7 +49,14 @@ impl Metrics {
             .expect("the registry is new, and the collector's names are good");
         let families = Families::register(&registry);
         families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        Self(Arc::new(Inner { registry, families, clock, log_dropped, newest: Mutex::default() }))
+        Self(Arc::new(Inner {
+            registry,
+            families,
+            clock,
+            log_dropped,
+            newest: Mutex::default(),
+            level: Mutex::default(),
+        }))
     }
 
     /// Makes the counters of these streams exist at zero, so that their first increase is seen as one.
@@ -99,6 +111,42 @@ impl Metrics {
     pub fn playlist_polled(&self, channel: &Channel, quality: &Quality, outcome: PollOutcome) {
         let labels = [channel.as_str(), quality.as_str(), outcome.as_str()];
         self.0.families.record_playlist_polls.with_label_values(&labels).inc();
+    }
+
+    /// A quality is copied from a peer from now on; how far behind is not known yet.
+    pub fn backfill_began(&self, peer: &PeerUrl, channel: &Channel, quality: &Quality, at: Timestamp) {
+        for outcome in CopyOutcome::ALL {
+            self.0.families.backfill_files.with_label_values(&[&peer.to_string(), outcome.as_str()]);
+        }
+        let mut level = self.level();
+        level.entry(peer.clone()).or_default().entry((channel.clone(), quality.clone())).or_insert(at);
+    }
+
+    /// The peer is none any more.
+    pub fn backfill_ended(&self, peer: &PeerUrl) {
+        self.level().remove(peer);
+        // An error means that it was never measured.
+        let _ = self.0.families.backfill_lag.remove_label_values(&[&peer.to_string()]);
+    }
+
+    /// All that the peer had of a quality at that time is here.
+    pub fn backfill_is_level(&self, peer: &PeerUrl, channel: &Channel, quality: &Quality, at: Timestamp) {
+        self.level().entry(peer.clone()).or_default().insert((channel.clone(), quality.clone()), at);
+    }
+
+    /// `bytes` are those of a file that was copied.
+    pub fn backfill_file(&self, peer: &PeerUrl, outcome: CopyOutcome, bytes: u64) {
+        let peer = peer.to_string();
+        self.0.families.backfill_files.with_label_values(&[&peer, outcome.as_str()]).inc();
+        self.0.families.backfill_bytes.with_label_values(&[&peer]).inc_by(bytes);
+    }
+
+    pub fn backfill_names_refused(&self, peer: &PeerUrl, count: usize) {
+        self.0.families.backfill_refused_names.with_label_values(&[&peer.to_string()]).inc_by(count as u64);
+    }
+
+    pub fn backfill_pass_failed(&self, peer: &PeerUrl) {
+        self.0.families.backfill_failures.with_label_values(&[&peer.to_string()]).inc();
     }
 
     /// An actor of this type ended unasked and was rebuilt.
@@ -195,10 +243,21 @@ impl Metrics {
             families.record_newest.with_label_values(&labels).set(end.micros() as f64 / MICROS_PER_SECOND);
             families.record_lag.with_label_values(&labels).set(now.micros_since(*end) as f64 / MICROS_PER_SECOND);
         }
+        for (peer, qualities) in self.level().iter() {
+            if let Some(behind) = qualities.values().min() {
+                let lag = now.micros_since(*behind) as f64 / MICROS_PER_SECOND;
+                families.backfill_lag.with_label_values(&[&peer.to_string()]).set(lag);
+            }
+        }
         families.log_dropped.inc_by(self.0.log_dropped.get().saturating_sub(families.log_dropped.get()));
     }
 
-    fn newest(&self) -> MutexGuard<'_, BTreeMap<(Channel, Quality), Timestamp>> {
+    fn level(&self) -> MutexGuard<'_, BTreeMap<PeerUrl, LastTimes>> {
+        // As below.
+        self.0.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn newest(&self) -> MutexGuard<'_, LastTimes> {
         // A panic elsewhere leaves the map whole: each change to it is one assignment.
         self.0.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -240,6 +299,13 @@ mod tests {
         metrics.fetch_failed(&channel, &quality, FetchReason::Timeout);
         metrics.lost(&channel, &quality, LossCause::Expired, Duration::from_millis(2500));
         metrics.playlist_polled(&channel, &quality, PollOutcome::Fresh);
+        let peer = "http://beta:8000".parse().unwrap();
+        metrics.backfill_began(&peer, &channel, &quality, "2026-01-02T03:03:10".parse().unwrap());
+        metrics.backfill_file(&peer, CopyOutcome::Copied, 700);
+        metrics.backfill_names_refused(&peer, 3);
+        metrics.backfill_pass_failed(&peer);
+        metrics.backfill_is_level(&peer, &channel, &quality, "2026-01-02T03:04:00".parse().unwrap());
+        metrics.backfill_began(&peer, &channel, &quality, "2026-01-02T03:04:09".parse().unwrap());
         metrics.actor_restarted("downloader");
         metrics.hour_cache_hit();
         metrics.hour_cache_miss();
@@ -270,6 +336,12 @@ mod tests {
             ("segvault_record_lost_seconds_total{cause=\"expired\",channel=\"gdq\",quality=\"source\"}", 2.5),
             ("segvault_record_playlist_polls_total{channel=\"gdq\",outcome=\"fresh\",quality=\"source\"}", 1.0),
             ("segvault_record_advertisement_segments_total{channel=\"gdq\",quality=\"source\"}", 1.0),
+            ("segvault_backfill_files_total{outcome=\"copied\",peer=\"http://beta:8000\"}", 1.0),
+            ("segvault_backfill_files_total{outcome=\"wrong_bytes\",peer=\"http://beta:8000\"}", 0.0),
+            ("segvault_backfill_bytes_total{peer=\"http://beta:8000\"}", 700.0),
+            ("segvault_backfill_refused_names_total{peer=\"http://beta:8000\"}", 3.0),
+            ("segvault_backfill_failed_passes_total{peer=\"http://beta:8000\"}", 1.0),
+            ("segvault_backfill_lag_seconds{peer=\"http://beta:8000\"}", 10.0),
             ("segvault_actors_restarts_total{actor=\"downloader\"}", 1.0),
             ("segvault_cache_hour_hits_total", 1.0),
             ("segvault_cache_hour_misses_total", 1.0),

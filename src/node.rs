@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
     ActorKind, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, HourCache, LiveEdges, LiveReading,
-    MediaBook, Pace, Recording, Registrar, Registration, Sentinel, StreamWorker,
+    MediaBook, Pace, PeerBook, Recording, Registrar, Registration, Replication, Sentinel, StreamWorker,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -34,6 +34,7 @@ use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::{LossCause, Quality, Span};
+use crate::peers::{Claims, Copier, Throttle};
 use crate::store::{self, Layout, Ledger, LedgerOf, LeftBehind, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
 
@@ -44,6 +45,8 @@ const READING_AT_ONCE: usize = 32;
 const MEDIA_BOOK_BYTES: usize = 32 << 20;
 /// A week of one quality in 2 s segments takes 53 MB.
 const HOUR_TEXTS_BYTES: usize = 56 << 20;
+/// Disks flush many at once nearly as fast as one, and a copy waits for that most of its time.
+const COPYING_AT_ONCE: usize = 32;
 /// Between looks at whether the last answer has been sent.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What segments that wait in memory get to be written, if the grace period is over.
@@ -102,6 +105,7 @@ impl Node {
         let ledger_of = LedgerOf { layout: layout.clone(), volume: volume.clone(), node: config.node.name.clone() };
         let (ledger, keeper) = Ledger::open(ledger_of, clock.clone(), metrics.clone(), logger.clone());
         actix_rt::spawn(keeper.run());
+        let id = volume.node_id();
         let spool_bytes = usize::try_from(config.record.spool_size.bytes()).unwrap_or(usize::MAX);
         let disk = Disk {
             layout: layout.clone(),
@@ -159,10 +163,35 @@ impl Node {
             pace: Pace::default(),
         };
         children.push(registrar(registration, directory.clone()));
+        let recorded = config
+            .channels
+            .iter()
+            .flat_map(|channel| channel.qualities.iter().map(|quality| (channel.name.clone(), quality.clone())));
+        let replication = Replication {
+            directory: directory.clone(),
+            copier: Copier {
+                layout: layout.clone(),
+                volume: Some(disk.volume.clone()),
+                blocking: Blocking::new(COPYING_AT_ONCE),
+                claims: Claims::default(),
+                throttle: config.backfill.bandwidth.map_or_else(Throttle::default, |rate| Throttle::new(rate.bytes())),
+                mark: temp_mark.clone(),
+            },
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            log: logger.clone(),
+            id: id.clone(),
+            config: config.backfill.clone(),
+            recorded: recorded.collect(),
+        };
+        children.push(peer_book(replication));
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
+        directory.guardian.publish((), guardian.clone());
 
         let under_way = UnderWay::default();
         let site = Site {
+            name: config.node.name.clone(),
+            id,
             layout: layout.clone(),
             directory: directory.clone(),
             blocking: reading,
@@ -214,6 +243,12 @@ impl Node {
         info!(self.log, "stopping"; "grace_s" => self.grace.as_secs(), "answers_under_way" => self.under_way.count());
         // From here on a death is part of the stop. A guardian that does not answer rebuilds nothing either.
         let _ = timeout(Duration::from_secs(1), self.guardian.send(Drain)).await;
+
+        if let Some(peer_book) = self.directory.peer_book.get(&()) {
+            let _ = timeout(Duration::from_secs(1), peer_book.send(Drain)).await;
+        }
+        let copying = self.directory.backfill_peers.all().into_iter().map(|peer| peer.send(Drain));
+        let _ = timeout(Duration::from_secs(1), futures_util::future::join_all(copying)).await;
 
         if let Some(registrar) = self.directory.registrar.get(&()) {
             let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
@@ -296,6 +331,15 @@ fn registrar(registration: Registration, directory: Directory) -> Child {
     Child { kind: ActorKind::Registrar, name: String::new(), arbiter: "registrar".into(), factory: Box::new(factory) }
 }
 
+fn peer_book(replication: Replication) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (directory, replication) = (replication.directory.clone(), replication.clone());
+        let address = PeerBook::start_in_arbiter(arbiter, move |_| PeerBook::new(replication, sentinel));
+        directory.peer_book.publish((), address);
+    };
+    Child { kind: ActorKind::PeerBook, name: String::new(), arbiter: "peer book".into(), factory: Box::new(factory) }
+}
+
 /// A channel's downloader and the workers of its qualities, on an arbiter of their own.
 fn recorders(recording: &Recording, deps: &SourceDeps, channel: &ChannelConfig) -> Vec<Child> {
     let bears = source_of(channel, deps).max_concurrent().saturating_sub(HISTORY_PERMITS).max(1);
@@ -374,7 +418,11 @@ async fn recover(layout: Layout, mine: TempMark, ledger: Ledger, metrics: Metric
 async fn recover_in(layout: Layout, mine: TempMark, log: &Logger) -> Option<Recovery> {
     let in_log = log.clone();
     let on_error = move |error: StoreError| warn!(in_log, "a temp is left as it is"; "error" => chain(&error));
-    match Blocking::new(1).run(move || store::recover(&layout, &mine, on_error)).await {
+    let recover = move || {
+        store::sweep_copies(&layout);
+        store::recover(&layout, &mine, on_error)
+    };
+    match Blocking::new(1).run(recover).await {
         Ok(Ok(recovery)) => {
             for left in &recovery.recovered {
                 info!(log, "kept what a killed process left behind"; "segment" => left.name.path_text());

@@ -6,8 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::{Actor, Addr};
 
-use super::{Downloader, HourCache, LiveEdges, MediaBook, Registrar, StreamWorker};
-use crate::model::{Channel, Quality};
+use super::{
+    BackfillPeer, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, StreamWorker,
+};
+use crate::model::{Channel, PeerUrl, Quality};
 
 /// Addresses by key. Cheap to clone.
 pub struct Addresses<K, A: Actor> {
@@ -35,6 +37,13 @@ impl<K: Eq + Hash, A: Actor> Addresses<K, A> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
+    pub fn keys(&self) -> Vec<K>
+    where
+        K: Clone,
+    {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     pub fn all(&self) -> Vec<Addr<A>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -43,10 +52,13 @@ impl<K: Eq + Hash, A: Actor> Addresses<K, A> {
 /// Who is who in this node, now.
 #[derive(Clone, Default)]
 pub struct Directory {
+    pub guardian: Addresses<(), Guardian>,
     pub hour_cache: Addresses<(), HourCache>,
     pub live_edges: Addresses<(), LiveEdges>,
     pub media_book: Addresses<(), MediaBook>,
     pub downloaders: Addresses<Channel, Downloader>,
     pub workers: Addresses<(Channel, Quality), StreamWorker>,
     pub registrar: Addresses<(), Registrar>,
+    pub peer_book: Addresses<(), PeerBook>,
+    pub backfill_peers: Addresses<(PeerUrl, Channel, Quality), BackfillPeer>,
 }

@@ -34,6 +34,8 @@ pub enum ActorKind {
     LiveEdges,
     MediaBook,
     Registrar,
+    PeerBook,
+    BackfillPeer,
 }
 
 impl ActorKind {
@@ -45,12 +47,14 @@ impl ActorKind {
             Self::LiveEdges => "live_edges",
             Self::MediaBook => "media_book",
             Self::Registrar => "registrar",
+            Self::PeerBook => "peer_book",
+            Self::BackfillPeer => "backfill_peer",
         }
     }
 }
 
 /// Builds an actor on an arbiter, gives it the sentinel, and publishes its address.
-pub type Factory = Box<dyn Fn(&ArbiterHandle, Sentinel)>;
+pub type Factory = Box<dyn Fn(&ArbiterHandle, Sentinel) + Send>;
 
 /// An actor to be kept alive.
 pub struct Child {
@@ -120,6 +124,11 @@ pub struct Died {
     panicked: bool,
 }
 
+/// Asks for another actor to be kept alive. One of the same kind and name that is there already stays as it is.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Keep(pub Child);
+
 /// Asks an actor to begin nothing new; answered when what it had begun has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -139,6 +148,13 @@ pub struct Guardian {
 impl Guardian {
     pub fn new(log: Logger, metrics: Metrics, health: Health, children: Vec<Child>) -> Self {
         Self { log, metrics, health, arbiters: HashMap::new(), waiting: children, kept: Vec::new(), draining: false }
+    }
+
+    fn take(&mut self, child: Child, ctx: &mut Context<Self>) {
+        let pulse = self.health.pulse(format!("{} {}", child.kind.as_str(), child.name).trim_end());
+        let kept = Kept { child, pulse, generation: 0, deaths_in_a_row: 0, built_at: Instant::now(), alive: false };
+        self.kept.push(kept);
+        self.build(self.kept.len() - 1, ctx);
     }
 
     fn build(&mut self, place: usize, ctx: &mut Context<Self>) {
@@ -202,10 +218,7 @@ impl Actor for Guardian {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         for child in std::mem::take(&mut self.waiting) {
-            let pulse = self.health.pulse(format!("{} {}", child.kind.as_str(), child.name).trim_end());
-            let kept = Kept { child, pulse, generation: 0, deaths_in_a_row: 0, built_at: Instant::now(), alive: false };
-            self.kept.push(kept);
-            self.build(self.kept.len() - 1, ctx);
+            self.take(child, ctx);
         }
         let own = self.health.pulse("guardian");
         own.beat();
@@ -230,6 +243,17 @@ impl Handler<Died> for Guardian {
             error!(self.log, "actor panicked, building it anew"; "actor" => kind, "name" => name, "backoff_ms" => backoff_ms);
         } else {
             warn!(self.log, "actor ended, building it anew"; "actor" => kind, "name" => name, "backoff_ms" => backoff_ms);
+        }
+    }
+}
+
+impl Handler<Keep> for Guardian {
+    type Result = ();
+
+    fn handle(&mut self, Keep(child): Keep, ctx: &mut Self::Context) {
+        let is_there = |kept: &Kept| kept.child.kind == child.kind && kept.child.name == child.name;
+        if !self.draining && !self.kept.iter().any(is_there) {
+            self.take(child, ctx);
         }
     }
 }
@@ -327,7 +351,15 @@ mod tests {
         let _last = newest(&mortal, 4).await;
         assert_eq!(bystander.lock().unwrap().len(), 1);
         assert_eq!(newest(&bystander, 1).await.send(Which).await.unwrap(), 0);
+        let late = Current::default();
+        for _ in 0..2 {
+            guardian.send(Keep(child(&late, "late"))).await.unwrap();
+        }
+        assert!(newest(&late, 1).await.send(Panic).await.is_err());
+        let _rebuilt = newest(&late, 2).await;
         guardian.send(Drain).await.unwrap();
+        guardian.send(Keep(child(&late, "later"))).await.unwrap();
+        assert_eq!(late.lock().unwrap().len(), 2);
         assert!(newest(&mortal, 4).await.send(Panic).await.is_err());
         actix_rt::time::sleep(Duration::from_millis(1200)).await;
         assert_eq!(mortal.lock().unwrap().len(), 4);

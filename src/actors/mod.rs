@@ -4,20 +4,24 @@
 //! next one when it has ended. Messages carry no payloads of bytes. Actors do not keep each other's addresses: the
 //! `Directory` hands out the current one, so that an actor that died can be rebuilt alone.
 
+mod backfill_peer;
 mod directory;
 mod downloader;
 mod guardian;
 mod hour_cache;
 mod live_edges;
 mod media_book;
+mod peer_book;
 mod registrar;
 mod stream_worker;
 
+pub use backfill_peer::{BackfillPeer, Replication};
 pub use directory::Directory;
 pub use downloader::{Downloader, FindMedia, MediaFound};
 pub use guardian::{ActorKind, Child, Drain, Guardian, Sentinel};
 pub use hour_cache::{CacheError, GetHours, GetListing, HourCache};
 pub use live_edges::{GetGeneration, GetLive, LiveEdges, LiveError, LiveReading};
 pub use media_book::{GetMedia, MediaBook};
+pub use peer_book::PeerBook;
 pub use registrar::{Pace, Registrar, Registration};
 pub use stream_worker::{HISTORY_PERMITS, Recording, StreamWorker, tell_saved, tell_set_aside};

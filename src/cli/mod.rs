@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration.
 
+mod backfill;
 pub mod config;
 mod cut;
 pub mod db;
@@ -42,6 +43,8 @@ enum Command {
     Select(select::SelectArgs),
     /// Cut a video out of the record, to the frame.
     Cut(cut::CutArgs),
+    /// Copy from another node what a directory lacks.
+    Backfill(backfill::BackfillArgs),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -126,6 +129,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Rehearse(args) => rehearse::run(&args),
         Command::Select(args) => select::run(&args),
         Command::Cut(args) => cut::run(&args),
+        Command::Backfill(args) => backfill::run(&args),
         Command::Config(ConfigCommand::Check(args)) => {
             Ok(config::check(&args, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
         }

@@ -8,6 +8,7 @@
 //! To add a key: a field here, a line in the `read_…` function of its section, and its place in
 //! `docs/segvault.sample.toml` (a test compares the two).
 
+mod backfill;
 mod channel;
 mod database;
 mod document;
@@ -28,6 +29,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use backfill::BackfillConfig;
 pub use channel::{ChannelConfig, ClientId, CommandLine, PageUrl, SourceConfig, TwitchConfig};
 pub use database::{Database, Postgres, PostgresAddress};
 pub(crate) use document::read_document;
@@ -46,9 +48,10 @@ use crate::model::NodeName;
 use database::DatabaseUrl;
 use sources::{Machine, Sources};
 
-const SECTIONS: &[&str] = &["node", "log", "channel", "twitch", "record", "playlist", "cache", "cut", "database"];
+const SECTIONS: &[&str] =
+    &["node", "log", "channel", "twitch", "record", "backfill", "playlist", "cache", "cut", "database"];
 /// Sections that the design has and this version does not honour yet.
-const LATER_SECTIONS: &[&str] = &["backfill", "retention", "upload", "auth"];
+const LATER_SECTIONS: &[&str] = &["retention", "upload", "auth"];
 
 /// Long enough for any orchestrator's grace, short enough to be one.
 const GRACE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -70,6 +73,7 @@ pub struct Config {
     pub channels: Vec<ChannelConfig>,
     pub twitch: TwitchConfig,
     pub record: RecordConfig,
+    pub backfill: BackfillConfig,
     pub playlist: PlaylistConfig,
     pub cache: CacheConfig,
     pub cut: CutConfig,
@@ -188,6 +192,7 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     let channels = channel::read_channels(reader, root);
     let twitch = channel::read_twitch(reader.section(root, "twitch"));
     let record = read_record(reader.section(root, "record"));
+    let backfill = backfill::read_backfill(reader.section(root, "backfill"));
     let playlist = read_playlist(reader.section(root, "playlist"));
     let cache = read_cache(reader.section(root, "cache"));
     let cut = read_cut(reader.section(root, "cut"), machine);
@@ -200,6 +205,7 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
         channels,
         twitch: twitch?,
         record: record?,
+        backfill: backfill?,
         playlist: playlist?,
         cache: cache?,
         cut: cut?,

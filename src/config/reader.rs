@@ -229,6 +229,12 @@ impl<'t> Section<'_, 't> {
         self.maybe(key, read, Duration::ALLOWED, Duration::shown)
     }
 
+    /// As [`Section::size`], for a key that may be absent.
+    pub fn optional_size(&mut self, key: &'static str, range: RangeInclusive<ByteSize>) -> Option<Option<ByteSize>> {
+        let read = |text: &str, _: &Origin| within(text, &range);
+        self.maybe(key, read, ByteSize::ALLOWED, ByteSize::shown)
+    }
+
     /// `true` or `false`.
     pub fn boolean(&mut self, key: &'static str, default: bool) -> Option<bool> {
         let (found, at) = match self.take(key) {
@@ -255,11 +261,20 @@ impl<'t> Section<'_, 't> {
         }
     }
 
+    /// A list of texts that may be absent, none twice.
+    pub fn optional_texts<T: Setting + PartialEq>(&mut self, key: &'static str) -> Option<Option<Vec<T>>> {
+        self.optional_list(key, false)
+    }
+
     /// A list of texts that may be absent, but not empty, in which one may be there twice.
     pub fn words<T: Setting + PartialEq>(&mut self, key: &'static str) -> Option<Option<Vec<T>>> {
+        self.optional_list(key, true)
+    }
+
+    fn optional_list<T: Setting + PartialEq>(&mut self, key: &'static str, twice: bool) -> Option<Option<Vec<T>>> {
         match self.take(key) {
             Some(node) => {
-                let words = self.list(key, node, true)?;
+                let words = self.list(key, node, twice)?;
                 self.not_empty(key, words).map(Some)
             }
             None => {

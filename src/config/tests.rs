@@ -113,7 +113,7 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
         ("[node]\nnmae = \"x\"", "2:1: node.nmae: unknown; did you mean name?".to_owned()),
         ("[node]\nport = 1", "2:1: node.port: unknown; allowed here: name, dir, listen, grace".into()),
         ("[nodes]", "1:2: nodes: unknown; did you mean node?".into()),
-        ("[backfill]\npeers = []", "1:2: backfill: not supported by this version".into()),
+        ("[retention]\nmax_age = \"14d\"", "1:2: retention: not supported by this version".into()),
         ("[upload.local]\ntype = \"local\"", "1:2: upload: not supported by this version".into()),
         ("node = 3", "1:8: node: an integer where a section is due; write [node]".into()),
         ("[[node]]", "1:1: node: there is one of it; write [node]".into()),
@@ -446,6 +446,26 @@ fn show_says_where_each_value_came_from() {
     assert!(shown.contains("#password_file is not set"), "{shown}");
 }
 
+#[test]
+fn peers_are_addresses_without_secrets() {
+    let text = "[backfill]\npeers = [\"http://beta:8000/\"]\nchannels = [\"a\"]\nbandwidth = \"20MiB\"";
+    let backfill = load(text).unwrap().config.backfill;
+    assert_eq!(backfill.peers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http://beta:8000"]);
+    assert_eq!((backfill.channels.len(), backfill.bandwidth.map(ByteSize::bytes)), (1, Some(20 << 20)));
+    assert_eq!((backfill.interval, backfill.recent_cutoff), (Duration::from_secs(120), Duration::from_secs(120)));
+    for (bad, says) in [
+        ("peers = [\"http://me:secret@beta\"]", "holds no user"),
+        ("peers = [\"beta:8000\"]", "can be fetched: beta:"),
+        ("peers = [\"http://a\", \"http://a/\"]", "is there twice"),
+        ("bandwidth = \"1KiB\"", "is not from 1MiB"),
+        ("peers_dns = \"https://segvault\"", "no certificate"),
+        ("extras = [\"emotes\"]", "unknown"),
+    ] {
+        let faults = faults_of(load(&format!("[backfill]\n{bad}")));
+        assert!(faults.len() == 1 && faults[0].contains(says), "{bad}: {faults:?}");
+    }
+}
+
 /// The sample with every key put in.
 fn sample_uncommented() -> String {
     let is_key = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
@@ -484,8 +504,23 @@ fn the_sample_holds_every_key_with_its_default() {
     let sample = by_key(&sample);
     let defaults = by_key(&load(CHANNEL).unwrap());
     assert_eq!(sample.keys().collect::<Vec<_>>(), defaults.keys().collect::<Vec<_>>());
-    let examples =
-        ["name", "hls", "twitch", "youtube", "command", "url_life", "max_ffmpeg", "url", "password_file", "token_file"];
+    let examples = [
+        "name",
+        "hls",
+        "twitch",
+        "youtube",
+        "command",
+        "url_life",
+        "max_ffmpeg",
+        "url",
+        "password_file",
+        "token_file",
+        "peers",
+        "peers_file",
+        "peers_dns",
+        "channels",
+        "bandwidth",
+    ];
     for ((section, key), given) in sample {
         assert_ne!(given.origin, Origin::Default, "{section}.{key} is not in the sample");
         if !examples.contains(&key) {

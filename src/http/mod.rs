@@ -39,11 +39,14 @@ use crate::cut::Ffmpeg;
 use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
+use crate::model::{NodeId, NodeName};
 use crate::store::Layout;
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
 pub struct Site {
+    pub name: NodeName,
+    pub id: Option<NodeId>,
     pub layout: Layout,
     pub directory: Directory,
     /// The readers' own door to the disk.
@@ -119,6 +122,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/losses/{channel}/{quality}").route(get_or_head().to(losses::get)))
         .service(resource("/healthz").route(web::get().to(probes::healthz)))
         .service(resource("/readyz").route(web::get().to(probes::readyz)))
+        .service(resource("/node").route(web::get().to(probes::node)))
         .service(resource("/metrics").route(web::get().to(probes::metrics)))
         .service(resource("/metrics/{anything:.*}").route(web::get().to(probes::metrics)));
 }
@@ -134,8 +138,8 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 9] =
-    ["/files", "/segments", "/playlist", "/cut", "/frame", "/losses", "/healthz", "/readyz", "/metrics"];
+const ROUTES: [&str; 10] =
+    ["/files", "/segments", "/playlist", "/cut", "/frame", "/losses", "/healthz", "/readyz", "/node", "/metrics"];
 
 fn route_label(path: &str) -> &'static str {
     let first = path.get(1..).and_then(|rest| rest.split('/').next()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics`: what machines ask about the node itself.
+//! `/healthz`, `/readyz`, `/node` and `/metrics`: what machines ask about the node itself.
 
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
@@ -15,6 +15,13 @@ pub async fn healthz(site: web::Data<Site>) -> Result<HttpResponse, HttpError> {
     let silent: Vec<String> =
         silent.iter().map(|one| format!("{} for {} s", one.actor, one.silent_for.as_secs())).collect();
     Err(HttpError::NotAlive(silent.join(", ")))
+}
+
+/// What the node is called, and what tells it from all others: a node leaves itself out of its peers by that.
+pub async fn node(site: web::Data<Site>) -> HttpResponse {
+    let id = site.id.as_ref().map(ToString::to_string);
+    let answer = json!({ "name": site.name.as_str(), "id": id });
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(answer)
 }
 
 /// Ready: the store takes writes, HTTP answers, and the node is not on its way out.

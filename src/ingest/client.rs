@@ -153,6 +153,22 @@ impl HttpClient {
         self.send(url, None, patience).await
     }
 
+    /// Sends a GET with these headers and gives the answer whatever its status: a redirect too, which is not followed.
+    pub async fn ask_here(
+        &self,
+        url: &Url,
+        headers: &[(header::HeaderName, &str)],
+        patience: Patience,
+    ) -> Result<Response, FetchError> {
+        let mut request = self.client.get(url.as_str()).timeout(patience.head);
+        for (name, value) in headers {
+            request = request.insert_header((name.clone(), *value));
+        }
+        let deadline = Instant::now() + patience.whole;
+        let answer = answer_within(request.send(), patience).await?;
+        Ok(Response::new(answer, url.clone(), patience, deadline))
+    }
+
     /// Sends a POST and gives the answer whatever its status.
     pub async fn post(
         &self,
@@ -243,6 +259,8 @@ pub struct Response {
     pub status: StatusCode,
     /// What answered, after all redirects.
     pub url: Url,
+    /// As it came, where it is plain text.
+    pub etag: Option<Box<str>>,
     pub body: Body,
 }
 
@@ -256,6 +274,7 @@ impl Response {
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let expected_bytes = header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
         let is_encoded = header(header::CONTENT_ENCODING).is_some();
+        let etag = header(header::ETAG).map(Box::from);
         let status = answer.status();
         let body = Body {
             stream: answer.map(|piece| piece.map_err(|error| error.to_string())).boxed_local(),
@@ -264,7 +283,7 @@ impl Response {
             deadline,
             patience,
         };
-        Self { status, url, body }
+        Self { status, url, etag, body }
     }
 
     /// The body, if it has no more than `max_bytes`.

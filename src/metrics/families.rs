@@ -89,6 +89,16 @@ families! {
     record_lost: CounterVec = "segvault_record_lost_seconds_total", ["channel", "quality", "cause"];
     /// Requests for a media playlist of a source.
     record_playlist_polls: IntCounterVec = "segvault_record_playlist_polls_total", ["channel", "quality", "outcome"];
+    /// Files that a peer has and this node had not.
+    backfill_files: IntCounterVec = "segvault_backfill_files_total", ["peer", "outcome"];
+    /// Bytes of the files copied from a peer.
+    backfill_bytes: IntCounterVec = "segvault_backfill_bytes_total", ["peer"];
+    /// Names in a peer's listings that are none.
+    backfill_refused_names: IntCounterVec = "segvault_backfill_refused_names_total", ["peer"];
+    /// Comparisons with a peer that it ended by failing.
+    backfill_failures: IntCounterVec = "segvault_backfill_failed_passes_total", ["peer"];
+    /// Time since this node last had all that the peer has, of the quality that is furthest behind.
+    backfill_lag: GaugeVec = "segvault_backfill_lag_seconds", ["peer"];
     /// Actors that ended unasked and were rebuilt.
     actors_restarts: IntCounterVec = "segvault_actors_restarts_total", ["actor"];
     /// Hours asked for whose index was in memory.

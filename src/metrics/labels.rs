@@ -55,6 +55,25 @@ label!(
 );
 
 label!(
+    /// What became of a file that a peer has.
+    CopyOutcome {
+        Copied = "copied",
+        /// It came from elsewhere meanwhile, or was hidden by a tombstone.
+        NotNeeded = "not_needed",
+        /// Another peer was giving it.
+        UnderWay = "under_way",
+        /// The peer does not have it any more.
+        Gone = "gone",
+        /// What came are not the bytes of the name.
+        WrongBytes = "wrong_bytes",
+        /// It did not come, or not whole.
+        Failed = "failed",
+        /// It could not be written.
+        Disk = "disk",
+    }
+);
+
+label!(
     /// What asking for a media playlist led to.
     PollOutcome {
         /// It lists something new.

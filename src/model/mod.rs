@@ -5,16 +5,22 @@
 //! Never: reads the disk, the clock or the network.
 
 mod codec;
+mod hashed;
 mod login;
 mod loss;
 mod names;
+mod node_id;
+mod peer;
 mod segment;
 mod time;
 
 pub use codec::{UnknownCodec, VideoCodec};
+pub use hashed::{CHAT_ENDING, HashedName};
 pub use login::{BadLogin, TwitchLogin};
 pub use loss::{BadLossCause, Loss, LossCause, LossDetail};
 pub use names::{BadName, Channel, FileName, NodeName, Quality};
+pub use node_id::{BadNodeId, NodeId};
+pub use peer::{BadPeerUrl, PeerUrl};
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,
     parse_duration_text, tombstone_of,

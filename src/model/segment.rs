@@ -124,9 +124,7 @@ pub struct NameFields {
 impl NameFields {
     /// Reads a file name; neither allocates nor decodes the hash, but checks its form.
     pub fn parse(name: &str) -> Result<Self, BadSegmentName> {
-        if name.len() > MAX_NAME_BYTES || name.bytes().any(|b| b == b'/' || b == b'\\' || b < b' ' || b == 0x7f) {
-            return Err(BadSegmentName::Unsafe);
-        }
+        refuse_unsafe(name)?;
         let base = name.strip_suffix(SEGMENT_ENDING).ok_or(BadSegmentName::Ending)?;
         // At most three splits from the left: the hash may itself hold a dash.
         let mut parts = base.splitn(4, '-');
@@ -148,8 +146,16 @@ impl NameFields {
     }
 }
 
+/// What could leave its directory, or does not fit in one.
+pub(super) fn refuse_unsafe(name: &str) -> Result<(), BadSegmentName> {
+    if name.len() > MAX_NAME_BYTES || name.bytes().any(|b| b == b'/' || b == b'\\' || b < b' ' || b == 0x7f) {
+        return Err(BadSegmentName::Unsafe);
+    }
+    Ok(())
+}
+
 /// `MM:SS[.ffffff]`: a point without digits is allowed, more than six digits are not.
-fn parse_offset(text: &str) -> Option<u32> {
+pub(super) fn parse_offset(text: &str) -> Option<u32> {
     let bytes = text.as_bytes();
     let digit = |at: usize| bytes.get(at).filter(|b| b.is_ascii_digit()).map(|b| u32::from(b - b'0'));
     let (minute, second) = (digit(0)? * 10 + digit(1)?, digit(3)? * 10 + digit(4)?);

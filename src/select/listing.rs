@@ -2,10 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::model::{SEGMENT_ENDING, TOMBSTONE_ENDING};
-
-/// Chat batches lie beside segments in the listing, in directories of their own (FORMATS §1).
-const CHAT_ENDING: &str = ".json";
+use crate::model::{CHAT_ENDING, SEGMENT_ENDING, TOMBSTONE_ENDING};
 
 /// The names of one hour directory, as read from the disk, sorted.
 #[derive(Debug, Clone, Default)]

@@ -252,12 +252,23 @@ impl LoadedHour {
 /// Enough that two listings never share a tag by chance.
 const TAG_BYTES: usize = 15;
 
-/// Lists an hour and chooses its best segments. Blocks on the disk.
-pub fn load_hour(layout: &Layout, channel: &Channel, quality: &Quality, hour: Hour) -> Result<LoadedHour, StoreError> {
+/// The files of one hour, and the stamp that tells whether they have changed since.
+pub fn list_stamped(
+    layout: &Layout,
+    channel: &Channel,
+    quality: &Quality,
+    hour: Hour,
+) -> Result<(Listing, HourStamp), StoreError> {
     let dir = layout.hour_dir(channel, quality, hour);
     // Must precede the listing: a change after the look and before the listing then makes the stamp differ.
     let stamp = HourStamp::take(&dir)?;
-    let listing = if stamp.directory.is_some() { read_listing(&dir)? } else { Listing::default() };
+    Ok((if stamp.directory.is_some() { read_listing(&dir)? } else { Listing::default() }, stamp))
+}
+
+/// Lists an hour and chooses its best segments. Blocks on the disk.
+pub fn load_hour(layout: &Layout, channel: &Channel, quality: &Quality, hour: Hour) -> Result<LoadedHour, StoreError> {
+    let dir = layout.hour_dir(channel, quality, hour);
+    let (listing, stamp) = list_stamped(layout, channel, quality, hour)?;
     let size_of = |name: &str| fs::metadata(dir.join(name)).map_or(0, |file| file.len());
     let index = Arc::new(HourIndex::build(hour, listing.segments(), size_of));
     let listed = Listed {

@@ -1,14 +1,16 @@
 //! The only writer of segment files, and the one that knows where they lie.
 //!
 //! Promises: a final name exists only with all of its bytes, flushed, matching its hash (DESIGN §3.1). What a killed
-//! process left behind is recovered, never deleted.
+//! process left behind is recovered, never deleted; a copy from a peer, which is unverified until it is whole, is swept.
 //! Never: uses the network, or decides what is worth keeping.
 
 mod anchor;
+mod copy;
 mod layout;
 mod ledger;
 mod list;
 mod media;
+mod peers;
 mod pending;
 mod pieces;
 mod published;
@@ -22,10 +24,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use anchor::{Anchor, read_anchor, write_anchor};
+pub use copy::{Copied, PendingCopy, sweep_copies};
 pub use layout::Layout;
 pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, losses, recorded_until};
-pub use list::{HourStamp, ListingText, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
+pub use list::{
+    HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,
+};
 pub use media::{LookedAt, look_at, measure_frame_rate, read_knowledge, write_knowledge};
+pub use peers::{read_peers, write_peers};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
 pub use published::{PublishedKey, forget_published, restore_published, sweep_published, write_published};

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Layout, StoreError};
+use crate::model::NodeId;
 
 /// In BASE/.segvault.
 const FILE: &str = "volume";
@@ -58,6 +59,11 @@ impl Volume {
             let _ = fs::write(memory, &word);
         }
         Ok(Self { path: path.into(), word: word.into() })
+    }
+
+    /// The word as what tells the node from others; `None` where somebody wrote another kind of word.
+    pub fn node_id(&self) -> Option<NodeId> {
+        self.word.trim().parse().ok()
     }
 
     /// Whether it is still there. Called before each file is made.

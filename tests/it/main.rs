@@ -18,6 +18,7 @@ mod player;
 mod postgres;
 mod record;
 mod rehearsals;
+mod replicate;
 mod rooms;
 mod serve;
 mod soak;

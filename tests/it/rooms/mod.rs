@@ -31,6 +31,9 @@ const BESIDE: &[(&str, &str)] = &[
     ("ingest", "store"),
     // A cut reads the files that the store lays out.
     ("cut", "store"),
+    // What is copied from a peer is fetched as from any server, and goes to the only writer of segments.
+    ("peers", "ingest"),
+    ("peers", "store"),
     // Requests ask actors; actors know of no requests.
     ("http", "actors"),
 ];
@@ -49,6 +52,7 @@ const PURE: &[&str] = &[
     "ingest/tracker.rs",
     "ingest/sessions.rs",
     "cut/plan.rs",
+    "peers/plan.rs",
 ];
 /// The fake source stands beside the house: the command line and tests start it.
 const REHEARSAL: &str = "rehearsal";

@@ -1,0 +1,290 @@
+//! Copies one quality from one peer, for as long as the node runs.
+//!
+//! Promises: the next pass begins some time after the last has ended; a peer that fails or lies is named once for each
+//! pass and asked ever more rarely; nobody else waits for it. Recording has its own doors and threads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use slog::{Logger, debug, info, o, warn};
+use tokio::sync::Semaphore;
+
+use super::directory::Directory;
+use super::guardian::{Drain, Sentinel};
+use crate::causes::chain;
+use crate::clock::Clock;
+use crate::config::BackfillConfig;
+use crate::jitter::jittered;
+use crate::metrics::{CopyOutcome, Metrics};
+use crate::model::{Channel, NodeId, PeerUrl, Quality};
+use crate::peers::{Copier, CopyError, Notice, Outcome, Pass, PassReport, Peer, PeerError, Remembered, Window};
+
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10 * 60);
+/// After a pass that left something to another peer, which may fail to give it.
+const SOON: Duration = Duration::from_secs(5);
+
+/// What copying works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Replication {
+    pub directory: Directory,
+    pub copier: Copier,
+    pub clock: Clock,
+    pub metrics: Metrics,
+    pub log: Logger,
+    /// This node's own.
+    pub id: Option<NodeId>,
+    pub config: BackfillConfig,
+    /// What is recorded here.
+    pub recorded: Arc<[(Channel, Quality)]>,
+}
+
+impl Replication {
+    /// Recorded here or not.
+    pub(super) fn channels(&self) -> Vec<Channel> {
+        let mut channels: Vec<Channel> = self.recorded.iter().map(|(channel, _)| channel.clone()).collect();
+        channels.extend(self.config.channels.iter().cloned());
+        channels.sort_unstable();
+        channels.dedup();
+        channels
+    }
+
+    /// What is young is left to the recorder, where there is one.
+    fn window(&self, channel: &Channel, quality: &Quality) -> Window {
+        let is_recorded = self.recorded.iter().any(|(of, one)| of == channel && one == quality);
+        let cutoff_micros = i64::try_from(self.config.recent_cutoff.as_micros()).unwrap_or(i64::MAX);
+        let recent = is_recorded.then(|| self.clock.now().plus_micros(-cutoff_micros));
+        Window { since: None, recent }
+    }
+}
+
+/// How long to leave a peer alone that failed so often in a row.
+pub(super) fn backoff_after(failures: u32) -> Duration {
+    jittered(FIRST_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_BACKOFF))
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Tick;
+
+/// Whether the peer is still one. One that is none any more may come back.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Wanted(pub bool);
+
+/// The actor.
+pub struct BackfillPeer {
+    replication: Replication,
+    peer: Peer,
+    channel: Channel,
+    quality: Quality,
+    permits: Arc<Semaphore>,
+    log: Logger,
+    sentinel: Sentinel,
+    /// Away during a pass.
+    memory: Remembered,
+    failures: u32,
+    /// Whether it was said that the peer fails.
+    told: bool,
+    pass: Option<SpawnHandle>,
+    /// Until the next pass.
+    rest: Option<SpawnHandle>,
+    wanted: bool,
+    draining: bool,
+}
+
+impl BackfillPeer {
+    /// To be made on its own arbiter. `permits` are the peer's, shared by all its qualities.
+    pub fn new(
+        replication: Replication,
+        peer: PeerUrl,
+        channel: Channel,
+        quality: Quality,
+        permits: Arc<Semaphore>,
+        sentinel: Sentinel,
+    ) -> Self {
+        let log = replication.log.new(o!(
+            "peer" => peer.to_string(), "channel" => channel.to_string(), "quality" => quality.to_string()));
+        Self {
+            replication,
+            peer: Peer::new(peer),
+            channel,
+            quality,
+            permits,
+            log,
+            sentinel,
+            memory: Remembered::default(),
+            failures: 0,
+            told: false,
+            pass: None,
+            rest: None,
+            wanted: true,
+            draining: false,
+        }
+    }
+
+    fn begin(&self, ctx: &mut Context<Self>) {
+        let now = self.replication.clock.now();
+        self.replication.metrics.backfill_began(self.peer.url(), &self.channel, &self.quality, now);
+        ctx.notify(Tick);
+    }
+
+    fn pass(&self) -> Pass {
+        Pass {
+            copier: self.replication.copier.clone(),
+            peer: self.peer.clone(),
+            channel: self.channel.clone(),
+            quality: self.quality.clone(),
+            window: self.replication.window(&self.channel, &self.quality),
+            permits: Arc::clone(&self.permits),
+            at_once: self.replication.config.concurrency as usize,
+        }
+    }
+
+    /// Returns the time until the next pass.
+    fn take(&mut self, report: &PassReport, done: Result<(), PeerError>) -> Duration {
+        if report.copied_files > 0 || report.tombstones > 0 {
+            info!(self.log, "copied from a peer"; "files" => report.copied_files, "bytes" => report.copied_bytes,
+                "tombstones" => report.tombstones);
+        }
+        match done {
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                self.replication.metrics.backfill_pass_failed(self.peer.url());
+                let rest = backoff_after(self.failures);
+                if !std::mem::replace(&mut self.told, true) {
+                    warn!(self.log, "a peer fails, will try again"; "error" => chain(&error));
+                } else {
+                    debug!(self.log, "a peer still fails"; "failures" => self.failures, "error" => chain(&error));
+                }
+                rest
+            }
+            Ok(()) if report.failed_files > 0 => {
+                self.failures = self.failures.saturating_add(1);
+                backoff_after(self.failures).max(SOON)
+            }
+            Ok(()) => {
+                if std::mem::take(&mut self.told) {
+                    info!(self.log, "a peer is well again"; "failures" => self.failures);
+                }
+                self.failures = 0;
+                if report.under_way_files > 0 { SOON } else { jittered(self.replication.config.interval) }
+            }
+        }
+    }
+}
+
+/// Tells what happens during a pass; of what is wrong, the first of each pass in the log.
+fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, is_first: &mut bool, notice: &Notice<'_>) {
+    match notice {
+        Notice::Missing { .. } => {}
+        Notice::Refused(refused) => {
+            metrics.backfill_names_refused(peer, refused.count);
+            let example = refused.example.as_deref().unwrap_or_default();
+            if std::mem::take(is_first) {
+                warn!(log, "a peer lists names that are none"; "count" => refused.count, "example" => example);
+            }
+        }
+        Notice::Hidden { hour, name } => {
+            info!(log, "tombstone taken over"; "tombstone" => format!("{hour}/{}", name.as_str()));
+        }
+        Notice::File { name, outcome } => {
+            let (label, bytes) = match outcome {
+                Outcome::Copied { bytes } => (CopyOutcome::Copied, *bytes),
+                Outcome::NotNeeded => (CopyOutcome::NotNeeded, 0),
+                Outcome::UnderWay => (CopyOutcome::UnderWay, 0),
+                Outcome::Gone => (CopyOutcome::Gone, 0),
+            };
+            metrics.backfill_file(peer, label, bytes);
+            debug!(log, "file from a peer"; "segment" => name.path_text(), "outcome" => label.as_str());
+        }
+        Notice::Failed { name, error } => {
+            let label = match error {
+                CopyError::WrongBytes { .. } => CopyOutcome::WrongBytes,
+                CopyError::Fetch { .. } => CopyOutcome::Failed,
+                CopyError::Store(_) | CopyError::Panicked(_) => CopyOutcome::Disk,
+            };
+            metrics.backfill_file(peer, label, 0);
+            if std::mem::take(is_first) {
+                warn!(log, "a file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
+            } else {
+                debug!(log, "another file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
+            }
+        }
+    }
+}
+
+impl Actor for BackfillPeer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.sentinel.keep_beating(ctx);
+        self.begin(ctx);
+    }
+}
+
+impl Handler<Tick> for BackfillPeer {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        if self.draining || !self.wanted || self.pass.is_some() {
+            return;
+        }
+        let (pass, mut memory) = (self.pass(), std::mem::take(&mut self.memory));
+        let (log, metrics, began) = (self.log.clone(), self.replication.metrics.clone(), self.replication.clock.now());
+        let work = async move {
+            let mut report = PassReport::default();
+            let is_first = std::cell::Cell::new(true);
+            let done = {
+                let notice = |notice: Notice<'_>| {
+                    let mut first = is_first.get();
+                    tell(&log, &metrics, pass.peer.url(), &mut first, &notice);
+                    is_first.set(first);
+                };
+                pass.run(&mut memory, &mut report, &notice).await
+            };
+            (memory, report, done)
+        };
+        let pass = ctx.spawn(work.into_actor(self).map(move |(memory, report, done), this, ctx| {
+            this.memory = memory;
+            this.pass = None;
+            if done.is_ok() && report.failed_files == 0 && report.under_way_files == 0 {
+                let metrics = &this.replication.metrics;
+                metrics.backfill_is_level(this.peer.url(), &this.channel, &this.quality, began);
+            }
+            let rest = this.take(&report, done);
+            this.rest = Some(ctx.notify_later(Tick, rest));
+        }));
+        self.pass = Some(pass);
+    }
+}
+
+impl Handler<Wanted> for BackfillPeer {
+    type Result = ();
+
+    fn handle(&mut self, Wanted(wanted): Wanted, ctx: &mut Self::Context) {
+        if wanted == std::mem::replace(&mut self.wanted, wanted) {
+            return;
+        }
+        // Whether it waits or works: this ends it, and what it was copying leaves nothing behind.
+        for under_way in [self.pass.take(), self.rest.take()].into_iter().flatten() {
+            ctx.cancel_future(under_way);
+        }
+        if wanted {
+            self.begin(ctx);
+        }
+    }
+}
+
+impl Handler<Drain> for BackfillPeer {
+    type Result = ();
+
+    /// Answers at once: a pass may be dropped anywhere, and what it was copying leaves nothing behind.
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        self.draining = true;
+        if let Some(pass) = self.pass.take() {
+            ctx.cancel_future(pass);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Other nodes: what they hold, and how what is missing here is copied from them.
+//!
+//! Promises: names are parsed into types of `model` before anything else, sizes are bounded, and every wait has a
+//! deadline; nothing is stored that was not verified, but for extra files, which have no hash. With nodes of the
+//! existing system it speaks only what they speak (FORMATS §4).
+//! Never: follows a peer's redirects; deletes.
+
+mod book;
+mod claims;
+mod client;
+mod copy;
+mod names;
+mod pass;
+mod plan;
+mod throttle;
+
+pub use book::{BookError, PeerSource};
+pub use claims::Claims;
+pub use client::{HourAnswer, Peer, Tag};
+pub use copy::{Copier, CopyError, Outcome};
+pub use names::{HourNames, Refused, TombstoneName};
+pub use pass::{Notice, Pass, PassReport, Remembered};
+pub use plan::{HourPlan, Window, plan_hour};
+pub use throttle::Throttle;
+
+use crate::blocking::Panicked;
+use crate::ingest::FetchError;
+use crate::store::StoreError;
+
+/// Why a peer could not be compared with.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    #[error("cannot ask for {what}")]
+    Ask { what: &'static str, source: FetchError },
+    #[error("the answer for {what} is no list of names")]
+    NoList { what: &'static str, source: serde_json::Error },
+    #[error("copying fails")]
+    Copy(#[from] CopyError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+}
