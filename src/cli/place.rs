@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Failure;
 use super::config::ConfigArgs;
-use crate::model::{Channel, Quality, Span, Timestamp};
+use crate::model::{Channel, Quality};
 use crate::store::Layout;
 
 // No doc comment: clap would show it in place of the command's own description.
@@ -32,7 +32,7 @@ impl PlaceArgs {
 }
 
 // Likewise.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct StreamArgs {
     /// The channel, such as gdq.
     pub channel: Channel,
@@ -49,11 +49,4 @@ impl StreamArgs {
         }
         Err(Failure::Usage(format!("there is no {} of {} in {}", self.quality, self.channel, layout.base().display())))
     }
-}
-
-/// `START,END` as a span.
-pub fn parse_range(text: &str) -> Result<Span, String> {
-    let (start, end) = text.split_once(',').ok_or("write a range as START,END")?;
-    let time = |text: &str| text.parse::<Timestamp>().map_err(|error| error.to_string());
-    Span::new(time(start)?, time(end)?).map_err(|error| error.to_string())
 }

@@ -7,12 +7,14 @@
 mod codec;
 mod login;
 mod names;
+mod range;
 mod segment;
 mod time;
 
 pub use codec::{UnknownCodec, VideoCodec};
 pub use login::{BadLogin, TwitchLogin};
 pub use names::{BadName, Channel, FileName, NodeName, Quality};
+pub use range::BadRange;
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,
     parse_duration_text, tombstone_of,

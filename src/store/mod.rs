@@ -1,4 +1,4 @@
-//! The only writer of segment files, and the one that knows where they lie.
+//! The only writer of segment files, and of videos beside them; the one that knows where they lie.
 //!
 //! Promises: a final name exists only with all of its bytes, flushed, matching its hash (DESIGN §3.1). What a killed
 //! process left behind is recovered, never deleted.
@@ -8,11 +8,13 @@ mod anchor;
 mod layout;
 mod list;
 mod media;
+mod peaks;
 mod pending;
 mod pieces;
 mod published;
 mod recover;
 mod tombstone;
+mod video;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,11 +23,13 @@ pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use layout::Layout;
 pub use list::{HourStamp, ListingText, LoadedHour, channels, hours, list_hour, load_hour, load_span, qualities};
 pub use media::{LookedAt, look_at, measure_frame_rate, read_knowledge, write_knowledge};
+pub use peaks::{HourPeaks, read_peaks, write_peaks};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
 pub use published::{PublishedKey, forget_published, restore_published, sweep_published, write_published};
 pub use recover::{Recovery, TempMark, recover};
 pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
+pub use video::PendingVideo;
 
 /// What can go wrong with the disk.
 #[derive(Debug, thiserror::Error)]
