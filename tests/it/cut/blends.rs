@@ -39,7 +39,8 @@ async fn the_frames_beside_a_transition_are_those_asked_for() {
         assert_clock("fade", &video);
         let mut pts: Vec<i64> = packets(&video, "v").into_iter().map(|(pts, _)| pts).collect();
         pts.sort_unstable();
-        assert!(pts.windows(2).all(|pair| pair[1] - pair[0] == 3000), "{recipe:?}");
+        let odd: Vec<&[i64]> = pts.windows(2).filter(|pair| pair[1] - pair[0] != 3000).collect();
+        assert!(odd.is_empty(), "{odd:?}: {recipe:?}");
         let audio = packets(&video, "a");
         let (first, last) = (audio[0].0, audio[audio.len() - 1].0);
         assert!((first - pts[0]).abs() < 3000 && (last - pts[129]).abs() < 9000, "{first} to {last}: {recipe:?}");
