@@ -1,6 +1,7 @@
 //! `/frame…`, `/thumbnail…` and `/waveform…`: pictures out of the record.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
@@ -15,6 +16,8 @@ use super::{HttpError, Site};
 use crate::cut::{self, Area, BadArea, Framing, Waveform, still_span};
 use crate::model::{Channel, Quality, Timestamp};
 
+/// As much as editors ask for at once.
+const LONGEST_WAVEFORM: Duration = Duration::from_secs(6 * 3600);
 /// A template of 1920 x 1080 pixels without compression has 8 MB.
 pub const MAX_TEMPLATE_BYTES: usize = 32 << 20;
 
@@ -85,8 +88,8 @@ async fn waveform(site: &Site, path: &(String, String), request: &HttpRequest) -
     let size = query.get("size").map_or(Ok(Size::USUAL), str::parse);
     let size = size.map_err(|BadSize| HttpError::Parameter { parameter: "size", why: BadSize.to_string() })?;
     let span = span_of(site, &channel, &quality, AskedRange::parse(&query)?).await?.ok_or(HttpError::NoContent)?;
-    if span.duration() > super::playlists::LONGEST_IMPLICIT {
-        let why = "a waveform is of 12 hours at most".into();
+    if span.duration() > LONGEST_WAVEFORM {
+        let why = "a waveform is of 6 hours at most".into();
         return Err(HttpError::Parameter { parameter: "end", why });
     }
     let selection = select(site, &channel, &quality, span).await?;
@@ -105,7 +108,7 @@ struct Size {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("write it as WIDTHxHEIGHT, at most 16384x1024")]
+#[error("write it as WIDTHxHEIGHT, from 1x1 to 4096x4096")]
 struct BadSize;
 
 impl Size {
@@ -117,8 +120,8 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self, BadSize> {
         let (width, height) = text.split_once('x').ok_or(BadSize)?;
-        let within = |text: &str, most: u32| text.parse().ok().filter(|pixels| (1..=most).contains(pixels));
-        Ok(Self { width: within(width, 16_384).ok_or(BadSize)?, height: within(height, 1024).ok_or(BadSize)? })
+        let within = |text: &str| text.parse().ok().filter(|pixels| (1..=4096).contains(pixels)).ok_or(BadSize);
+        Ok(Self { width: within(width)?, height: within(height)? })
     }
 }
 

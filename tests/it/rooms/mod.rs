@@ -38,8 +38,17 @@ const BESIDE: &[(&str, &str)] = &[
 const CROSS_CUTTING: &[&str] =
     &["blocking", "causes", "child", "clock", "config", "health", "jitter", "log", "metrics", "shutdown"];
 /// Rooms and files that are pure: what is cross-cutting (clocks, logs, threads) is not for them.
-const PURE: &[&str] =
-    &["model", "hls", "media", "select", "ingest/source/choose.rs", "ingest/tracker.rs", "cut/plan.rs"];
+const PURE: &[&str] = &[
+    "model",
+    "hls",
+    "media",
+    "select",
+    "ingest/source/choose.rs",
+    "ingest/tracker.rs",
+    "cut/plan.rs",
+    "cut/piece.rs",
+    "cut/transition.rs",
+];
 /// The fake source stands beside the house: the command line and tests start it.
 const REHEARSAL: &str = "rehearsal";
 const REHEARSAL_KNOWS: &[&str] = &["model", "hls", "clock"];
