@@ -25,7 +25,7 @@ use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
 use crate::config::{ChannelConfig, Config, TitlePrefix};
-use crate::cut::{Ffmpeg, Limits};
+use crate::cut::{Ffmpeg, Limits, Waveforms};
 use crate::db::Db;
 use crate::health::Health;
 use crate::hls::HourTexts;
@@ -199,6 +199,7 @@ impl Node {
             metrics: metrics.clone(),
             health: health.clone(),
             ffmpeg: ffmpeg.clone(),
+            waveforms: Waveforms::new(ffmpeg.clone()),
             log: logger.clone(),
             under_way: under_way.clone(),
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
@@ -462,7 +463,9 @@ fn write_listen_file(layout: &Layout, address: SocketAddr, log: &Logger) {
 
 async fn probe_ffmpeg(ffmpeg: Ffmpeg, log: Logger) {
     match ffmpeg.probe().await {
-        Ok(probe) => info!(log, "ffmpeg is there"; "version" => probe.version),
+        Ok(probe) if probe.missing.is_empty() => info!(log, "ffmpeg is there"; "version" => probe.version),
+        Ok(probe) => warn!(log, "ffmpeg lacks encoders: some cuts will fail"; "version" => probe.version,
+            "missing" => probe.missing.join(" ")),
         Err(error) => warn!(log, "no ffmpeg: recording works, exact cuts and frames do not"; "error" => chain(&error)),
     }
 }

@@ -6,9 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::{Actor, Addr};
 
-use super::{
-    BackfillPeer, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, StreamWorker,
-};
+use super::{BackfillPeer, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, StreamWorker};
 use crate::model::{Channel, PeerUrl, Quality};
 
 /// Addresses by key. Cheap to clone.

@@ -5,6 +5,7 @@
 mod output;
 mod remote;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -17,10 +18,10 @@ use url::Url;
 
 use super::Failure;
 use super::config::EXIT_OK;
-use super::place::{StreamArgs, parse_range};
+use super::place::StreamArgs;
 use super::run::install_tls;
 use crate::blocking::Blocking;
-use crate::cut::{self, CutError, CutType, Ffmpeg, Limits, Plan, PlanError, Record};
+use crate::cut::{self, CutError, CutType, Ffmpeg, Joint, Limits, Outline, Piece, Plan, PlanError, Record};
 use crate::model::Span;
 use crate::select::Hole;
 use crate::store::{self, Layout};
@@ -41,18 +42,28 @@ pub struct CutArgs {
     url: Option<Url>,
     #[command(flatten)]
     stream: StreamArgs,
-    /// What to cut, in UTC, such as 2026-01-02T03:04:05,2026-01-02T03:05:00.5; several follow each other.
-    #[arg(long = "range", value_name = "START,END", required = true, value_parser = parse_range)]
+    /// What to cut, in UTC, such as 2026-01-02T03:04:05,2026-01-02T03:05:00.5 or 2026-01-02T03:04:05+1m30s; several follow
+    /// each other.
+    #[arg(long = "range", value_name = "START,END", required = true)]
     ranges: Vec<Span>,
-    /// fast: exactly these frames. rough: whole segments, without ffmpeg.
-    #[arg(long = "type", value_name = "TYPE", default_value_t = CutType::Fast)]
+    /// smart: exactly these frames, the edges re-encoded and the rest copied; mp4: the same in MP4. mpegts, webm: exactly
+    /// these frames, all re-encoded. rough: whole segments, without ffmpeg; archive: the same in Matroska.
+    #[arg(long = "type", value_name = "TYPE", default_value_t = CutType::Smart)]
     cut_type: CutType,
+    /// How one range gives way to the next, such as fade,1 (seconds, taken off both); the first is between the first two, and
+    /// an empty one is a hard cut. A wrong type is answered with all there are.
+    #[arg(long = "transition", value_name = "TYPE,SECONDS")]
+    transitions: Vec<Joint>,
     /// Pass over what is missing; without it, a hole is an error.
     #[arg(long)]
     allow_holes: bool,
     /// The file to write; - is standard output.
-    #[arg(short, long, value_name = "FILE")]
-    output: Target,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "plan")]
+    output: Option<Target>,
+    /// Print what would be done instead of doing it: which segments are copied, which frames re-encoded. With --json as one
+    /// object: {"type", "pieces": [{"start", "end", "parts": [{"do": "copy" | "re-encode" | "hole", …}]}]}.
+    #[arg(long, conflicts_with_all = ["url", "output"])]
+    plan: bool,
     /// At the end print one object: {"file", "bytes", "type", "ranges", "holes"} (on standard error after -o -).
     /// Holes are null where a node made the cut.
     #[arg(long)]
@@ -68,15 +79,17 @@ struct Source {
 }
 
 pub fn run(args: &CutArgs) -> Result<u8, Failure> {
+    let pieces = cut::pieces(&args.ranges, &args.transitions).map_err(|error| Failure::Usage(error.to_string()))?;
     let layout = args.dir.as_deref().map(|dir| layout(dir, &args.stream)).transpose()?;
     install_tls();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let done = LocalSet::new().block_on(&runtime, async {
         tokio::select! {
-            done = cut(args, layout) => done,
+            done = cut(args, &pieces, layout) => done,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.context("cannot listen to signals")?;
-                Err(anyhow::anyhow!("interrupted{}", args.output.what_is_left()))
+                let left = args.output.as_ref().map(Target::what_is_left).unwrap_or_default();
+                Err(anyhow::anyhow!("interrupted{left}"))
             }
         }
     });
@@ -95,31 +108,46 @@ fn layout(dir: &std::path::Path, stream: &StreamArgs) -> Result<Layout, Failure>
     Ok(layout)
 }
 
-async fn cut(args: &CutArgs, layout: Option<Layout>) -> anyhow::Result<()> {
+async fn cut(args: &CutArgs, pieces: &[Piece<Span>], layout: Option<Layout>) -> anyhow::Result<()> {
+    let Some(target) = &args.output else {
+        let layout = layout.expect("clap wants --dir for a plan");
+        return print_plan(&plan(args, pieces, &layout)?, args.json);
+    };
     let blocking = Blocking::new(BLOCKING_AT_ONCE);
     let mut source = match layout {
-        Some(layout) => local(args, layout, blocking.clone()).await?,
+        Some(layout) => local(args, pieces, layout, blocking.clone()).await?,
         None => remote::open(args.url.as_ref().expect("clap wants --dir or --url"), args).await?,
     };
-    let mut output = Output::create(&args.output, source.size_bytes, blocking).await?;
+    let mut output = Output::create(target, source.size_bytes, blocking).await?;
     while let Some(bytes) = source.bytes.next().await {
         match bytes {
             Ok(bytes) => output.write(bytes).await?,
-            Err(error) => return Err(error.context(format!("the cut broke off{}", args.output.what_is_left()))),
+            Err(error) => return Err(error.context(format!("the cut broke off{}", target.what_is_left()))),
         }
     }
     let written_bytes = output.finish().await?;
-    report(args, written_bytes, source.holes.as_deref())
+    report(args, target, written_bytes, source.holes.as_deref())
 }
 
-async fn local(args: &CutArgs, layout: Layout, blocking: Blocking) -> anyhow::Result<Source> {
+fn plan(args: &CutArgs, pieces: &[Piece<Span>], layout: &Layout) -> anyhow::Result<Plan> {
     let StreamArgs { channel, quality } = &args.stream;
-    let load = |span: &Span| store::load_span(&layout, channel, quality, *span);
-    let selections: Vec<_> =
-        args.ranges.iter().map(load).collect::<Result<_, _>>().context("cannot read the record")?;
-    let plan = Plan::new(args.cut_type, &selections, args.allow_holes).map_err(|error| advised(error.into()))?;
+    let load = |span: &Span| store::load_span(layout, channel, quality, *span);
+    let selected: Vec<_> =
+        pieces.iter().map(|piece| piece.try_map(load)).collect::<Result<_, _>>().context("cannot read the record")?;
+    Plan::new(args.cut_type, &selected, args.allow_holes).map_err(|error| advised(error.into()))
+}
+
+fn print_plan(plan: &Plan, as_json: bool) -> anyhow::Result<()> {
+    let outline = Outline(plan);
+    let text = if as_json { outline.json().to_string() } else { outline.to_string() };
+    writeln!(io::stdout(), "{text}").context("cannot print")
+}
+
+async fn local(args: &CutArgs, pieces: &[Piece<Span>], layout: Layout, blocking: Blocking) -> anyhow::Result<Source> {
+    let plan = plan(args, pieces, &layout)?;
     let holes = plan.holes().collect();
-    let record = Record { layout, channel: channel.clone(), quality: quality.clone(), blocking };
+    let StreamArgs { channel, quality } = args.stream.clone();
+    let record = Record { layout, channel, quality, blocking };
     let stream = cut::start(record, Ffmpeg::new("ffmpeg", Limits::default()), plan).await.map_err(advised)?;
     let size_bytes = stream.size_bytes();
     let bytes = stream.map(|bytes| bytes.map_err(advised)).boxed_local();
@@ -135,7 +163,8 @@ fn advised(error: CutError) -> anyhow::Error {
         CutError::Vanished { .. } | CutError::Tombstoned { .. } | CutError::Changed { .. } | CutError::Busy { .. } => {
             "try again"
         }
-        CutError::Plan(PlanError::NoRanges)
+        CutError::Plan(PlanError::NoRanges | PlanError::NotOneRange | PlanError::NoBlends(_))
+        | CutError::Unblendable { .. }
         | CutError::MixedContainers { .. }
         | CutError::NotFragmented { .. }
         // These say themselves that a rough cut is possible.
@@ -143,21 +172,23 @@ fn advised(error: CutError) -> anyhow::Error {
         | CutError::Codec { .. }
         | CutError::Inexact { .. }
         | CutError::Read { .. }
+        | CutError::Store(_)
         | CutError::Panicked(_)
         | CutError::FfmpegFailed { .. }
         | CutError::FfmpegStalled { .. }
         | CutError::FfmpegPipe { .. }
+        | CutError::Framing(_)
         | CutError::PictureTooLarge { .. } => return error.into(),
     };
     anyhow::anyhow!("{}; {advice}", crate::causes::chain(&error))
 }
 
-fn report(args: &CutArgs, written_bytes: u64, holes: Option<&[Hole]>) -> anyhow::Result<()> {
+fn report(args: &CutArgs, target: &Target, written_bytes: u64, holes: Option<&[Hole]>) -> anyhow::Result<()> {
     let text = if args.json {
         let range = |span: &Span| json!({ "start": span.start().to_string(), "end": span.end().to_string() });
         let hole = |hole: &Hole| json!({ "start": hole.start.to_string(), "end": hole.end.to_string() });
         json!({
-            "file": args.output.to_string(),
+            "file": target.to_string(),
             "bytes": written_bytes,
             "type": args.cut_type.as_str(),
             "ranges": args.ranges.iter().map(range).collect::<Vec<_>>(),
@@ -167,7 +198,7 @@ fn report(args: &CutArgs, written_bytes: u64, holes: Option<&[Hole]>) -> anyhow:
     } else {
         let passed_over = |hole: &Hole| format!("\npassed over a hole from {} to {}", hole.start, hole.end);
         let holes: String = holes.unwrap_or_default().iter().map(passed_over).collect();
-        format!("{}: {written_bytes} bytes{holes}", args.output)
+        format!("{target}: {written_bytes} bytes{holes}")
     };
-    args.output.tell(&text).context("cannot print")
+    target.tell(&text).context("cannot print")
 }

@@ -152,7 +152,7 @@ fn print_where_to_look(node: &Node, source: &SourceHandle, spec: &ReelSpec, reco
          \x20          {program} select --dir {record} {CHANNEL} source {start} {end}\n\
          Cut      exactly frames {first} to {last} (5 s)\n\
          \x20          {program} cut --url {url} {CHANNEL} source --range {range} -o demo-cut.ts\n\
-         \x20          curl -o demo-cut.ts '{url}/cut/{CHANNEL}/source.ts?type=fast&start={start}&end={end}'\n\
+         \x20          curl -o demo-cut.ts '{url}/cut/{CHANNEL}/source.ts?type=smart&start={start}&end={end}'\n\
          Picture  the first frame of that cut\n\
          \x20          curl -o demo-frame.png '{url}/frame/{CHANNEL}/source.png?timestamp={start}'\n\
          Numbers  {url}/metrics\n\

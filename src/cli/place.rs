@@ -34,7 +34,7 @@ impl PlaceArgs {
 }
 
 // Likewise.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct StreamArgs {
     /// The channel, such as gdq.
     pub channel: Channel,
@@ -108,11 +108,4 @@ impl StreamsArgs {
         }
         Ok(ChosenStreams { qualities: there, within })
     }
-}
-
-/// `START,END` as a span.
-pub fn parse_range(text: &str) -> Result<Span, String> {
-    let (start, end) = text.split_once(',').ok_or("write a range as START,END")?;
-    let time = |text: &str| text.parse::<Timestamp>().map_err(|error| error.to_string());
-    Span::new(time(start)?, time(end)?).map_err(|error| error.to_string())
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::config::EXIT_OK;
-use super::place::{PlaceArgs, StreamArgs, parse_range};
+use super::place::{PlaceArgs, StreamArgs};
 use crate::model::{FileName, Hour, Span, tombstone_of};
 use crate::store::{self, Layout};
 
@@ -29,7 +29,7 @@ pub struct AddArgs {
     #[arg(value_name = "HOUR/NAME", required_unless_present = "range", conflicts_with = "range")]
     names: Vec<String>,
     /// Hide every segment, of any type, that holds a moment of this range.
-    #[arg(long, value_name = "START,END", value_parser = parse_range)]
+    #[arg(long, value_name = "START,END")]
     range: Option<Span>,
 }
 
@@ -40,7 +40,7 @@ pub struct ListArgs {
     #[command(flatten)]
     stream: StreamArgs,
     /// Only those in the hours of this range.
-    #[arg(long, value_name = "START,END", value_parser = parse_range)]
+    #[arg(long, value_name = "START,END")]
     range: Option<Span>,
     /// Print one object: {"tombstones": ["HOUR/NAME", …]}.
     #[arg(long)]

@@ -6,9 +6,11 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::plan::PlanError;
+use super::thumbnail::BadFraming;
 use crate::blocking::Panicked;
 use crate::media::mp4::NoFragment;
 use crate::media::mpegts::TsError;
+use crate::store::StoreError;
 
 /// Why there is no cut, or no more of it. Segments are named as HOUR/NAME.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,8 @@ pub enum CutError {
         "{segment} could not be cut to the frame: {came} of {expected} frames came out right; type=rough copies it whole"
     )]
     Inexact { segment: String, expected: usize, came: usize },
+    #[error("{segment} cannot be blended: {why}")]
+    Unblendable { segment: String, why: &'static str },
     #[error("{segment} was deleted by a tombstone")]
     Tombstoned { segment: String },
     #[error("{segment} is no longer there")]
@@ -41,6 +45,8 @@ pub enum CutError {
     Changed { segment: String },
     #[error("cannot read {segment}")]
     Read { segment: String, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error(transparent)]
     Panicked(#[from] Panicked),
     /// All places for ffmpeg were taken for as long as we cared to wait.
@@ -54,6 +60,8 @@ pub enum CutError {
     FfmpegStalled { waited: Duration },
     #[error("cannot talk to ffmpeg")]
     FfmpegPipe { source: io::Error },
+    #[error(transparent)]
+    Framing(#[from] BadFraming),
     #[error("the picture has more than {limit_bytes} bytes")]
     PictureTooLarge { limit_bytes: usize },
 }

@@ -6,7 +6,8 @@
 //! Never: takes an argument that was not built from types (the callers build them).
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +15,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::unix::pipe;
+use tokio::process::{ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -28,6 +30,8 @@ use crate::child::{Group, last_words};
 const READ_BYTES: usize = 64 * 1024;
 /// A child that has closed its output needs no longer to say its last words.
 const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
+/// For edges of H.264 and HEVC, and for cuts that are re-encoded as a whole.
+const ENCODERS: [&str; 5] = ["libx264", "libx265", "aac", "libvpx-vp9", "libopus"];
 /// `ffmpeg -version` is done in 0.1 s.
 const PROBE_WAIT: Duration = Duration::from_secs(10);
 
@@ -98,8 +102,7 @@ impl Ffmpeg {
         let version = version.strip_prefix("ffmpeg version ").unwrap_or(&version);
         Ok(Probe {
             version: version.split_whitespace().next().unwrap_or("unknown").to_owned(),
-            has_libx264: has("libx264"),
-            has_libx265: has("libx265"),
+            missing: ENCODERS.into_iter().filter(|encoder| !has(encoder)).collect(),
         })
     }
 
@@ -122,8 +125,8 @@ impl Ffmpeg {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     pub version: String,
-    pub has_libx264: bool,
-    pub has_libx265: bool,
+    /// The encoders that some cut needs and that it does not have.
+    pub missing: Vec<&'static str>,
 }
 
 struct Waiting<'a>(&'a AtomicUsize);
@@ -172,8 +175,25 @@ impl Seat {
             stdout: Some(stdout),
             fault,
             stall: self.shared.limits.stall,
+            second: None,
             _seat: self.clone(),
         })
+    }
+
+    /// Starts a child that reads `second` too, from the path that its arguments are built with: a pipe of ours, which it
+    /// opens by itself.
+    pub fn run_with_second(
+        &self,
+        args: impl FnOnce(&Path) -> Vec<OsString>,
+        input: ByteStream,
+        second: ByteStream,
+    ) -> Result<Running, CutError> {
+        let (sender, receiver) = pipe::pipe().map_err(|source| CutError::FfmpegPipe { source })?;
+        let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), receiver.as_raw_fd()));
+        let mut running = self.run(args(&path), input)?;
+        let feeder = Task::spawn(feed(second, sender, Arc::clone(&running.fault)));
+        running.second = Some(Second { _feeder: feeder, _receiver: receiver });
+        Ok(running)
     }
 }
 
@@ -188,7 +208,16 @@ pub(super) struct Running {
     /// Why the input ended early.
     fault: Arc<Mutex<Option<CutError>>>,
     stall: Duration,
+    second: Option<Second>,
     _seat: Seat,
+}
+
+/// The second input of a child.
+#[derive(Debug)]
+struct Second {
+    _feeder: Task<()>,
+    /// Held for as long as the child may still have to open it.
+    _receiver: pipe::Receiver,
 }
 
 impl Running {
@@ -259,7 +288,7 @@ impl<T> Drop for Task<T> {
     }
 }
 
-async fn feed(mut input: ByteStream, mut stdin: ChildStdin, fault: Arc<Mutex<Option<CutError>>>) {
+async fn feed(mut input: ByteStream, mut stdin: impl AsyncWrite + Unpin, fault: Arc<Mutex<Option<CutError>>>) {
     while let Some(next) = input.next().await {
         let failure = match next {
             Ok(bytes) => match stdin.write_all(&bytes).await {
@@ -315,7 +344,7 @@ mod tests {
     async fn the_installed_one_says_what_it_has() {
         let probe = ffmpeg("ffmpeg").probe().await.unwrap();
         assert!(probe.version.starts_with(|c: char| c.is_ascii_digit() || c == 'n' || c == 'N'), "{probe:?}");
-        assert!(probe.has_libx264);
+        assert!(!probe.missing.contains(&"libx264"), "{probe:?}");
     }
 
     #[actix_rt::test]

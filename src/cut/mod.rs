@@ -1,24 +1,39 @@
 //! Cuts exact videos out of the record.
 //!
-//! Promises: a `fast` cut has exactly the frames whose time is in its ranges; what cannot be cut exactly is an error,
-//! before the first byte where it can be known by then. Bytes are streamed; a tombstoned file is not opened; a dropped
-//! stream kills its ffmpeg.
+//! Promises: a cut of any type but `rough` and `archive` has exactly the frames whose time is in its ranges; what cannot be
+//! cut exactly is an error, before the first byte where it can be known by then. Bytes are streamed; a tombstoned file is
+//! not opened; a dropped stream kills its ffmpeg.
 //! Never: chooses segments (that is `select`), or writes files.
 
+mod args;
+mod blend;
 mod error;
 mod ffmpeg;
 mod files;
+mod outline;
+mod pack;
+mod piece;
 mod plan;
+mod png;
 mod restamp;
 mod source;
 mod steps;
 mod still;
 mod stream;
+mod thumbnail;
+mod transition;
 mod trim;
+mod waveform;
 
 pub use error::CutError;
 pub use ffmpeg::{Ffmpeg, Limits, Probe};
 pub use files::Record;
+pub use outline::Outline;
+pub use pack::ContentType;
+pub use piece::{BadJoints, Piece, pieces};
 pub use plan::{CutType, Part, Plan, PlanError, PlannedRange, UnknownCutType};
 pub use still::{still, still_span};
-pub use stream::{ContentType, CutStream, start};
+pub use stream::{CutStream, start};
+pub use thumbnail::{Area, BadArea, BadFraming, Framing, thumbnail};
+pub use transition::{BadTransition, Joint, TRANSITIONS, Transition};
+pub use waveform::{Waveform, Waveforms};

@@ -7,25 +7,47 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::piece::{Look, Piece};
 use crate::model::{SegmentName, Span, Timestamp};
 use crate::select::{self, ContainsHoles, Hole, Selection};
 
 /// How a cut is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CutType {
+    /// Exact MPEG-TS: the segments at the edges are re-encoded to the frames asked for, the rest is copied. The other node
+    /// software knows it as `fast`, too, whose joins show there.
+    Smart,
     /// Whole segments, byte for byte: begins up to a segment early and ends up to a segment late.
     Rough,
-    /// Exact: the segments at the edges are re-encoded to the frames asked for, the rest is copied.
-    Fast,
+    /// As smart, in fragmented MP4.
+    Mp4,
+    /// Exact, all of it re-encoded: one encoding from the first frame to the last, as H.264 and AAC in MPEG-TS.
+    Mpegts,
+    /// Likewise, as VP9 and Opus in WebM.
+    Webm,
+    /// Whole segments of one range without holes, their streams copied into Matroska.
+    Archive,
 }
 
 impl CutType {
-    pub const ALL: [CutType; 2] = [Self::Rough, Self::Fast];
+    pub const ALL: [CutType; 6] = [Self::Smart, Self::Rough, Self::Mp4, Self::Mpegts, Self::Webm, Self::Archive];
 
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Smart => "smart",
             Self::Rough => "rough",
-            Self::Fast => "fast",
+            Self::Mp4 => "mp4",
+            Self::Mpegts => "mpegts",
+            Self::Webm => "webm",
+            Self::Archive => "archive",
+        }
+    }
+
+    /// Shows exactly the frames of its ranges. The others show whole segments.
+    pub const fn is_exact(self) -> bool {
+        match self {
+            Self::Smart | Self::Mp4 | Self::Mpegts | Self::Webm => true,
+            Self::Rough | Self::Archive => false,
         }
     }
 }
@@ -38,13 +60,19 @@ impl fmt::Display for CutType {
 
 /// No type of cut has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the type of a cut is rough or fast")]
+#[error("the type of a cut is smart (or fast, which is the same), rough, mp4, mpegts, webm or archive")]
 pub struct UnknownCutType;
+
+/// What peers and editors call `smart`, too.
+const OLD_NAME_OF_SMART: &str = "fast";
 
 impl FromStr for CutType {
     type Err = UnknownCutType;
 
     fn from_str(text: &str) -> Result<Self, UnknownCutType> {
+        if text == OLD_NAME_OF_SMART {
+            return Ok(Self::Smart);
+        }
         Self::ALL.into_iter().find(|cut_type| cut_type.as_str() == text).ok_or(UnknownCutType)
     }
 }
@@ -58,6 +86,10 @@ pub enum PlanError {
     Holes(#[from] ContainsHoles),
     #[error("there is no content in the range {0}")]
     NoContent(Span),
+    #[error("an archive is of one range")]
+    NotOneRange,
+    #[error("a cut of type {0} copies whole segments, which cannot be blended")]
+    NoBlends(CutType),
 }
 
 /// One thing to do.
@@ -94,34 +126,77 @@ pub struct PlannedRange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     cut_type: CutType,
-    ranges: Vec<PlannedRange>,
+    look: Look,
+    pieces: Vec<Piece<PlannedRange>>,
 }
 
 impl Plan {
-    /// Plans a cut of `ranges`, in the order given, each with what was selected for it.
-    pub fn new(cut_type: CutType, ranges: &[Selection], allow_holes: bool) -> Result<Self, PlanError> {
-        if ranges.is_empty() {
+    /// Plans a cut of these pieces, in the order given, each with what was selected for it.
+    pub fn new(cut_type: CutType, pieces: &[Piece<Selection>], allow_holes: bool) -> Result<Self, PlanError> {
+        if pieces.is_empty() {
             return Err(PlanError::NoRanges);
         }
-        let planned = ranges.iter().map(|selection| {
+        if !cut_type.is_exact() && pieces.iter().any(|piece| matches!(piece, Piece::Blend { .. })) {
+            return Err(PlanError::NoBlends(cut_type));
+        }
+        if cut_type == CutType::Archive && pieces.len() > 1 {
+            return Err(PlanError::NotOneRange);
+        }
+        // A copy in Matroska cannot say that something is missing.
+        let allow_holes = allow_holes && cut_type != CutType::Archive;
+        let planned = |selection: &Selection| {
             if !allow_holes && selection.has_content() {
                 selection.complete()?;
             }
             plan_range(cut_type, selection)
-        });
-        Ok(Self { cut_type, ranges: planned.collect::<Result<_, PlanError>>()? })
+        };
+        let pieces = pieces.iter().map(|piece| piece.try_map(planned)).collect::<Result<_, PlanError>>()?;
+        Ok(Self { cut_type, look: Look::Full, pieces })
+    }
+
+    /// The same, its blends drawn for a quick look.
+    pub fn previewed(self) -> Self {
+        Self { look: Look::Preview, ..self }
+    }
+
+    /// One archive for each stretch of a selection without holes.
+    pub fn archives(selection: &Selection) -> Vec<Self> {
+        let mut runs: Vec<Vec<SegmentName>> = vec![Vec::new()];
+        for part in selection.parts() {
+            match part {
+                select::Part::Segment(segment) => {
+                    runs.last_mut().expect("one is there from the start").push(segment.to_name())
+                }
+                select::Part::Hole(_) => runs.push(Vec::new()),
+            }
+        }
+        let plan = |segments: Vec<SegmentName>| {
+            let span = Span::new(segments.first()?.start(), segments.last()?.end()).ok()?;
+            let range = PlannedRange { span, parts: vec![Part::Copy { segments }], lead_in: None, holes: Vec::new() };
+            Some(Self { cut_type: CutType::Archive, look: Look::Full, pieces: vec![Piece::Range(range)] })
+        };
+        runs.into_iter().filter_map(plan).collect()
     }
 
     pub fn cut_type(&self) -> CutType {
         self.cut_type
     }
 
-    pub fn ranges(&self) -> &[PlannedRange] {
-        &self.ranges
+    pub fn look(&self) -> Look {
+        self.look
+    }
+
+    pub fn pieces(&self) -> &[Piece<PlannedRange>] {
+        &self.pieces
+    }
+
+    /// Every stretch, those of blends too.
+    pub fn ranges(&self) -> impl Iterator<Item = &PlannedRange> {
+        self.pieces.iter().flat_map(Piece::stretches)
     }
 
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.ranges.iter().flat_map(|range| &range.parts)
+        self.ranges().flat_map(|range| &range.parts)
     }
 
     /// Every file that is shown, in order; one that two ranges share comes twice.
@@ -130,12 +205,7 @@ impl Plan {
     }
 
     pub fn holes(&self) -> impl Iterator<Item = Hole> {
-        self.ranges.iter().flat_map(|range| range.holes.iter().copied())
-    }
-
-    /// Whether a part has to be trimmed, which takes ffmpeg.
-    pub fn trims(&self) -> bool {
-        self.parts().any(|part| matches!(part, Part::Trim { .. }))
+        self.ranges().flat_map(|range| range.holes.iter().copied())
     }
 }
 
@@ -143,9 +213,10 @@ fn plan_range(cut_type: CutType, selection: &Selection) -> Result<PlannedRange, 
     let span = selection.span();
     let mut parts = Vec::new();
     for segment in selection.segments() {
-        match cut_type {
-            CutType::Rough => push_copy(&mut parts, segment.to_name()),
-            CutType::Fast => push_exact(&mut parts, span, segment),
+        if cut_type.is_exact() {
+            push_exact(&mut parts, span, segment);
+        } else {
+            push_copy(&mut parts, segment.to_name());
         }
     }
     if parts.is_empty() {
@@ -216,13 +287,18 @@ mod tests {
         Selection::choose(span, hours.collect())
     }
 
+    fn planned(cut_type: CutType, ranges: &[Selection], allow_holes: bool) -> Result<Plan, PlanError> {
+        let pieces: Vec<Piece<Selection>> = ranges.iter().cloned().map(Piece::Range).collect();
+        Plan::new(cut_type, &pieces, allow_holes)
+    }
+
     /// Six segments of two seconds from 10 s on.
     fn six() -> Vec<SegmentName> {
         (5..11).map(|at| name(at * 2_000_000, 2_000_000, SegmentKind::Full)).collect()
     }
 
     fn parts(segments: &[SegmentName], start: i64, end: i64) -> Vec<Part> {
-        let plan = Plan::new(CutType::Fast, &[selection(segments, start, end)], true).unwrap();
+        let plan = planned(CutType::Smart, &[selection(segments, start, end)], true).unwrap();
         plan.parts().cloned().collect()
     }
 
@@ -253,8 +329,8 @@ mod tests {
     fn the_file_before_the_first_leads_in_unless_there_is_a_hole() {
         let all = six();
         let lead_in = |segments: &[SegmentName], start| {
-            let plan = Plan::new(CutType::Fast, &[selection(segments, start, 22_000_000)], true).unwrap();
-            plan.ranges()[0].lead_in.clone()
+            let plan = planned(CutType::Smart, &[selection(segments, start, 22_000_000)], true).unwrap();
+            plan.ranges().next().unwrap().lead_in.clone()
         };
         assert_eq!(lead_in(&all, 14_500_000), Some(all[1].clone()));
         assert_eq!(lead_in(&all, 14_000_000), Some(all[1].clone()));
@@ -279,9 +355,8 @@ mod tests {
 
     #[test]
     fn rough_takes_whole_segments() {
-        let plan = Plan::new(CutType::Rough, &[selection(&six(), 11_000_000, 19_500_000)], false).unwrap();
+        let plan = planned(CutType::Rough, &[selection(&six(), 11_000_000, 19_500_000)], false).unwrap();
         assert_eq!(plan.parts().collect::<Vec<_>>(), [&Part::Copy { segments: six()[..5].to_vec() }]);
-        assert!(!plan.trims());
     }
 
     #[test]
@@ -291,36 +366,69 @@ mod tests {
         let ranges = [selection(&all, 10_000_000, 22_000_000)];
         let hole = Hole { start: at(14_000_000), end: at(16_000_000) };
         for cut_type in CutType::ALL {
-            assert_eq!(
-                Plan::new(cut_type, &ranges, false),
-                Err(PlanError::Holes(ContainsHoles { first: hole, count: 1 }))
-            );
-            let plan = Plan::new(cut_type, &ranges, true).unwrap();
+            let refused = Err(PlanError::Holes(ContainsHoles { first: hole, count: 1 }));
+            assert_eq!(planned(cut_type, &ranges, false), refused);
+            if cut_type == CutType::Archive {
+                assert_eq!(planned(cut_type, &ranges, true), refused);
+                continue;
+            }
+            let plan = planned(cut_type, &ranges, true).unwrap();
             assert_eq!(plan.holes().collect::<Vec<_>>(), [hole]);
             assert_eq!(plan.segments().count(), 5);
         }
         // Where there is nothing at all, to allow holes would not help.
         let nothing = selection(&all, 14_000_000, 16_000_000);
         for allow_holes in [false, true] {
-            let planned = Plan::new(CutType::Fast, std::slice::from_ref(&nothing), allow_holes);
+            let planned = planned(CutType::Smart, std::slice::from_ref(&nothing), allow_holes);
             assert_eq!(planned, Err(PlanError::NoContent(nothing.span())));
         }
-        assert_eq!(Plan::new(CutType::Fast, &[], true), Err(PlanError::NoRanges));
+        assert_eq!(planned(CutType::Smart, &[], true), Err(PlanError::NoRanges));
+    }
+
+    #[test]
+    fn there_is_an_archive_for_each_stretch_without_holes() {
+        let mut all = six();
+        all.remove(2);
+        let archives = Plan::archives(&selection(&all, 11_000_000, 30_000_000));
+        let segments: Vec<Vec<SegmentName>> = archives.iter().map(|plan| plan.segments().cloned().collect()).collect();
+        assert_eq!(segments, [all[..2].to_vec(), all[2..].to_vec()]);
+        assert_eq!(archives[0].ranges().next().unwrap().span, Span::new(at(10_000_000), at(14_000_000)).unwrap());
+        assert_eq!(Plan::archives(&selection(&all, 14_000_000, 16_000_000)), []);
+        let twice = [selection(&all, 10_000_000, 12_000_000), selection(&all, 12_000_000, 13_000_000)];
+        assert_eq!(planned(CutType::Archive, &twice, false), Err(PlanError::NotOneRange));
+    }
+
+    #[test]
+    fn what_copies_whole_segments_is_not_blended() {
+        let side = |start: i64| selection(&six(), start, start + 1_000_000);
+        let transition = "fade,1".parse().unwrap();
+        let pieces = [Piece::Blend { out: side(11_000_000), into: side(14_000_000), transition }];
+        for cut_type in CutType::ALL {
+            let plan = Plan::new(cut_type, &pieces, false);
+            if cut_type.is_exact() {
+                let segments: Vec<SegmentName> = plan.unwrap().segments().cloned().collect();
+                assert_eq!(segments, [six()[0].clone(), six()[2].clone()]);
+            } else {
+                assert_eq!(plan, Err(PlanError::NoBlends(cut_type)));
+            }
+        }
     }
 
     #[test]
     fn a_partial_segment_is_used_and_followed_by_a_hole() {
         let all = [name(0, 2_000_000, SegmentKind::Partial), name(2_000_000, 2_000_000, SegmentKind::Full)];
         let ranges = [selection(&all, 0, 4_000_000)];
-        assert!(matches!(Plan::new(CutType::Fast, &ranges, false), Err(PlanError::Holes(_))));
-        assert_eq!(Plan::new(CutType::Fast, &ranges, true).unwrap().segments().count(), 2);
+        assert!(matches!(planned(CutType::Smart, &ranges, false), Err(PlanError::Holes(_))));
+        assert_eq!(planned(CutType::Smart, &ranges, true).unwrap().segments().count(), 2);
     }
 
     #[test]
     fn only_known_types_have_a_name() {
-        assert_eq!("fast".parse(), Ok(CutType::Fast));
-        assert_eq!("rough".parse(), Ok(CutType::Rough));
-        for bad in ["", "Fast", "smart", "webm"] {
+        assert_eq!("fast".parse(), Ok(CutType::Smart));
+        for cut_type in CutType::ALL {
+            assert_eq!(cut_type.as_str().parse(), Ok(cut_type));
+        }
+        for bad in ["", "Fast", "mkv"] {
             assert_eq!(bad.parse::<CutType>(), Err(UnknownCutType), "{bad}");
         }
     }
@@ -347,7 +455,7 @@ mod tests {
                 next += duration;
             }
             let selection = selection(&segments, start, start + length);
-            let Ok(plan) = Plan::new(CutType::Fast, std::slice::from_ref(&selection), true) else {
+            let Ok(plan) = planned(CutType::Smart, std::slice::from_ref(&selection), true) else {
                 prop_assert!(start >= next - 6);
                 return Ok(());
             };

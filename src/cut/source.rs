@@ -5,12 +5,13 @@
 use futures_util::stream::{self, StreamExt};
 
 use super::CutError;
+use super::blend::Model;
 use super::ffmpeg::{Ffmpeg, Running, Seat};
 use super::files::{ByteStream, Record, SourceFile, concatenated};
 use super::restamp::Restamp;
 use super::trim::remux_args;
-use crate::media::Container;
 use crate::media::mpegts::{Scan, Summary};
+use crate::media::{Container, Probe, Probed};
 
 /// Where bytes come from.
 #[derive(Debug, Clone)]
@@ -43,6 +44,25 @@ impl Source {
         let mut files: Vec<(SourceFile, u64)> = files.into_iter().map(|file| (file.clone(), file.init_bytes)).collect();
         files[0].1 = 0;
         seat.run(remux_args(), concatenated(&self.record, files))
+    }
+
+    /// Reads all of a file for what a blend has to be like.
+    pub async fn model(&self, seat: &Seat, file: SourceFile) -> Result<Model, CutError> {
+        let (mut scan, mut probe) = (Scan::default(), Probe::default());
+        let segment = file.segment.clone();
+        let mut bytes = self.transport_stream(seat, file)?;
+        while let Some(bytes) = bytes.next().await {
+            let bytes = bytes?;
+            scan.push(&bytes);
+            probe.push(&bytes);
+        }
+        let summary = scan.finish().map_err(|source| CutError::NoStamps { segment: segment.path_text(), source })?;
+        match probe.probed(true) {
+            Probed::Known(media) => Ok(Model { segment, summary, encoding: media.encoding }),
+            Probed::NeedsMore | Probed::Unreadable => {
+                Err(CutError::Unblendable { segment: segment.path_text(), why: "its encoding cannot be read" })
+            }
+        }
     }
 
     /// Reads all of a file for its time stamps.

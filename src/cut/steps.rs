@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 
 use super::files::SourceFile;
-use super::plan::{CutType, Part, Plan};
+use super::piece::{Look, Piece};
+use super::plan::{CutType, Part, Plan, PlannedRange};
+use super::transition::Transition;
 use crate::media::Container;
-use crate::model::Timestamp;
+use crate::model::{SegmentName, Timestamp};
 
 /// One thing to do, small enough to be opened as one.
 #[derive(Debug)]
@@ -21,31 +23,92 @@ pub(super) enum Step {
         from: Option<Timestamp>,
         until: Option<Timestamp>,
     },
+    Blend(Box<Blend>),
 }
 
-/// The steps of a plan, each with the number of its range.
-pub(super) fn steps(plan: Plan, container: Container, files: Vec<SourceFile>) -> VecDeque<(usize, Step)> {
-    let cut_type = plan.cut_type();
-    let mut files = files.into_iter();
-    let mut steps = VecDeque::new();
-    for (range, planned) in plan.ranges().iter().enumerate() {
-        for part in &planned.parts {
-            let files = files.by_ref().take(part.segments().len());
-            match (part, cut_type, container) {
-                (Part::Trim { from, until, .. }, _, _) => {
-                    steps.extend(files.map(|file| (range, Step::Trim { file, from: *from, until: *until })));
+/// Two rows of steps that are made into one.
+#[derive(Debug)]
+pub(super) struct Blend {
+    pub out: Side,
+    pub into: Side,
+    pub transition: Transition,
+    pub look: Look,
+    pub has_holes: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Side {
+    pub row: Row,
+    /// What the side is like is looked up in its first file.
+    pub first: SourceFile,
+}
+
+/// The steps of a row of pieces, each with the number of its piece.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    pub steps: VecDeque<(usize, Step)>,
+    /// Per piece, the file before its first one.
+    pub lead_ins: Vec<Option<SegmentName>>,
+}
+
+pub(super) fn steps(plan: &Plan, container: Container, files: Vec<SourceFile>) -> Row {
+    let mut deal = Deal { is_raw: plan.cut_type() == CutType::Rough, container, files: files.into_iter() };
+    let mut row = Row::default();
+    for piece in plan.pieces() {
+        match piece {
+            Piece::Range(range) => deal.out(range, &mut row),
+            Piece::Blend { out, into, transition } => {
+                let has_holes = !out.holes.is_empty() || !into.holes.is_empty();
+                let blend = Blend {
+                    out: deal.side(out),
+                    into: deal.side(into),
+                    transition: *transition,
+                    look: plan.look(),
+                    has_holes,
+                };
+                row.steps.push_back((row.lead_ins.len(), Step::Blend(Box::new(blend))));
+                row.lead_ins.push(None);
+            }
+        }
+    }
+    row
+}
+
+/// The files of a plan, being dealt out in its order.
+struct Deal {
+    is_raw: bool,
+    container: Container,
+    files: std::vec::IntoIter<SourceFile>,
+}
+
+impl Deal {
+    fn side(&mut self, range: &PlannedRange) -> Side {
+        let first = self.files.as_slice().first().cloned().expect("a range has a file");
+        let mut row = Row::default();
+        self.out(range, &mut row);
+        Side { row, first }
+    }
+
+    /// Appends a range to a row.
+    fn out(&mut self, range: &PlannedRange, row: &mut Row) {
+        let number = row.lead_ins.len();
+        row.lead_ins.push(range.lead_in.clone());
+        for part in &range.parts {
+            let files = self.files.by_ref().take(part.segments().len());
+            match (part, self.container) {
+                (Part::Trim { from, until, .. }, _) => {
+                    row.steps.extend(files.map(|file| (number, Step::Trim { file, from: *from, until: *until })));
                 }
-                (Part::Copy { .. }, CutType::Rough, _) => steps.extend(files.map(|file| (range, Step::Raw(file)))),
-                (Part::Copy { .. }, CutType::Fast, Container::MpegTs) => {
-                    steps.extend(files.map(|file| (range, Step::Copy(file))));
+                (Part::Copy { .. }, _) if self.is_raw => row.steps.extend(files.map(|file| (number, Step::Raw(file)))),
+                (Part::Copy { .. }, Container::MpegTs) => {
+                    row.steps.extend(files.map(|file| (number, Step::Copy(file))));
                 }
-                (Part::Copy { .. }, CutType::Fast, Container::FragmentedMp4) => {
-                    steps.extend(runs_of_one_init(files).into_iter().map(|run| (range, Step::Remux(run))));
+                (Part::Copy { .. }, Container::FragmentedMp4) => {
+                    row.steps.extend(runs_of_one_init(files).into_iter().map(|run| (number, Step::Remux(run))));
                 }
             }
         }
     }
-    steps
 }
 
 fn runs_of_one_init(files: impl Iterator<Item = SourceFile>) -> Vec<Vec<SourceFile>> {
@@ -62,7 +125,7 @@ fn runs_of_one_init(files: impl Iterator<Item = SourceFile>) -> Vec<Vec<SourceFi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{SegmentHash, SegmentKind, SegmentName};
+    use crate::model::{SegmentHash, SegmentKind};
 
     #[test]
     fn a_run_ends_where_the_init_changes() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::CutError;
-use super::ffmpeg::{Ffmpeg, Seat};
+use super::ffmpeg::{Ffmpeg, Running, Seat};
 use super::files::{Record, SourceFile, survey, survey_helper};
 use super::plan::{PlanError, ticks_of_micros};
 use super::source::Source;
@@ -81,7 +81,12 @@ async fn find(
 async fn draw(source: &Source, seat: &Seat, frame: Frame) -> Result<Bytes, CutError> {
     let segment = frame.files.last().map(|file| file.segment.path_text()).unwrap_or_default();
     let input = source.shifted_streams(seat, frame.files, frame.shift_90k)?;
-    let mut running = seat.run(picture_args(frame.pid, frame.pts + frame.shift_90k), input)?;
+    let running = seat.run(picture_args(frame.pid, frame.pts + frame.shift_90k), input)?;
+    whole_picture(running).await?.ok_or(CutError::Inexact { segment, expected: 1, came: 0 })
+}
+
+/// All that a child puts out; `None` if that is nothing.
+pub(super) async fn whole_picture(mut running: Running) -> Result<Option<Bytes>, CutError> {
     let mut picture = BytesMut::new();
     while let Some(bytes) = running.next().await? {
         if picture.len() + bytes.len() > MAX_PICTURE_BYTES {
@@ -89,10 +94,7 @@ async fn draw(source: &Source, seat: &Seat, frame: Frame) -> Result<Bytes, CutEr
         }
         picture.extend_from_slice(&bytes);
     }
-    if picture.is_empty() {
-        return Err(CutError::Inexact { segment, expected: 1, came: 0 });
-    }
-    Ok(picture.freeze())
+    Ok((!picture.is_empty()).then(|| picture.freeze()))
 }
 
 /// The segment that covers the start of the selection, and the next one unless a hole lies between.

@@ -8,41 +8,27 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+use futures_util::stream::{self, Stream, StreamExt};
 
 use super::CutError;
+use super::blend::BlendJob;
 use super::ffmpeg::{Ffmpeg, Running, Seat};
-use super::files::{FileReader, Record, SourceFile, survey, survey_helper};
+use super::files::{ByteStream, FileReader, Record, SourceFile, survey, survey_helper};
+use super::pack::{ContentType, Packing};
 use super::plan::{CutType, Plan};
 use super::restamp::Restamp;
 use super::source::Source;
-use super::steps::{Step, steps};
+use super::steps::{Blend, Row, Step, steps};
 use super::trim::{Edge, TrimJob, edge, seam};
 use crate::media::Container;
 use crate::media::mpegts::Scan;
 use crate::model::{SegmentKind, SegmentName, Timestamp};
 
-/// What a cut's bytes are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContentType {
-    MpegTs,
-    Mp4,
-}
-
-impl ContentType {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MpegTs => "video/mp2t",
-            Self::Mp4 => "video/mp4",
-        }
-    }
-}
-
 /// A cut on its way. Ends after the first error.
 pub struct CutStream {
     content_type: ContentType,
     size_bytes: Option<u64>,
-    bytes: BoxStream<'static, Result<Bytes, CutError>>,
+    bytes: ByteStream,
 }
 
 impl CutStream {
@@ -68,24 +54,38 @@ impl Stream for CutStream {
 /// prevents them can still be answered as an error.
 pub async fn start(record: Record, ffmpeg: Ffmpeg, plan: Plan) -> Result<CutStream, CutError> {
     let (container, files) = survey(&record, plan.segments().cloned().collect()).await?;
-    let (content_type, size_bytes) = match plan.cut_type() {
-        CutType::Rough => (container.content_type(), Some(files.iter().map(rough_len).sum())),
-        CutType::Fast => (ContentType::MpegTs, None),
+    let packing = Packing::of(plan.cut_type());
+    let is_rough = plan.cut_type() == CutType::Rough;
+    let content_type = match packing {
+        Some(packing) => packing.content_type(),
+        None if is_rough => container.content_type(),
+        None => ContentType::MpegTs,
     };
-    let mut executor = Executor {
-        lead_ins: plan.ranges().iter().map(|range| range.lead_in.clone()).collect(),
-        steps: steps(plan, container, files),
-        source: Source { record, ffmpeg, container },
-        current: None,
-        before: None,
-        output: Output::default(),
+    let size_bytes = is_rough.then(|| files.iter().map(rough_len).sum());
+    let seat = match packing {
+        Some(_) => Some(ffmpeg.seat().await?),
+        None => None,
     };
-    let first = executor.next().await?.ok_or(CutError::NoFrames)?;
-    let rest = stream::try_unfold(executor, |mut executor| async move {
-        Ok(executor.next().await?.map(|bytes| (bytes, executor)))
-    });
-    let bytes = stream::iter([Ok(first)]).chain(rest).boxed();
+    let first = files.first().cloned();
+    let source = Source { record, ffmpeg, container };
+    let row = steps(&plan, container, files);
+    let executor = Executor::new(source.clone(), row, plan.cut_type().is_exact(), seat.clone());
+    let mut bytes = begun(executor.into_stream()).await?;
+    if let (Some(packing), Some(seat), Some(first)) = (packing, seat, first) {
+        // All of a cut has the streams of its first file.
+        let summary = source.measure(&seat, &first).await?;
+        for args in packing.chain(&summary.audio) {
+            bytes = seat.run(args, bytes)?.into_stream();
+        }
+        bytes = begun(bytes).await?;
+    }
     Ok(CutStream { content_type, size_bytes, bytes })
+}
+
+/// The same stream, once its first piece is there.
+async fn begun(mut bytes: ByteStream) -> Result<ByteStream, CutError> {
+    let first = bytes.next().await.ok_or(CutError::NoFrames)??;
+    Ok(stream::iter([Ok(first)]).chain(bytes).boxed())
 }
 
 impl Container {
@@ -112,23 +112,46 @@ enum Current {
     Copy(FileReader),
     Remux(Running),
     /// `seen` is what has come out so far; it is checked at the end.
-    Trim {
+    Made {
         running: Running,
-        job: Box<TrimJob>,
+        job: Job,
         seen: Box<Scan>,
     },
 }
 
+/// What ffmpeg was told to make.
+enum Job {
+    Trim(Box<TrimJob>),
+    Blend(Box<BlendJob>),
+}
+
+impl Job {
+    fn check(&self, output: Scan) -> Result<(), CutError> {
+        match self {
+            Self::Trim(job) => job.check(output),
+            Self::Blend(job) => job.check(output),
+        }
+    }
+}
+
 struct Executor {
     source: Source,
+    /// The place that this cut has for all of its course; without one, each step that needs ffmpeg waits for its own.
+    seat: Option<Seat>,
+    /// Where files meet, what would not show as it should is re-encoded.
+    is_exact: bool,
     steps: VecDeque<(usize, Step)>,
     current: Option<Current>,
-    /// Per range, the file before its first one.
+    /// Per range, or blend, the file before its first one.
     lead_ins: Vec<Option<SegmentName>>,
     /// The file that came last, and its range.
     before: Option<(usize, SourceFile)>,
     output: Output,
 }
+
+/// The time stamp of the first frame of an exact cut. Not 0: the program clock runs ahead of it, and what is decoded first
+/// need not be shown first.
+pub(super) const START_90K: i64 = 2 * 90_000;
 
 /// What has been given out, and how the next part has to fit it.
 #[derive(Default)]
@@ -136,19 +159,20 @@ struct Output {
     restamp: Restamp,
     /// The range whose parts are being given out.
     range: Option<usize>,
-    /// What is added to the stamps of that range: 0 for the first, which keeps its own.
+    /// What is added to the stamps of that range.
     shift_90k: i64,
     /// The last file of that range went out as it is, so that the next one can follow it as it did in the source.
     untouched: bool,
 }
 
 impl Output {
-    /// Makes ready for a part of `range` that starts at `first_pts`. A new range starts where the last one ended.
+    /// Makes ready for a part of `range` that starts at `first_pts`. A new range starts where the last one ended, the first
+    /// one at `START_90K`.
     /// `shift_back_90k` is what has been added to its stamps already.
     fn begin(&mut self, range: usize, first_pts: i64, shift_back_90k: i64, untouched: bool) {
         if self.range != Some(range) {
             self.range = Some(range);
-            self.shift_90k = self.restamp.reached().next_pts().map_or(0, |next| next - first_pts);
+            self.shift_90k = self.restamp.reached().next_pts().unwrap_or(START_90K) - first_pts;
         }
         self.untouched = untouched;
         self.restamp.begin(self.shift_90k - shift_back_90k);
@@ -171,6 +195,26 @@ impl Output {
 }
 
 impl Executor {
+    fn new(source: Source, row: Row, is_exact: bool, seat: Option<Seat>) -> Self {
+        let Row { steps, lead_ins } = row;
+        let output = Output::default();
+        Self { source, seat, is_exact, steps, current: None, lead_ins, before: None, output }
+    }
+
+    fn into_stream(self) -> ByteStream {
+        let bytes = stream::try_unfold(self, |mut executor| async move {
+            Ok(executor.next().await?.map(|bytes| (bytes, executor)))
+        });
+        bytes.boxed()
+    }
+
+    async fn seat(&self) -> Result<Seat, CutError> {
+        match &self.seat {
+            Some(seat) => Ok(seat.clone()),
+            None => self.source.ffmpeg.seat().await,
+        }
+    }
+
     /// The next bytes, never empty; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, CutError> {
         loop {
@@ -195,11 +239,13 @@ impl Executor {
             Step::Copy(file) => self.copy(range, file).await.map(Some),
             Step::Remux(files) => self.remux(range, files).await.map(Some),
             Step::Trim { file, from, until } => self.trim(range, file, from, until).await,
+            Step::Blend(blend) => self.blend(range, *blend).await.map(Some),
         }
     }
 
     async fn copy(&mut self, range: usize, file: SourceFile) -> Result<Current, CutError> {
-        if !self.output.follows_untouched(range)
+        if self.is_exact
+            && !self.output.follows_untouched(range)
             && let Some(current) = self.begin_after_seam(range, &file).await?
         {
             return Ok(current);
@@ -211,7 +257,8 @@ impl Executor {
     }
 
     async fn remux(&mut self, range: usize, mut files: Vec<SourceFile>) -> Result<Current, CutError> {
-        if !self.output.follows_untouched(range)
+        if self.is_exact
+            && !self.output.follows_untouched(range)
             && let Some(current) = self.begin_after_seam(range, &files[0]).await?
         {
             files.remove(0);
@@ -222,13 +269,13 @@ impl Executor {
         }
         self.output.follow(range);
         self.before = files.last().map(|file| (range, file.clone()));
-        let seat = self.source.ffmpeg.seat().await?;
+        let seat = self.seat().await?;
         Ok(Current::Remux(self.source.remux(&seat, files)?))
     }
 
     /// Looks at a file that is to be copied at the start of a range or after a re-encoded part. `None` if it can be.
     async fn begin_after_seam(&mut self, range: usize, file: &SourceFile) -> Result<Option<Current>, CutError> {
-        let seat = self.source.ffmpeg.seat().await?;
+        let seat = self.seat().await?;
         let summary = match self.source.measure(&seat, file).await {
             // Whatever it holds, nothing in it has to fit.
             Err(CutError::NoStamps { .. }) => return Ok(None),
@@ -250,7 +297,7 @@ impl Executor {
         from: Option<Timestamp>,
         until: Option<Timestamp>,
     ) -> Result<Option<Current>, CutError> {
-        let seat = self.source.ffmpeg.seat().await?;
+        let seat = self.seat().await?;
         let summary = match self.source.measure(&seat, &file).await {
             // It is known to be damaged, and followed by a hole that the caller allowed.
             Err(CutError::NoStamps { .. }) if file.segment.kind() != SegmentKind::Full => return Ok(None),
@@ -274,6 +321,23 @@ impl Executor {
         }
     }
 
+    async fn blend(&mut self, range: usize, blend: Blend) -> Result<Current, CutError> {
+        let seat = self.seat().await?;
+        let into_model = self.source.model(&seat, blend.into.first).await?;
+        let out_model = self.source.model(&seat, blend.out.first).await?;
+        let job = BlendJob::new(out_model, &into_model, blend.transition, blend.look, blend.has_holes)?;
+        let out = begun(self.side(blend.out.row, &seat)).await?;
+        let into = begun(self.side(blend.into.row, &seat)).await?;
+        self.output.begin(range, START_90K, 0, false);
+        let running = seat.run_with_second(|path| job.args(path), out, into)?;
+        Ok(Current::Made { running, job: Job::Blend(Box::new(job)), seen: Box::default() })
+    }
+
+    /// One side of a blend: an exact cut of its own. No `async fn`, as it would contain itself.
+    fn side(&self, row: Row, seat: &Seat) -> ByteStream {
+        Self::new(self.source.clone(), row, true, Some(seat.clone())).into_stream()
+    }
+
     /// The file before the next one of `range`: the end of another range is no help in decoding it.
     async fn file_before(&mut self, range: usize) -> Option<SourceFile> {
         match self.before.take() {
@@ -295,7 +359,7 @@ impl Executor {
         let files = before.into_iter().chain([file]).collect();
         let input = self.source.shifted_streams(seat, files, job.shift_90k())?;
         let running = seat.run(job.args(), input)?;
-        Ok(Current::Trim { running, job, seen: Box::default() })
+        Ok(Current::Made { running, job: Job::Trim(job), seen: Box::default() })
     }
 }
 
@@ -306,7 +370,7 @@ impl Current {
             Self::Raw(reader) => reader.next().await,
             Self::Copy(reader) => Ok(reader.next().await?.map(|bytes| restamp.push(&bytes))),
             Self::Remux(running) => Ok(running.next().await?.map(|bytes| restamp.push(&bytes))),
-            Self::Trim { running, job, seen } => {
+            Self::Made { running, job, seen } => {
                 let Some(bytes) = running.next().await? else {
                     job.check(std::mem::take(&mut **seen))?;
                     return Ok(None);

@@ -10,6 +10,7 @@
 use std::ffi::OsString;
 
 use super::CutError;
+use super::args::Args;
 use super::plan::ticks_of_micros;
 use crate::media::mpegts::{Codec, Pid, Program, Scan, Summary, Track};
 use crate::model::{SegmentKind, SegmentName, Timestamp};
@@ -210,8 +211,10 @@ impl TrimJob {
                 args.option("-bsf:a", format!("noise=drop={unwanted}"));
             }
         }
-        self.mux_args(&mut args);
-        args.0
+        mux_args(&mut args);
+        let pids = self.video.iter().map(|video| video.pid).chain(self.audio.iter().copied()).collect();
+        Mux { program: self.program.clone(), pcr_lead_90k: self.pcr_lead_90k, pids }.args(&mut args);
+        args.done()
     }
 
     fn video_args(&self, video: &VideoJob, args: &mut Args) {
@@ -239,23 +242,6 @@ impl TrimJob {
         let late = self.audio_bounds.until.map(|until| format!("gte(pts\\,{until})"));
         let both: Vec<String> = early.into_iter().chain(late).collect();
         (!both.is_empty()).then(|| both.join("+"))
-    }
-
-    /// Keeps stamps, PIDs and the distance of the program clock as they were.
-    fn mux_args(&self, args: &mut Args) {
-        mux_args(args);
-        args.option("-muxdelay", format!("{}", self.pcr_lead_90k as f64 / 90_000.0));
-        if self.program.number != 0 {
-            args.option("-mpegts_service_id", self.program.number.to_string());
-        }
-        if self.program.pmt_pid.number() >= LOWEST_MAP_PID {
-            args.option("-mpegts_pmt_start_pid", self.program.pmt_pid.number().to_string());
-        }
-        let pids = self.video.iter().map(|video| video.pid).chain(self.audio.iter().copied());
-        for (at, pid) in pids.enumerate().filter(|(_, pid)| pid.number() >= LOWEST_STREAM_PID) {
-            args.option("-streamid", format!("{at}:{}", pid.number()));
-        }
-        args.words("-f mpegts -");
     }
 
     /// Checks an output, as ffmpeg gave it. From a segment that is known to be damaged, frames may be missing; a frame that
@@ -299,7 +285,7 @@ pub(super) fn remux_args() -> Vec<OsString> {
     args.words("-copyts -f mp4 -i - -map 0:v:0? -map 0:a? -c copy");
     mux_args(&mut args);
     args.words("-muxdelay 0 -f mpegts -");
-    args.0
+    args.done()
 }
 
 /// ffmpeg's arguments for a PNG of the frame with the stamp `pts_90k` (as ffmpeg sees it) of the video stream `pid`.
@@ -308,7 +294,7 @@ pub(super) fn picture_args(pid: Pid, pts_90k: i64) -> Vec<OsString> {
     let mut args = Args::default();
     args.words("-copyts -f mpegts -i -").option("-map", format!("0:i:{pid}"));
     args.option("-filter:v", trim_filter(only_it)).words("-fps_mode passthrough -frames:v 1 -c:v png -f image2pipe -");
-    args.0
+    args.done()
 }
 
 /// What is added to the stamps of a file before ffmpeg sees them.
@@ -316,25 +302,35 @@ pub(super) fn shift_for(summary: &Summary) -> i64 {
     BASE_90K - summary.main().lowest_pts()
 }
 
-/// Without these the muxer moves all stamps by 1.4 s.
-fn mux_args(args: &mut Args) {
-    args.words("-mpegts_copyts 1 -muxpreload 0 -avoid_negative_ts disabled");
+/// How a program is to look like that of the source.
+#[derive(Debug)]
+pub(super) struct Mux {
+    pub program: Program,
+    pub pcr_lead_90k: i64,
+    /// Of the streams, in order.
+    pub pids: Vec<Pid>,
 }
 
-#[derive(Debug, Default)]
-struct Args(Vec<OsString>);
-
-impl Args {
-    /// Fixed words of ours, split at blanks.
-    fn words(&mut self, words: &'static str) -> &mut Self {
-        self.0.extend(words.split(' ').map(OsString::from));
-        self
+impl Mux {
+    /// Keeps PIDs and the distance of the program clock as they were.
+    pub fn args(&self, args: &mut Args) {
+        args.option("-muxdelay", format!("{}", self.pcr_lead_90k as f64 / 90_000.0));
+        if self.program.number != 0 {
+            args.option("-mpegts_service_id", self.program.number.to_string());
+        }
+        if self.program.pmt_pid.number() >= LOWEST_MAP_PID {
+            args.option("-mpegts_pmt_start_pid", self.program.pmt_pid.number().to_string());
+        }
+        for (at, pid) in self.pids.iter().enumerate().filter(|(_, pid)| pid.number() >= LOWEST_STREAM_PID) {
+            args.option("-streamid", format!("{at}:{}", pid.number()));
+        }
+        args.words("-f mpegts -");
     }
+}
 
-    fn option(&mut self, name: &'static str, value: String) -> &mut Self {
-        self.0.extend([name.into(), value.into()]);
-        self
-    }
+/// Without these the muxer moves all stamps by 1.4 s.
+pub(super) fn mux_args(args: &mut Args) {
+    args.words("-mpegts_copyts 1 -muxpreload 0 -avoid_negative_ts disabled");
 }
 
 #[cfg(test)]

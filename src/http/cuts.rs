@@ -1,21 +1,23 @@
-//! `/cut…` and `/frame…`: video and pictures, made while they are sent.
+//! `/cut…`: video, made while it is sent.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use actix_web::body::{BodyStream, BoxBody, SizedStream};
-use actix_web::http::{Method, header};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt};
 use slog::{error, info, warn};
 
 use super::params::{self, Query};
 use super::playlists::{AskedRange, select, span_of};
 use super::{HttpError, Site};
 use crate::causes::chain;
-use crate::cut::{self, CutError, CutStream, CutType, Plan, Record, still_span};
+use crate::cut::{
+    self, BadTransition, CutError, CutStream, CutType, Joint, Piece, Plan, PlanError, Record, UnknownCutType,
+};
 use crate::model::{Channel, Quality, Span};
 
 /// More ranges than this are a mistake.
@@ -29,17 +31,65 @@ pub async fn cut(
     let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
     let query = Query::parse(request.query_string());
     let cut_type = cut_type(&query)?;
-    let allow_holes = query.flag("allow_holes")?;
     let spans = spans(&site, &channel, &quality, &query).await?;
-    check_transitions(&query, spans.len())?;
+    let pieces = pieces(&spans, &query)?;
+    let plan = plan(&site, &channel, &quality, cut_type, &pieces, query.flag("allow_holes")?).await?;
+    run(&site, &request, record(&site, channel, quality), cut_type, plan).await
+}
 
-    let mut selections = Vec::with_capacity(spans.len());
-    for span in spans {
-        selections.push(select(&site, &channel, &quality, span).await?);
+/// The transition between two ranges alone, small and quick.
+pub async fn preview(
+    site: web::Data<Site>,
+    path: web::Path<(String, String)>,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
+    let query = Query::parse(request.query_string());
+    let spans = spans(&site, &channel, &quality, &query).await?;
+    let mut pieces = pieces(&spans, &query)?;
+    pieces.retain(|piece| matches!(piece, Piece::Blend { .. }));
+    if pieces.len() != 1 {
+        let why = "a preview is of two ranges and the transition between them".into();
+        return Err(HttpError::Parameter { parameter: "transition", why });
     }
-    let plan = Plan::new(cut_type, &selections, allow_holes);
+    let plan = plan(&site, &channel, &quality, CutType::Smart, &pieces, query.flag("allow_holes")?).await?;
+    let plan = plan.map(Plan::previewed);
+    run(&site, &request, record(&site, channel, quality), CutType::Smart, plan).await
+}
+
+/// Chooses what shows the pieces. What cannot be planned is an answer, as it is to be counted among the cuts.
+async fn plan(
+    site: &Site,
+    channel: &Channel,
+    quality: &Quality,
+    cut_type: CutType,
+    pieces: &[Piece<Span>],
+    allow_holes: bool,
+) -> Result<Result<Plan, PlanError>, HttpError> {
+    let mut selected = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        selected.push(match piece {
+            Piece::Range(span) => Piece::Range(select(site, channel, quality, *span).await?),
+            Piece::Blend { out, into, transition } => Piece::Blend {
+                out: select(site, channel, quality, *out).await?,
+                into: select(site, channel, quality, *into).await?,
+                transition: *transition,
+            },
+        });
+    }
+    Ok(Plan::new(cut_type, &selected, allow_holes))
+}
+
+/// Answers with the video of a plan.
+async fn run(
+    site: &Site,
+    request: &HttpRequest,
+    record: Record,
+    cut_type: CutType,
+    plan: Result<Plan, PlanError>,
+) -> Result<HttpResponse, HttpError> {
     let started = match plan {
-        Ok(plan) => cut::start(record(&site, channel, quality), site.ffmpeg.clone(), plan).await,
+        Ok(plan) => cut::start(record, site.ffmpeg.clone(), plan).await,
         Err(error) => Err(error.into()),
     };
     let stream = started.inspect_err(|error| {
@@ -50,54 +100,23 @@ pub async fn cut(
     response.insert_header((header::CONTENT_TYPE, stream.content_type().as_str()));
     response.insert_header((header::CACHE_CONTROL, "no-cache"));
     let size_bytes = stream.size_bytes();
-    let body = Observed::new(stream, site.get_ref().clone(), cut_type);
+    let body = Observed::new(stream, site.clone(), cut_type);
     Ok(response.body(match size_bytes {
         Some(size_bytes) => BoxBody::new(SizedStream::new(size_bytes, body)),
         None => BoxBody::new(BodyStream::new(body)),
     }))
 }
 
-/// The frame that a cut at `timestamp` would begin with, as PNG.
-pub async fn frame(
-    site: web::Data<Site>,
-    path: web::Path<(String, String)>,
-    request: HttpRequest,
-) -> Result<HttpResponse, HttpError> {
-    let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
-    let moment = Query::parse(request.query_string())
-        .time("timestamp")?
-        .ok_or_else(|| HttpError::Parameter { parameter: "timestamp", why: "it is missing".into() })?;
-    super::playlists::hours_of(&site, &channel, &quality).await?;
-    let selection = select(&site, &channel, &quality, still_span(moment)).await?;
-    if !selection.has_content() {
-        return Err(HttpError::NoContent);
-    }
-    if request.method() == Method::HEAD {
-        // There is something to show; drawing it for nobody would take an ffmpeg.
-        return Ok(picture_answer().streaming(stream::empty::<Result<Bytes, HttpError>>()));
-    }
-    let picture = cut::still(record(&site, channel, quality), site.ffmpeg.clone(), &selection).await?;
-    Ok(picture_answer().body(picture))
-}
-
-fn picture_answer() -> HttpResponseBuilder {
-    let mut response = HttpResponse::Ok();
-    response.insert_header((header::CONTENT_TYPE, "image/png"));
-    response.insert_header((header::CACHE_CONTROL, "no-cache"));
-    response
-}
-
-fn record(site: &Site, channel: Channel, quality: Quality) -> Record {
+pub fn record(site: &Site, channel: Channel, quality: Quality) -> Record {
     Record { layout: site.layout.clone(), channel, quality, blocking: site.blocking.clone() }
 }
 
 fn cut_type(query: &Query) -> Result<CutType, HttpError> {
     match query.get("type") {
-        None => Ok(CutType::Fast),
-        Some(text) => text.parse().map_err(|_| HttpError::Parameter {
-            parameter: "type",
-            why: "this version makes rough and fast cuts".into(),
-        }),
+        None => Ok(CutType::Smart),
+        Some(text) => {
+            text.parse().map_err(|why: UnknownCutType| HttpError::Parameter { parameter: "type", why: why.to_string() })
+        }
     }
 }
 
@@ -116,26 +135,18 @@ async fn spans(site: &Site, channel: &Channel, quality: &Quality, query: &Query)
         return Err(bad("there are more than 1000 ranges"));
     }
     super::playlists::hours_of(site, channel, quality).await?;
-    ranges
-        .into_iter()
-        .map(|range| {
-            let (start, end) = range.split_once(',').ok_or_else(|| bad("write it as START,END"))?;
-            Ok(Span::new(params::time("range", start)?, params::time("range", end)?)?)
-        })
-        .collect()
+    ranges.into_iter().map(|range| params::range("range", range)).collect()
 }
 
-/// This version joins ranges by hard cuts, which an empty transition asks for.
-fn check_transitions(query: &Query, ranges: usize) -> Result<(), HttpError> {
-    let bad = |why: &str| Err(HttpError::Parameter { parameter: "transition", why: why.to_owned() });
-    let transitions: Vec<&str> = query.all("transition").collect();
-    if transitions.len() >= ranges.max(1) {
-        return bad("there is one fewer than ranges, at most");
-    }
-    if transitions.iter().any(|transition| !transition.is_empty()) {
-        return bad("this version makes hard cuts only; leave it empty");
-    }
-    Ok(())
+/// The ranges, with what `transition=TYPE,SECONDS` repeated (or empty, for a hard cut) puts between them.
+fn pieces(spans: &[Span], query: &Query) -> Result<Vec<Piece<Span>>, HttpError> {
+    let bad = |why: String| HttpError::Parameter { parameter: "transition", why };
+    let joints: Vec<Joint> = query
+        .all("transition")
+        .map(str::parse)
+        .collect::<Result<_, BadTransition>>()
+        .map_err(|why| bad(why.to_string()))?;
+    cut::pieces(spans, &joints).map_err(|why| bad(why.to_string()))
 }
 
 /// Tells log and metrics how a cut ended; when it is dropped early, the client has left.

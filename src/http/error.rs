@@ -9,7 +9,7 @@ use crate::blocking::Panicked;
 use crate::causes::chain;
 use crate::cut::{CutError, PlanError};
 use crate::health::NotReady;
-use crate::model::{BadName, BadTime, EmptySpan};
+use crate::model::{BadName, BadRange, BadTime, EmptySpan};
 use crate::store::StoreError;
 
 /// Why a request is not answered as asked.
@@ -17,7 +17,7 @@ use crate::store::StoreError;
 pub enum HttpError {
     #[error("no such address; see the HTTP section of the README")]
     NoRoute,
-    #[error("this address takes GET; all but cuts, probes and metrics take HEAD, too")]
+    #[error("this address takes another method; see the HTTP section of the README")]
     Method,
     #[error("bad {what}: {why}")]
     Name { what: &'static str, why: BadName },
@@ -79,6 +79,14 @@ impl From<PlanError> for HttpError {
 }
 
 impl HttpError {
+    pub fn of_range(parameter: &'static str, why: BadRange) -> Self {
+        match why {
+            BadRange::Time(why) => Self::Time { parameter, why },
+            BadRange::Empty(error) => Self::EmptySpan(error),
+            BadRange::Form | BadRange::Duration { .. } => Self::Parameter { parameter, why: why.to_string() },
+        }
+    }
+
     /// Status, code, and whether the causes are for the client too.
     fn answer(&self) -> (StatusCode, &'static str, bool) {
         use StatusCode as S;
@@ -109,10 +117,13 @@ fn cut_answer(error: &CutError) -> (StatusCode, &'static str, bool) {
     use StatusCode as S;
     match error {
         CutError::Plan(PlanError::NoRanges) => (S::BAD_REQUEST, "no_ranges", true),
+        CutError::Plan(PlanError::NoBlends(_)) => (S::BAD_REQUEST, "no_transitions", true),
+        CutError::Plan(PlanError::NotOneRange) => (S::BAD_REQUEST, "not_one_range", true),
         CutError::Plan(PlanError::Holes(_)) => (S::NOT_ACCEPTABLE, "holes", true),
         CutError::Plan(PlanError::NoContent(_)) | CutError::NoFrames => (S::NOT_ACCEPTABLE, "no_content", true),
         CutError::MixedContainers { .. } => (S::BAD_REQUEST, "mixed_containers", true),
         CutError::NotFragmented { .. } | CutError::NoStamps { .. } => (S::UNPROCESSABLE_ENTITY, "unreadable", true),
+        CutError::Unblendable { .. } => (S::UNPROCESSABLE_ENTITY, "unblendable", true),
         CutError::Codec { .. } => (S::UNPROCESSABLE_ENTITY, "codec", true),
         CutError::Inexact { .. } => (S::UNPROCESSABLE_ENTITY, "inexact", true),
         CutError::Tombstoned { .. } => (S::GONE, "tombstoned", true),
@@ -122,8 +133,9 @@ fn cut_answer(error: &CutError) -> (StatusCode, &'static str, bool) {
         CutError::FfmpegFailed { .. } | CutError::FfmpegStalled { .. } | CutError::FfmpegPipe { .. } => {
             (S::INTERNAL_SERVER_ERROR, "ffmpeg", true)
         }
+        CutError::Framing(_) => (S::BAD_REQUEST, "bad_framing", true),
         CutError::PictureTooLarge { .. } => (S::UNPROCESSABLE_ENTITY, "picture_too_large", true),
-        CutError::Read { .. } => (S::INTERNAL_SERVER_ERROR, "store", false),
+        CutError::Read { .. } | CutError::Store(_) => (S::INTERNAL_SERVER_ERROR, "store", false),
         CutError::Panicked(_) => (S::INTERNAL_SERVER_ERROR, "internal", false),
     }
 }

@@ -15,7 +15,9 @@ mod params;
 mod playlists;
 mod probes;
 mod segments;
+mod stills;
 mod under_way;
+mod videos;
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -35,7 +37,7 @@ pub use under_way::UnderWay;
 use crate::actors::Directory;
 use crate::blocking::Blocking;
 use crate::clock::Clock;
-use crate::cut::Ffmpeg;
+use crate::cut::{Ffmpeg, Waveforms};
 use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
@@ -55,6 +57,7 @@ pub struct Site {
     pub metrics: Metrics,
     pub health: Health,
     pub ffmpeg: Ffmpeg,
+    pub waveforms: Waveforms,
     pub log: Logger,
     pub under_way: UnderWay,
     /// What playlists of ranges that are over are put together from.
@@ -118,7 +121,17 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/playlist/{channel}.m3u8").route(get_or_head().to(masters::get)))
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
         .service(resource("/cut/{channel}/{quality}.ts").route(web::get().to(cuts::cut)))
-        .service(resource("/frame/{channel}/{quality}.png").route(get_or_head().to(cuts::frame)))
+        .service(resource("/cut/preview/{channel}/{quality}.ts").route(web::get().to(cuts::preview)))
+        .service(resource("/frame/{channel}/{quality}.png").route(get_or_head().to(stills::frame)))
+        .service(
+            resource("/thumbnail/{channel}/{quality}.png")
+                .app_data(web::PayloadConfig::new(stills::MAX_TEMPLATE_BYTES))
+                .route(web::get().to(stills::thumbnail))
+                .route(web::post().to(stills::thumbnail)),
+        )
+        .service(resource("/waveform/{channel}/{quality}.png").route(web::get().to(stills::waveform_png)))
+        .service(resource("/waveform/{channel}/{quality}.json").route(web::get().to(stills::waveform_json)))
+        .service(resource("/generate_videos/{channel}/{quality}").route(web::post().to(videos::generate)))
         .service(resource("/losses/{channel}/{quality}").route(get_or_head().to(losses::get)))
         .service(resource("/healthz").route(web::get().to(probes::healthz)))
         .service(resource("/readyz").route(web::get().to(probes::readyz)))
@@ -138,8 +151,21 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 10] =
-    ["/files", "/segments", "/playlist", "/cut", "/frame", "/losses", "/healthz", "/readyz", "/node", "/metrics"];
+const ROUTES: [&str; 13] = [
+    "/files",
+    "/segments",
+    "/playlist",
+    "/cut",
+    "/frame",
+    "/thumbnail",
+    "/waveform",
+    "/generate_videos",
+    "/losses",
+    "/healthz",
+    "/readyz",
+    "/node",
+    "/metrics",
+];
 
 fn route_label(path: &str) -> &'static str {
     let first = path.get(1..).and_then(|rest| rest.split('/').next()).unwrap_or_default();

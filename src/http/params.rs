@@ -4,7 +4,7 @@ use actix_web::http::header;
 use percent_encoding::percent_decode_str;
 
 use super::HttpError;
-use crate::model::{BadName, Channel, Hour, Quality, Timestamp};
+use crate::model::{BadName, Channel, Hour, Quality, Span, Timestamp};
 
 pub fn channel(text: &str) -> Result<Channel, HttpError> {
     text.parse().map_err(|why| HttpError::Name { what: "channel", why })
@@ -57,12 +57,21 @@ impl Query {
 }
 
 pub fn time(parameter: &'static str, text: &str) -> Result<Timestamp, HttpError> {
-    // A form encoder writes the blank between date and time as `+`.
-    let text = match text.as_bytes().get(10) {
-        Some(b'+') => text.replacen('+', " ", 1),
+    with_blank(text).parse().map_err(|why| HttpError::Time { parameter, why })
+}
+
+/// `START,END` or `START+DURATION`.
+pub fn range(parameter: &'static str, text: &str) -> Result<Span, HttpError> {
+    let ends: Vec<String> = text.split(',').map(with_blank).collect();
+    ends.join(",").parse().map_err(|why| HttpError::of_range(parameter, why))
+}
+
+/// A form encoder writes the blank between date and time as `+`. A duration after a bare date stays one.
+fn with_blank(text: &str) -> String {
+    match text.as_bytes().get(10..14) {
+        Some([b'+', _, _, b':']) => text.replacen('+', " ", 1),
         _ => text.to_owned(),
-    };
-    text.parse().map_err(|why| HttpError::Time { parameter, why })
+    }
 }
 
 /// If-None-Match: whether the client holds what has this tag.
@@ -101,6 +110,20 @@ mod tests {
         }
         assert!(Query::parse("start=").time("start").is_err());
         assert!(Query::parse("").time("start").unwrap().is_none());
+    }
+
+    #[test]
+    fn ranges_are_read_however_they_are_escaped() {
+        for text in [
+            "2026-01-02T03:04:05,2026-01-02T03:05:35",
+            "2026-01-02+03:04:05,2026-01-02+03:05:35",
+            "2026-01-02+03:04:05+1m30s",
+            "2026-01-02T03:04:05+1m30s",
+        ] {
+            let span = range("range", text).unwrap();
+            assert_eq!(span.to_string(), "2026-01-02T03:04:05.000000/2026-01-02T03:05:35.000000", "{text}");
+        }
+        assert_eq!(range("range", "2026-01-02+30s").unwrap().duration().as_secs(), 30);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encoding::Container;
 use super::fmp4::FragmentScan;
-use super::mpegts::Scan;
+use super::mpegts::{Scan, Track};
 
 /// In thousandths of a frame per second, which is what EXT-X-STREAM-INF shows (RFC 8216 §4.3.4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -20,6 +20,30 @@ const SNAP_DIVISOR: u64 = 1000;
 const FASTEST: u64 = 1_000_000;
 
 impl FrameRate {
+    /// As a track of a whole segment has it; `None` where there are no two frames.
+    pub fn of(track: &Track) -> Option<Self> {
+        // The last frame's length is told by nothing: one interval fewer than frames.
+        let intervals = track.all_pts().count() as u64 - 1;
+        let ticks = u64::try_from(track.highest_pts().saturating_sub(track.lowest_pts())).ok()?;
+        Self::measured(intervals, ticks, 90_000)
+    }
+
+    /// Frames and seconds: `30000/1001` for 29.970, and likewise for the other rates of NTSC.
+    pub fn fraction(self) -> String {
+        match self.0 {
+            23_976 => "24000/1001".to_owned(),
+            29_970 => "30000/1001".to_owned(),
+            59_940 => "60000/1001".to_owned(),
+            thousandths => format!("{thousandths}/1000"),
+        }
+    }
+
+    /// Rounded to the nearest.
+    pub fn frames_in_micros(self, micros: i64) -> usize {
+        let frames = (i128::from(micros) * i128::from(self.0) + 500_000_000) / 1_000_000_000;
+        usize::try_from(frames).unwrap_or(0)
+    }
+
     /// `None` for what is no rate.
     fn measured(frames: u64, ticks: u64, ticks_per_second: u64) -> Option<Self> {
         let rate = (u128::from(frames) * u128::from(ticks_per_second) * 1000).checked_div(u128::from(ticks))?;
@@ -62,13 +86,7 @@ impl FrameRateScan {
     /// `None` where there are no two frames of video.
     pub fn finish(self) -> Option<FrameRate> {
         match self {
-            Self::MpegTs(scan) => {
-                let video = scan.finish().ok()?.video?;
-                // The last frame's length is told by nothing: one interval fewer than frames.
-                let intervals = video.all_pts().count() as u64 - 1;
-                let ticks = u64::try_from(video.highest_pts().saturating_sub(video.lowest_pts())).ok()?;
-                FrameRate::measured(intervals, ticks, 90_000)
-            }
+            Self::MpegTs(scan) => FrameRate::of(scan.finish().ok()?.video.as_ref()?),
             Self::FragmentedMp4(scan) => {
                 let (frames, ticks, timescale) = scan.finish()?;
                 FrameRate::measured(frames, ticks, u64::from(timescale))
@@ -99,6 +117,19 @@ mod tests {
         ] {
             let rate = FrameRate::measured(frames, ticks, 90_000).map(|rate| rate.to_string());
             assert_eq!(rate.as_deref(), shown, "{frames} in {ticks}");
+        }
+    }
+
+    #[test]
+    fn frames_are_counted_to_the_nearest() {
+        for (thousandths, micros, frames, fraction) in [
+            (30_000, 1_000_000, 30, "30000/1000"),
+            (29_970, 1_000_000, 30, "30000/1001"),
+            (29_970, 60_000_000, 1798, "30000/1001"),
+            (25_000, 499_999, 12, "25000/1000"),
+        ] {
+            let rate = FrameRate(thousandths);
+            assert_eq!((rate.frames_in_micros(micros), rate.fraction().as_str()), (frames, fraction));
         }
     }
 

@@ -11,6 +11,7 @@ mod loss;
 mod names;
 mod node_id;
 mod peer;
+mod range;
 mod segment;
 mod time;
 
@@ -21,6 +22,7 @@ pub use loss::{BadLossCause, Loss, LossCause, LossDetail};
 pub use names::{BadName, Channel, FileName, NodeName, Quality};
 pub use node_id::{BadNodeId, NodeId};
 pub use peer::{BadPeerUrl, PeerUrl};
+pub use range::BadRange;
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,
     parse_duration_text, tombstone_of,

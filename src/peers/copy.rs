@@ -149,7 +149,7 @@ impl Copier {
 
     fn create(&self, path: &std::path::Path) -> Result<PendingCopy, StoreError> {
         self.volume.as_ref().map_or(Ok(()), Volume::check)?;
-        PendingCopy::create(&self.layout, path, &self.mark)
+        PendingCopy::create(path, &self.mark)
     }
 
     /// Some of the body, and whether that was the rest of it.

@@ -124,7 +124,7 @@ mod tests {
 
     fn copy(layout: &Layout, bytes: &[u8]) -> Copied {
         let path = layout.base().join("ch/source/2026-01-02T03").join(format!("58:30.5-2.0-full-{HASH}.ts"));
-        let mut pending = PendingCopy::create(layout, &path, &TempMark::of_this_process()).unwrap();
+        let mut pending = PendingCopy::create(&path, &TempMark::of_this_process()).unwrap();
         bytes.chunks(3).for_each(|piece| pending.append(piece).unwrap());
         pending.finish(Some(HASH.parse().unwrap())).unwrap()
     }

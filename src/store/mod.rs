@@ -1,4 +1,4 @@
-//! The only writer of segment files, and the one that knows where they lie.
+//! The only writer of segment files, and of videos beside them; the one that knows where they lie.
 //!
 //! Promises: a final name exists only with all of its bytes, flushed, matching its hash (DESIGN §3.1). What a killed
 //! process left behind is recovered, never deleted; a copy from a peer, which is unverified until it is whole, is swept.
@@ -10,6 +10,7 @@ mod layout;
 mod ledger;
 mod list;
 mod media;
+mod peaks;
 mod peers;
 mod pending;
 mod pieces;
@@ -18,6 +19,7 @@ mod quarantine;
 mod recover;
 mod spool;
 mod tombstone;
+mod video;
 mod volume;
 
 use std::io;
@@ -31,6 +33,7 @@ pub use list::{
     HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,
 };
 pub use media::{LookedAt, look_at, measure_frame_rate, read_knowledge, write_knowledge};
+pub use peaks::{HourPeaks, read_peaks, write_peaks};
 pub use peers::{read_peers, write_peers};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
@@ -39,6 +42,7 @@ pub use quarantine::{Restored, quarantined, restore};
 pub use recover::{LeftBehind, Recovery, TempMark, recover};
 pub use spool::{SegmentLabel, Shelf, Spool, SpoolFull, SpoolWriter, SpooledSegment};
 pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
+pub use video::PendingVideo;
 pub use volume::Volume;
 
 /// What can go wrong with the disk.

@@ -45,6 +45,9 @@ fn address(node: &Url, args: &CutArgs) -> anyhow::Result<Url> {
     for range in &args.ranges {
         query.append_pair("range", &format!("{},{}", range.start(), range.end()));
     }
+    for transition in &args.transitions {
+        query.append_pair("transition", &transition.to_string());
+    }
     query.append_pair("type", args.cut_type.as_str());
     if args.allow_holes {
         query.append_pair("allow_holes", "true");

@@ -45,6 +45,38 @@ fn a_cut_of_a_directory_is_a_file_and_a_report() {
 }
 
 #[test]
+fn a_plan_says_what_the_cut_then_does() {
+    let source = record(PLAIN);
+    std::fs::remove_file(source.path(3)).unwrap();
+    let base = source.record.layout.base().to_str().unwrap().to_owned();
+    let from = ["--dir", base.as_str()];
+    let name = |at: usize| source.segments[at].path_text();
+    let range = format!("{}+8s", source.frame(30));
+    let output = segvault(&from, &range, &["--plan", "--json", "--allow-holes"]);
+    assert!(output.status.success(), "{output:?}");
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (start, end) = (source.frame(30).to_string(), source.frame(270).to_string());
+    let (hole_start, hole_end) = (source.frame(180).to_string(), source.frame(240).to_string());
+    let expected = serde_json::json!({"type": "smart", "pieces": [{"start": start, "end": end, "parts": [
+        {"do": "re-encode", "segment": name(0), "from": start, "until": null},
+        {"do": "copy", "segments": [name(1), name(2)]},
+        {"do": "hole", "start": hole_start, "end": hole_end},
+        {"do": "re-encode", "segment": name(4), "from": null, "until": end},
+    ]}]});
+    assert_eq!(plan, expected);
+
+    let output = segvault(&from, &range, &["--plan", "--type", "rough", "--allow-holes"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let hole = format!("  hole {hole_start} to {hole_end}");
+    assert_eq!(lines[..3], ["rough", &format!("range {start} to {end}"), "  copy 3 whole segments"], "{text}");
+    assert_eq!(lines[6..8], [hole.as_str(), "  copy 1 whole segments"], "{text}");
+
+    let refused = error_of(&segvault(&from, &range, &["--plan"]));
+    assert!(refused.contains("--allow-holes"), "{refused}");
+}
+
+#[test]
 fn holes_are_refused_with_what_to_do_and_reported_where_allowed() {
     let source = record(PLAIN);
     std::fs::remove_file(source.path(2)).unwrap();
@@ -81,8 +113,13 @@ fn wrong_usage_is_64() {
     for (from, range, more) in [
         (&["--dir", dir][..], "2026-01-02T03:00:00", &["-o", "x"][..]),
         (&["--dir", dir], "2026-01-02T03:00:01,2026-01-02T03:00:00", &["-o", "x"]),
-        (&["--dir", dir], range, &["-o", "x", "--type", "smart"]),
+        (&["--dir", dir], range, &["-o", "x", "--type", "none"]),
+        (&["--dir", dir], "2026-01-02T03:00:00+5", &["-o", "x"]),
         (&["--dir", dir], range, &[]),
+        (&["--dir", dir], range, &["-o", "x", "--plan"]),
+        (&["--dir", dir], range, &["-o", "x", "--range", range, "--transition", "nosuch,1"]),
+        (&["--dir", dir], range, &["-o", "x", "--range", range, "--transition", "fade,2"]),
+        (&["--url", "http://localhost"], range, &["--plan"]),
         (&["--dir", dir], range, &["-o", "x"]),
         (&["--dir", "/nowhere/at/all"], range, &["-o", "x"]),
         (&["--dir", dir, "--url", "http://localhost"], range, &["-o", "x"]),

@@ -30,7 +30,7 @@ async fn random_cuts(name: &str, recipe: Recipe, count: u64) {
         let start = source.frame(first as usize).plus_micros(if first == 0 { 0 } else { within(&mut random) });
         let end = source.frame(last as usize).plus_micros(within(&mut random));
         let what = format!("{name}, cut {round}: {start} to {end}");
-        let video = source.cut(CutType::Fast, &[(start, end)]).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
+        let video = source.cut(CutType::Smart, &[(start, end)]).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
         assert_shows(&what, &video, &source.expected(start, end));
     }
 }
@@ -93,7 +93,7 @@ async fn a_range_may_start_in_the_open_gop_of_its_first_segment() {
             (start, start.plus_micros(5_000_000)),
             (start.plus_micros(20_000), start.plus_micros(200_000)),
         ] {
-            let video = source.cut(CutType::Fast, &[(start, end)]).await.unwrap();
+            let video = source.cut(CutType::Smart, &[(start, end)]).await.unwrap();
             assert_shows(&format!("open GOP, {start} to {end}"), &video, &source.expected(start, end));
         }
         assert_eq!(source.still(start).await.unwrap(), source.expected(start, segment.end())[0]);
@@ -116,7 +116,7 @@ async fn ranges_follow_each_other_without_a_gap() {
         vec![range(60, 120), range(60, 120), range(60, 180)],
         vec![range(5, 6), range(7, 8), range(180, 240)],
     ] {
-        let video = source.cut(CutType::Fast, &ranges).await.unwrap();
+        let video = source.cut(CutType::Smart, &ranges).await.unwrap();
         let expected: Vec<usize> = ranges.iter().flat_map(|(start, end)| source.expected(*start, *end)).collect();
         assert_shows(&format!("{ranges:?}"), &video, &expected);
     }
@@ -148,7 +148,7 @@ async fn streams_keep_their_pids() {
     for at in 0..source.segments.len() {
         std::fs::write(source.path(at), other(&std::fs::read(source.path(at)).unwrap())).unwrap();
     }
-    let video = source.cut(CutType::Fast, &[(source.frame(30), source.frame(250))]).await.unwrap();
+    let video = source.cut(CutType::Smart, &[(source.frame(30), source.frame(250))]).await.unwrap();
     assert_shows("own PIDs", &video, &(30..250).collect::<Vec<_>>());
     let path = made.path().join("cut.ts");
     std::fs::write(&path, video).unwrap();
@@ -168,7 +168,7 @@ async fn audio_alone_is_trimmed_by_its_packets() {
         let content = run(&mut remux, &std::fs::read(source.path(at)).unwrap()).0;
         std::fs::write(source.path(at), content).unwrap();
     }
-    let video = source.cut(CutType::Fast, &[(source.frame(30), source.frame(250))]).await.unwrap();
+    let video = source.cut(CutType::Smart, &[(source.frame(30), source.frame(250))]).await.unwrap();
     let audio = packets(&video, "a");
     assert_rising("audio", &audio);
     let seconds = (audio[audio.len() - 1].0 - audio[0].0) as f64 / 90_000.0;

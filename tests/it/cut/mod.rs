@@ -1,9 +1,12 @@
 //! Cuts of real video by real ffmpeg. Every source frame carries its number as bars, so that each frame of an output can be
 //! told.
 
+mod blends;
 mod command;
 mod exact;
 mod faults;
+mod served;
+mod types;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,7 +15,7 @@ use std::process::{Command, Stdio};
 
 use futures_util::StreamExt;
 use segvault::blocking::Blocking;
-use segvault::cut::{self, CutError, CutStream, CutType, Ffmpeg, Limits, Plan, Record};
+use segvault::cut::{self, CutError, CutStream, CutType, Ffmpeg, Joint, Limits, Plan, Record};
 use segvault::model::{SegmentHash, SegmentKind, SegmentName, Span, Timestamp};
 use segvault::select::Selection;
 use segvault::store::{Layout, load_span};
@@ -221,12 +224,25 @@ impl Source {
     }
 
     fn plan(&self, cut_type: CutType, ranges: &[(Timestamp, Timestamp)]) -> Plan {
-        let selections: Vec<_> = ranges.iter().map(|(start, end)| self.select(*start, *end)).collect();
-        Plan::new(cut_type, &selections, true).unwrap()
+        self.joined(cut_type, ranges, &[])
+    }
+
+    /// With transitions between the ranges, as they are written.
+    fn joined(&self, cut_type: CutType, ranges: &[(Timestamp, Timestamp)], transitions: &[&str]) -> Plan {
+        let spans: Vec<Span> = ranges.iter().map(|(start, end)| Span::new(*start, *end).unwrap()).collect();
+        let joints: Vec<Joint> = transitions.iter().map(|text| text.parse().unwrap()).collect();
+        let select = |span: &Span| Ok::<_, CutError>(self.select(span.start(), span.end()));
+        let pieces: Vec<_> =
+            cut::pieces(&spans, &joints).unwrap().iter().map(|piece| piece.try_map(select).unwrap()).collect();
+        Plan::new(cut_type, &pieces, true).unwrap()
     }
 
     async fn cut(&self, cut_type: CutType, ranges: &[(Timestamp, Timestamp)]) -> Result<Vec<u8>, CutError> {
-        let mut stream = self.start(cut_type, ranges).await?;
+        self.run(self.plan(cut_type, ranges)).await
+    }
+
+    async fn run(&self, plan: Plan) -> Result<Vec<u8>, CutError> {
+        let mut stream = cut::start(self.record.clone(), ffmpeg(), plan).await?;
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.next().await {
             bytes.extend(chunk?);

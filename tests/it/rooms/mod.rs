@@ -52,6 +52,8 @@ const PURE: &[&str] = &[
     "ingest/tracker.rs",
     "ingest/sessions.rs",
     "cut/plan.rs",
+    "cut/piece.rs",
+    "cut/transition.rs",
     "peers/plan.rs",
 ];
 /// The fake source stands beside the house: the command line and tests start it.

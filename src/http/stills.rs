@@ -1,0 +1,152 @@
+//! `/frame…`, `/thumbnail…` and `/waveform…`: pictures out of the record.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use actix_web::http::{Method, header};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::json;
+
+use super::cuts::record;
+use super::params::{self, Query};
+use super::playlists::{AskedRange, hours_of, select, span_of};
+use super::{HttpError, Site};
+use crate::cut::{self, Area, BadArea, Framing, Waveform, still_span};
+use crate::model::{Channel, Quality, Timestamp};
+
+/// As much as editors ask for at once.
+const LONGEST_WAVEFORM: Duration = Duration::from_secs(6 * 3600);
+/// A template of 1920 x 1080 pixels without compression has 8 MB.
+pub const MAX_TEMPLATE_BYTES: usize = 32 << 20;
+
+/// The frame that a cut at `timestamp` would begin with, as PNG.
+pub async fn frame(
+    site: web::Data<Site>,
+    path: web::Path<(String, String)>,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
+    let moment = timestamp(&Query::parse(request.query_string()))?;
+    if request.method() == Method::HEAD {
+        hours_of(&site, &channel, &quality).await?;
+        if !select(&site, &channel, &quality, still_span(moment)).await?.has_content() {
+            return Err(HttpError::NoContent);
+        }
+        // There is something to show; drawing it for nobody would take an ffmpeg.
+        return Ok(answer("image/png").streaming(stream::empty::<Result<Bytes, HttpError>>()));
+    }
+    let picture = still(&site, channel, quality, moment).await?;
+    Ok(answer("image/png").body(picture))
+}
+
+/// That frame, cropped to `crop` and scaled to `location`; under the template that a POST brings.
+pub async fn thumbnail(
+    site: web::Data<Site>,
+    path: web::Path<(String, String)>,
+    request: HttpRequest,
+    body: Bytes,
+) -> Result<HttpResponse, HttpError> {
+    let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
+    let query = Query::parse(request.query_string());
+    let moment = timestamp(&query)?;
+    if query.get("template").is_some() {
+        return Err(HttpError::Absent("template; send one as the body of a POST"));
+    }
+    let template = (request.method() == Method::POST).then_some(body);
+    let framing = Framing { crop: area(&query, "crop")?, location: area(&query, "location")?, template };
+    let frame = still(&site, channel, quality, moment).await?;
+    let picture = cut::thumbnail(&site.ffmpeg, frame, framing).await?;
+    Ok(answer("image/png").body(picture))
+}
+
+pub async fn waveform_png(
+    site: web::Data<Site>,
+    path: web::Path<(String, String)>,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let (size, waveform) = waveform(&site, &path, &request).await?;
+    let picture = site.blocking.run(move || waveform.png(size.height)).await?;
+    Ok(answer("image/png").body(picture))
+}
+
+/// `{"start", "end", "peaks"}`: a peak of 0 to 255 for each of `size`'s columns, null in a hole.
+pub async fn waveform_json(
+    site: web::Data<Site>,
+    path: web::Path<(String, String)>,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let (_, Waveform { span, columns }) = waveform(&site, &path, &request).await?;
+    let text = json!({ "start": span.start().to_string(), "end": span.end().to_string(), "peaks": columns });
+    Ok(answer("application/json").body(text.to_string()))
+}
+
+async fn waveform(site: &Site, path: &(String, String), request: &HttpRequest) -> Result<(Size, Waveform), HttpError> {
+    let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
+    let query = Query::parse(request.query_string());
+    let size = query.get("size").map_or(Ok(Size::USUAL), str::parse);
+    let size = size.map_err(|BadSize| HttpError::Parameter { parameter: "size", why: BadSize.to_string() })?;
+    let span = span_of(site, &channel, &quality, AskedRange::parse(&query)?).await?.ok_or(HttpError::NoContent)?;
+    if span.duration() > LONGEST_WAVEFORM {
+        let why = "a waveform is of 6 hours at most".into();
+        return Err(HttpError::Parameter { parameter: "end", why });
+    }
+    let selection = select(site, &channel, &quality, span).await?;
+    if !selection.has_content() {
+        return Err(HttpError::NoContent);
+    }
+    let drawn = site.waveforms.draw(&record(site, channel, quality), &selection, size.width).await?;
+    Ok((size, drawn))
+}
+
+/// Of a picture, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Size {
+    width: u32,
+    height: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write it as WIDTHxHEIGHT, from 1x1 to 4096x4096")]
+struct BadSize;
+
+impl Size {
+    const USUAL: Size = Size { width: 1024, height: 64 };
+}
+
+impl FromStr for Size {
+    type Err = BadSize;
+
+    fn from_str(text: &str) -> Result<Self, BadSize> {
+        let (width, height) = text.split_once('x').ok_or(BadSize)?;
+        let within = |text: &str| text.parse().ok().filter(|pixels| (1..=4096).contains(pixels)).ok_or(BadSize);
+        Ok(Self { width: within(width)?, height: within(height)? })
+    }
+}
+
+fn timestamp(query: &Query) -> Result<Timestamp, HttpError> {
+    let missing = || HttpError::Parameter { parameter: "timestamp", why: "it is missing".into() };
+    query.time("timestamp")?.ok_or_else(missing)
+}
+
+fn area(query: &Query, parameter: &'static str) -> Result<Option<Area>, HttpError> {
+    let bad = |why: BadArea| HttpError::Parameter { parameter, why: why.to_string() };
+    query.get(parameter).map(str::parse).transpose().map_err(bad)
+}
+
+async fn still(site: &Site, channel: Channel, quality: Quality, moment: Timestamp) -> Result<Bytes, HttpError> {
+    hours_of(site, &channel, &quality).await?;
+    let selection = select(site, &channel, &quality, still_span(moment)).await?;
+    if !selection.has_content() {
+        return Err(HttpError::NoContent);
+    }
+    Ok(cut::still(record(site, channel, quality), site.ffmpeg.clone(), &selection).await?)
+}
+
+fn answer(content_type: &'static str) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CONTENT_TYPE, content_type));
+    response.insert_header((header::CACHE_CONTROL, "no-cache"));
+    response
+}
