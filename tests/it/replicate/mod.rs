@@ -51,9 +51,9 @@ pub fn tree(base: &Path) -> BTreeMap<String, Vec<u8>> {
                 continue;
             } else if entry.is_dir() {
                 walk(base, &entry, found);
-            } else {
-                let name = entry.strip_prefix(base).unwrap().to_str().unwrap().to_owned();
-                found.insert(name, std::fs::read(&entry).unwrap());
+            } else if let Ok(bytes) = std::fs::read(&entry) {
+                // What is being copied gets its final name while we look.
+                found.insert(entry.strip_prefix(base).unwrap().to_str().unwrap().to_owned(), bytes);
             }
         }
     }
