@@ -146,20 +146,6 @@ impl Published {
         self.note_what_is_new(first_look, now, hold);
     }
 
-    /// As `look`, from a look that began before the last one: it can only tell of hours that nobody has looked at.
-    pub fn look_late(&mut self, from: Hour, indexes: &[Arc<HourIndex>], now: Timestamp, hold: Duration) {
-        match self.from {
-            None => self.look(from, indexes, now, hold),
-            Some(known) if from < known => {
-                for index in indexes.iter().filter(|index| (from..known).contains(&index.hour())) {
-                    self.take_over(Arc::clone(index));
-                }
-                self.from = Some(from);
-            }
-            Some(_) => {}
-        }
-    }
-
     fn take_over(&mut self, on_disk: Arc<HourIndex>) {
         let hour = on_disk.hour();
         let held = self.hours.get(&hour);

@@ -117,6 +117,7 @@ impl LiveText {
         }
     }
 
+    #[cfg(test)]
     pub fn asked(&self) -> &Asked {
         &self.asked
     }
