@@ -8,7 +8,7 @@ mod disk;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::actors::{
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::config::{ChannelConfig, Config, TitlePrefix};
+use crate::config::{ChannelConfig, Config, Database, TitlePrefix};
 use crate::cut::{Ffmpeg, Limits, Waveforms};
 use crate::db::Db;
 use crate::health::Health;
@@ -33,7 +33,7 @@ use crate::http::{self, Site, UnderWay};
 use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::{LossCause, Quality, Span};
+use crate::model::{LossCause, PeerUrl, Quality, Span};
 use crate::peers::{Claims, Copier, Throttle};
 use crate::store::{self, Layout, Ledger, LedgerOf, LeftBehind, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
@@ -153,14 +153,29 @@ impl Node {
         for channel in &config.channels {
             children.extend(recorders(&recording, &deps, channel));
         }
+        // Bound before anybody is told the address; who comes early waits.
+        let listen_on = config.node.listen;
+        let listen_failed = |source| NodeError::Listen { address: listen_on, source };
+        let listener = TcpListener::bind(listen_on).map_err(listen_failed)?;
+        let listens_at = reachable_at(listener.local_addr().map_err(listen_failed)?);
+        if matches!(config.database.database, Database::Postgres(_))
+            && config.node.url.is_none()
+            && listens_at.is_none()
+        {
+            warn!(logger, "other nodes do not find this one by the database: say where it is (node.url)");
+        }
         let registration = Registration {
             db: Db::new(&config.database.database),
             name: config.node.name.clone(),
+            url: config.node.url.clone(),
+            listens_at,
+            directory: directory.clone(),
             started_at: clock.now(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             log: logger.clone(),
-            pace: Pace::default(),
+            // Whoever compares more often learns of new nodes as often.
+            pace: Pace { every: config.backfill.interval.min(Pace::default().every), ..Pace::default() },
         };
         children.push(registrar(registration, directory.clone()));
         let recorded = config
@@ -204,8 +219,7 @@ impl Node {
             under_way: under_way.clone(),
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
         };
-        let address = config.node.listen;
-        let listening = http::listen(site, address).map_err(|source| NodeError::Listen { address, source })?;
+        let listening = http::listen(site, listener).map_err(listen_failed)?;
         let server = listening.server.handle();
         actix_rt::spawn(listening.server);
         write_listen_file(&layout, listening.address, &logger);
@@ -292,6 +306,11 @@ impl Node {
         let _ = fs::remove_file(listen_file(&self.layout));
         info!(self.log, "stopped");
     }
+}
+
+/// Where others reach a node that listens there; unknown where it listens on all addresses.
+fn reachable_at(address: SocketAddr) -> Option<PeerUrl> {
+    if address.ip().is_unspecified() { None } else { format!("http://{address}").parse().ok() }
 }
 
 fn hour_cache(recording: &Recording, reading: Blocking, max_bytes: usize) -> Child {

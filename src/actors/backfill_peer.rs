@@ -1,14 +1,14 @@
 //! Copies one quality from one peer, for as long as the node runs.
 //!
 //! Promises: the next pass begins some time after the last has ended; a peer that fails or lies is named once for each
-//! pass and asked ever more rarely; nobody else waits for it. Recording has its own doors and threads.
+//! pass and asked ever more rarely; nobody else waits for it. One that cannot be reached is asked by one of its qualities at a
+//! time. Recording has its own doors and threads.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use slog::{Logger, debug, info, o, warn};
-use tokio::sync::Semaphore;
 
 use super::directory::Directory;
 use super::guardian::{Drain, Sentinel};
@@ -18,10 +18,11 @@ use crate::config::BackfillConfig;
 use crate::jitter::jittered;
 use crate::metrics::{CopyOutcome, Metrics};
 use crate::model::{Channel, NodeId, PeerUrl, Quality};
-use crate::peers::{Copier, CopyError, Notice, Outcome, Pass, PassReport, Peer, PeerError, Remembered, Window};
+use crate::peers::{
+    Copier, CopyError, News, Notice, Outcome, Pass, PassReport, Peer, PeerError, PeerHealth, Remembered, Window,
+    backoff_after,
+};
 
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10 * 60);
 /// After a pass that left something to another peer, which may fail to give it.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -55,13 +56,24 @@ impl Replication {
         let is_recorded = self.recorded.iter().any(|(of, one)| of == channel && one == quality);
         let cutoff_micros = i64::try_from(self.config.recent_cutoff.as_micros()).unwrap_or(i64::MAX);
         let recent = is_recorded.then(|| self.clock.now().plus_micros(-cutoff_micros));
-        Window { since: None, recent }
+        let since = self.config.since.map(|since| since.at(self.clock.now()));
+        Window { since, recent, order: self.config.order }
     }
 }
 
-/// How long to leave a peer alone that failed so often in a row.
-pub(super) fn backoff_after(failures: u32) -> Duration {
-    jittered(FIRST_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_BACKOFF))
+/// Says whether a peer can be reached, if that has changed.
+pub(super) fn tell_news(replication: &Replication, peer: &PeerUrl, health: &PeerHealth) {
+    match health.news() {
+        None => {}
+        Some(News::Down) => {
+            replication.metrics.backfill_peer_is_up(peer, false);
+            warn!(replication.log, "a peer cannot be reached, will try again"; "peer" => peer.to_string());
+        }
+        Some(News::Back) => {
+            replication.metrics.backfill_peer_is_up(peer, true);
+            info!(replication.log, "a peer is back"; "peer" => peer.to_string());
+        }
+    }
 }
 
 #[derive(Message)]
@@ -79,7 +91,7 @@ pub struct BackfillPeer {
     peer: Peer,
     channel: Channel,
     quality: Quality,
-    permits: Arc<Semaphore>,
+    health: PeerHealth,
     log: Logger,
     sentinel: Sentinel,
     /// Away during a pass.
@@ -95,23 +107,23 @@ pub struct BackfillPeer {
 }
 
 impl BackfillPeer {
-    /// To be made on its own arbiter. `permits` are the peer's, shared by all its qualities.
+    /// To be made on its own arbiter. `health` is the peer's, shared by all its qualities.
     pub fn new(
         replication: Replication,
         peer: PeerUrl,
         channel: Channel,
         quality: Quality,
-        permits: Arc<Semaphore>,
+        health: PeerHealth,
         sentinel: Sentinel,
     ) -> Self {
         let log = replication.log.new(o!(
             "peer" => peer.to_string(), "channel" => channel.to_string(), "quality" => quality.to_string()));
         Self {
             replication,
-            peer: Peer::new(peer),
+            peer: Peer::watched(peer, health.clone()),
             channel,
             quality,
-            permits,
+            health,
             log,
             sentinel,
             memory: Remembered::default(),
@@ -137,7 +149,7 @@ impl BackfillPeer {
             channel: self.channel.clone(),
             quality: self.quality.clone(),
             window: self.replication.window(&self.channel, &self.quality),
-            permits: Arc::clone(&self.permits),
+            permits: self.health.permits(),
             at_once: self.replication.config.concurrency as usize,
         }
     }
@@ -148,7 +160,14 @@ impl BackfillPeer {
             info!(self.log, "copied from a peer"; "files" => report.copied_files, "bytes" => report.copied_bytes,
                 "tombstones" => report.tombstones);
         }
+        tell_news(&self.replication, self.peer.url(), &self.health);
         match done {
+            // The turn that the next pass waits for is its rest.
+            Err(error) if error.is_unreachable() && self.health.is_down() => {
+                self.replication.metrics.backfill_pass_failed(self.peer.url());
+                debug!(self.log, "a peer cannot be reached"; "error" => chain(&error));
+                Duration::ZERO
+            }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 self.replication.metrics.backfill_pass_failed(self.peer.url());
@@ -232,8 +251,12 @@ impl Handler<Tick> for BackfillPeer {
             return;
         }
         let (pass, mut memory) = (self.pass(), std::mem::take(&mut self.memory));
-        let (log, metrics, began) = (self.log.clone(), self.replication.metrics.clone(), self.replication.clock.now());
+        let (log, metrics, clock) =
+            (self.log.clone(), self.replication.metrics.clone(), self.replication.clock.clone());
+        let health = self.health.clone();
         let work = async move {
+            let _turn = health.turn().await;
+            let began = clock.now();
             let mut report = PassReport::default();
             let is_first = std::cell::Cell::new(true);
             let done = {
@@ -244,9 +267,9 @@ impl Handler<Tick> for BackfillPeer {
                 };
                 pass.run(&mut memory, &mut report, &notice).await
             };
-            (memory, report, done)
+            (memory, report, done, began)
         };
-        let pass = ctx.spawn(work.into_actor(self).map(move |(memory, report, done), this, ctx| {
+        let pass = ctx.spawn(work.into_actor(self).map(move |(memory, report, done, began), this, ctx| {
             this.memory = memory;
             this.pass = None;
             if done.is_ok() && report.failed_files == 0 && report.under_way_files == 0 {

@@ -1,33 +1,37 @@
 //! Who the peers are, and what there is to copy from each: an actor for each of their qualities.
 //!
-//! Promises: each peer is asked on its own, so that one which hangs delays no other; this node is not its own peer,
-//! whatever name it is listed under; a source that fails keeps its last answer.
+//! Promises: each peer is asked on its own, so that one which hangs delays no other, and so is each source; this node is not
+//! its own peer, whatever name it is listed under; a source that fails keeps its last answer, also over a restart.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use actix::prelude::*;
 use slog::{info, warn};
-use tokio::sync::Semaphore;
 
-use super::backfill_peer::{BackfillPeer, Replication, Wanted, backoff_after};
+use super::backfill_peer::{BackfillPeer, Replication, Wanted, tell_news};
 use super::guardian::{ActorKind, Child, Drain, Keep, Sentinel};
 use crate::causes::chain;
 use crate::jitter::jittered;
 use crate::model::{Channel, PeerUrl, Quality};
-use crate::peers::{BookError, Peer, PeerError, PeerSource};
+use crate::peers::{Peer, PeerError, PeerHealth, PeerSource, backoff_after};
+use crate::store::Layout;
 
 /// No channel has more; a peer that lists more is not believed.
 const MAX_QUALITIES: usize = 16;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Look(PeerUrl, Arc<Semaphore>);
+struct Look(PeerUrl, PeerHealth);
 
-/// Time to ask the sources.
+/// Time to ask a source.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Gather;
+struct Gather(PeerSource);
+
+/// These nodes are in the database now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct InDatabase(pub Vec<PeerUrl>);
 
 /// What asking a peer led to.
 enum Found {
@@ -48,10 +52,11 @@ enum Standing {
 /// The actor.
 pub struct PeerBook {
     replication: Replication,
-    /// For each peer, how many files may be fetched at once; of all its qualities. Made anew when a peer comes back.
-    permits: HashMap<PeerUrl, Arc<Semaphore>>,
+    /// What all who copy from a peer know of it. Made anew when a peer comes back.
+    health: HashMap<PeerUrl, PeerHealth>,
     standing: HashMap<PeerUrl, Standing>,
-    sources: Vec<PeerSource>,
+    /// What each said last.
+    sources: HashMap<PeerSource, Vec<PeerUrl>>,
     /// Sources whose failure was told.
     silent: Vec<PeerSource>,
     sentinel: Sentinel,
@@ -62,10 +67,12 @@ impl PeerBook {
     pub fn new(replication: Replication, sentinel: Sentinel) -> Self {
         let config = &replication.config;
         let file = config.peers_file.clone().map(PeerSource::File);
-        let sources = file.into_iter().chain(config.peers_dns.clone().map(PeerSource::Dns)).collect();
+        let dns = config.peers_dns.clone().map(PeerSource::Dns);
+        let sources = file.into_iter().chain(dns).chain([PeerSource::Database]);
+        let sources = sources.map(|source| (source, Vec::new())).collect();
         Self {
             replication,
-            permits: HashMap::new(),
+            health: HashMap::new(),
             standing: HashMap::new(),
             sources,
             silent: Vec::new(),
@@ -74,9 +81,11 @@ impl PeerBook {
         }
     }
 
-    /// These are the peers from now on.
-    fn take(&mut self, peers: BTreeSet<PeerUrl>, ctx: &mut Context<Self>) {
-        self.permits.retain(|peer, _| peers.contains(peer));
+    /// What the configuration and the sources say now counts.
+    fn take(&mut self, ctx: &mut Context<Self>) {
+        let listed = self.sources.values().flatten().chain(&self.replication.config.peers);
+        let peers: BTreeSet<PeerUrl> = listed.cloned().collect();
+        self.health.retain(|peer, _| peers.contains(peer));
         self.standing.retain(|peer, _| peers.contains(peer));
         let copying = &self.replication.directory.backfill_peers;
         for key in copying.keys() {
@@ -89,24 +98,32 @@ impl PeerBook {
             }
         }
         for peer in peers {
-            if !self.permits.contains_key(&peer) {
-                let permits = Arc::new(Semaphore::new(self.replication.config.concurrency as usize));
-                self.permits.insert(peer.clone(), Arc::clone(&permits));
-                ctx.notify(Look(peer, permits));
+            if !self.health.contains_key(&peer) {
+                let health = PeerHealth::new(self.replication.config.concurrency as usize);
+                self.health.insert(peer.clone(), health.clone());
+                ctx.notify(Look(peer, health));
             }
         }
     }
 
+    /// `unkept` says why a restart would not know the answer.
+    fn answered(&mut self, source: PeerSource, peers: Vec<PeerUrl>, unkept: Option<String>, ctx: &mut Context<Self>) {
+        if let Some(error) = unkept {
+            warn!(self.replication.log, "a list of peers cannot be kept, a restart will not know it"; "error" => error);
+        }
+        self.sources.insert(source, peers);
+        self.take(ctx);
+    }
+
     /// Whether it is a peer still, and not one that went and came back.
-    fn is_current(&self, peer: &PeerUrl, permits: &Arc<Semaphore>) -> bool {
-        self.permits.get(peer).is_some_and(|current| Arc::ptr_eq(current, permits))
+    fn is_current(&self, peer: &PeerUrl, health: &PeerHealth) -> bool {
+        self.health.get(peer).is_some_and(|current| current.is_same(health))
     }
 
     /// Says it once of each.
-    fn tell_silent(&mut self, source: &PeerSource, error: Option<&BookError>) {
+    fn tell_silent(&mut self, source: &PeerSource, error: Option<String>) {
         match error {
             Some(error) if !self.silent.contains(source) => {
-                let error = chain(error);
                 warn!(self.replication.log, "a list of peers cannot be had, its last answer counts"; "error" => error);
                 self.silent.push(source.clone());
             }
@@ -116,10 +133,10 @@ impl PeerBook {
     }
 
     /// Has an actor for each quality kept alive; those that are there already stay as they are.
-    fn keep(&self, peer: &PeerUrl, permits: &Arc<Semaphore>, streams: Vec<(Channel, Quality)>) {
+    fn keep(&self, peer: &PeerUrl, health: &PeerHealth, streams: Vec<(Channel, Quality)>) {
         let Some(guardian) = self.replication.directory.guardian.get(&()) else { return };
         for (channel, quality) in streams {
-            guardian.do_send(Keep(backfill_peer(&self.replication, peer, channel, quality, permits)));
+            guardian.do_send(Keep(backfill_peer(&self.replication, peer, channel, quality, health)));
         }
     }
 
@@ -145,25 +162,26 @@ fn backfill_peer(
     peer: &PeerUrl,
     channel: Channel,
     quality: Quality,
-    permits: &Arc<Semaphore>,
+    health: &PeerHealth,
 ) -> Child {
     let (name, arbiter) = (format!("{peer} {channel} {quality}"), format!("backfill {peer}"));
-    let (replication, peer, permits) = (replication.clone(), peer.clone(), Arc::clone(permits));
+    let (replication, peer, health) = (replication.clone(), peer.clone(), health.clone());
     let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
         let directory = replication.directory.clone();
         let key = (peer.clone(), channel.clone(), quality.clone());
-        let (replication, permits) = (replication.clone(), Arc::clone(&permits));
+        let (replication, health) = (replication.clone(), health.clone());
         let (peer, channel, quality) = key.clone();
         let built = move |_: &mut Context<BackfillPeer>| {
-            BackfillPeer::new(replication, peer, channel, quality, permits, sentinel)
+            BackfillPeer::new(replication, peer, channel, quality, health, sentinel)
         };
         directory.backfill_peers.publish(key, BackfillPeer::start_in_arbiter(arbiter, built));
     };
     Child { kind: ActorKind::BackfillPeer, name, arbiter, factory: Box::new(factory) }
 }
 
-async fn look(replication: Replication, url: PeerUrl) -> Result<Found, PeerError> {
-    let peer = Peer::new(url);
+async fn look(replication: Replication, url: PeerUrl, health: PeerHealth) -> Result<Found, PeerError> {
+    let _turn = health.turn().await;
+    let peer = Peer::watched(url, health);
     let theirs = peer.id().await?;
     if theirs.is_some() && theirs == replication.id {
         return Ok(Found::Ourselves);
@@ -181,43 +199,68 @@ impl Actor for PeerBook {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.sentinel.keep_beating(ctx);
-        ctx.notify(Gather);
+        let (copier, sources): (_, Vec<_>) = (self.replication.copier.clone(), self.sources.keys().cloned().collect());
+        let layout = copier.layout.clone();
+        let last = move || sources.into_iter().map(|source| (source.last(&layout), source)).collect::<Vec<_>>();
+        let last = async move { copier.blocking.run(last).await.unwrap_or_default() };
+        // Before anybody is asked, as each may take its time.
+        ctx.wait(last.into_actor(self).map(|last, this, ctx| {
+            this.sources.extend(last.into_iter().map(|(peers, source)| (source, peers)));
+            this.take(ctx);
+            this.sources.keys().for_each(|source| ctx.notify(Gather(source.clone())));
+        }));
     }
+}
+
+/// Answers what cannot be kept.
+fn keep_last(source: &PeerSource, layout: &Layout, peers: &[PeerUrl]) -> Option<String> {
+    source.keep(layout, peers).err().map(|error| chain(&error))
 }
 
 impl Handler<Gather> for PeerBook {
     type Result = ();
 
-    fn handle(&mut self, _: Gather, ctx: &mut Self::Context) {
+    fn handle(&mut self, Gather(source): Gather, ctx: &mut Self::Context) {
         if self.draining {
             return;
         }
-        let (copier, sources) = (self.replication.copier.clone(), self.sources.clone());
-        let ask = async move {
-            let mut answers = Vec::new();
-            for source in sources {
-                let layout = copier.layout.clone();
-                let ask = move || {
-                    let (peers, error) = match source.ask(&layout) {
-                        Ok(peers) => (peers, None),
-                        Err(error) => (source.last(&layout), Some(error)),
-                    };
-                    (source, peers, error)
-                };
-                answers.extend(copier.blocking.run(ask).await);
-            }
-            answers
+        let (copier, asked) = (self.replication.copier.clone(), source.clone());
+        let layout = copier.layout.clone();
+        let ask = move || match asked.ask() {
+            Ok(Some(peers)) => Some((keep_last(&asked, &layout, &peers), Ok(peers))),
+            Ok(None) => None,
+            Err(error) => Some((None, Err(chain(&error)))),
         };
-        ctx.spawn(ask.into_actor(self).map(|answers, this, ctx| {
-            let mut peers: BTreeSet<PeerUrl> = this.replication.config.peers.iter().cloned().collect();
-            for (source, more, error) in answers {
-                this.tell_silent(&source, error.as_ref());
-                peers.extend(more);
+        let ask = async move { copier.blocking.run(ask).await };
+        ctx.spawn(ask.into_actor(self).map(|answer, this, ctx| {
+            match answer {
+                // It speaks up by itself.
+                Ok(None) => return,
+                Ok(Some((unkept, Ok(peers)))) => {
+                    this.tell_silent(&source, None);
+                    this.answered(source.clone(), peers, unkept, ctx);
+                }
+                Ok(Some((_, Err(error)))) => this.tell_silent(&source, Some(error)),
+                Err(panicked) => this.tell_silent(&source, Some(chain(&panicked))),
             }
-            this.take(peers, ctx);
-            if !this.sources.is_empty() {
-                ctx.notify_later(Gather, jittered(this.replication.config.interval));
-            }
+            ctx.notify_later(Gather(source), jittered(this.replication.config.interval));
+        }));
+    }
+}
+
+impl Handler<InDatabase> for PeerBook {
+    type Result = ();
+
+    fn handle(&mut self, InDatabase(mut peers): InDatabase, ctx: &mut Self::Context) {
+        peers.sort_unstable();
+        if self.draining || self.sources.get(&PeerSource::Database) == Some(&peers) {
+            return;
+        }
+        let (copier, kept) = (self.replication.copier.clone(), peers.clone());
+        let layout = copier.layout.clone();
+        let keep = async move { copier.blocking.run(move || keep_last(&PeerSource::Database, &layout, &kept)).await };
+        ctx.spawn(keep.into_actor(self).map(|unkept, this, ctx| {
+            this.answered(PeerSource::Database, peers, unkept.unwrap_or_default(), ctx);
         }));
     }
 }
@@ -225,23 +268,25 @@ impl Handler<Gather> for PeerBook {
 impl Handler<Look> for PeerBook {
     type Result = ();
 
-    fn handle(&mut self, Look(peer, permits): Look, ctx: &mut Self::Context) {
-        if self.draining || !self.is_current(&peer, &permits) {
+    fn handle(&mut self, Look(peer, health): Look, ctx: &mut Self::Context) {
+        if self.draining || !self.is_current(&peer, &health) {
             return;
         }
-        let look = look(self.replication.clone(), peer.clone());
+        let look = look(self.replication.clone(), peer.clone(), health.clone());
         ctx.spawn(look.into_actor(self).map(move |found, this, ctx| {
-            if !this.is_current(&peer, &permits) {
+            if !this.is_current(&peer, &health) {
                 return;
             }
+            tell_news(&this.replication, &peer, &health);
             let rest = match found {
                 Ok(Found::Ourselves) => {
                     this.stand(&peer, Standing::Ourselves, None);
                     this.replication.config.interval
                 }
                 Ok(Found::Streams(streams)) => {
+                    this.replication.metrics.backfill_peer_is_up(&peer, true);
                     this.stand(&peer, Standing::There, None);
-                    this.keep(&peer, &permits, streams);
+                    this.keep(&peer, &health, streams);
                     this.replication.config.interval
                 }
                 Err(error) => {
@@ -254,7 +299,7 @@ impl Handler<Look> for PeerBook {
                     backoff_after(failures)
                 }
             };
-            ctx.notify_later(Look(peer, permits), jittered(rest));
+            ctx.notify_later(Look(peer, health), jittered(rest));
         }));
     }
 }

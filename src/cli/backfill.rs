@@ -21,8 +21,8 @@ use super::{EXIT_FAILED, Failure};
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::config::parse_duration;
-use crate::model::{BadName, Channel, PeerUrl, Quality, Timestamp};
+use crate::config::Since;
+use crate::model::{BadName, Channel, PeerUrl, Quality};
 use crate::peers::{Claims, Copier, Pass, PassReport, Peer, Remembered, Throttle, Window};
 use crate::store::{Layout, TempMark, Volume};
 use progress::Progress;
@@ -44,7 +44,7 @@ pub struct BackfillArgs {
     #[arg(value_name = "CHANNEL[/QUALITY]")]
     streams: Vec<Wish>,
     /// Only what is not older: a time in UTC, or an age such as 14d.
-    #[arg(long, value_name = "T", value_parser = parse_since)]
+    #[arg(long, value_name = "T")]
     since: Option<Since>,
     /// At the end print one object: {"copied_files", "copied_bytes", "tombstones", "failed_files", "refused_names",
     /// "seconds", "streams"}.
@@ -69,17 +69,6 @@ impl FromStr for Wish {
         };
         Ok(Self { channel: channel.parse()?, quality })
     }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Since {
-    Time(Timestamp),
-    Age(Duration),
-}
-
-fn parse_since(text: &str) -> Result<Since, String> {
-    let age = parse_duration(text).map(Since::Age);
-    age.or_else(|_| text.parse().map(Since::Time)).map_err(|_| "write a time in UTC, or an age such as 14d".to_owned())
 }
 
 pub fn run(args: &BackfillArgs) -> Result<u8, Failure> {
@@ -118,10 +107,7 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
         throttle: Throttle::default(),
         mark: TempMark::of_this_process(),
     };
-    let since = args.since.map(|since| match since {
-        Since::Time(time) => time,
-        Since::Age(age) => Clock::system().now().plus_micros(-i64::try_from(age.as_micros()).unwrap_or(i64::MAX)),
-    });
+    let since = args.since.map(|since| since.at(Clock::system().now()));
     let streams = streams(&peer, &args.streams).await?;
     let progress = Progress::begin();
     let mut total = PassReport::default();
@@ -133,7 +119,7 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
             peer: peer.clone(),
             channel: channel.clone(),
             quality: quality.clone(),
-            window: Window { since, recent: None },
+            window: Window { since, ..Window::default() },
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             at_once: AT_ONCE,
         };

@@ -111,7 +111,7 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
     let mut wrong = Vec::new();
     for (text, fault) in [
         ("[node]\nnmae = \"x\"", "2:1: node.nmae: unknown; did you mean name?".to_owned()),
-        ("[node]\nport = 1", "2:1: node.port: unknown; allowed here: name, dir, listen, grace".into()),
+        ("[node]\nport = 1", "2:1: node.port: unknown; allowed here: name, dir, listen, url, grace".into()),
         ("[nodes]", "1:2: nodes: unknown; did you mean node?".into()),
         ("[retention]\nmax_age = \"14d\"", "1:2: retention: not supported by this version".into()),
         ("[upload.local]\ntype = \"local\"", "1:2: upload: not supported by this version".into()),
@@ -520,6 +520,7 @@ fn the_sample_holds_every_key_with_its_default() {
         "peers_dns",
         "channels",
         "bandwidth",
+        "since",
     ];
     for ((section, key), given) in sample {
         assert_ne!(given.origin, Origin::Default, "{section}.{key} is not in the sample");

@@ -80,9 +80,8 @@ pub struct Listening {
     pub address: SocketAddr,
 }
 
-/// Binds and starts to answer. `Site::under_way` tells when it can be stopped without cutting anybody off.
-pub fn listen(site: Site, address: SocketAddr) -> std::io::Result<Listening> {
-    let listener = TcpListener::bind(address)?;
+/// Starts to answer. `Site::under_way` tells when it can be stopped without cutting anybody off.
+pub fn listen(site: Site, listener: TcpListener) -> std::io::Result<Listening> {
     let address = listener.local_addr()?;
     let server = HttpServer::new(move || {
         App::new()

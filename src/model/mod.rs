@@ -21,7 +21,7 @@ pub use login::{BadLogin, TwitchLogin};
 pub use loss::{BadLossCause, Loss, LossCause, LossDetail};
 pub use names::{BadName, Channel, FileName, NodeName, Quality};
 pub use node_id::{BadNodeId, NodeId};
-pub use peer::{BadPeerUrl, PeerUrl};
+pub use peer::{BadPeerUrl, CopyOrder, PeerUrl};
 pub use range::BadRange;
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,

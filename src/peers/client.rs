@@ -11,10 +11,12 @@ use std::time::Duration;
 use awc::http::{StatusCode, header};
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
+use url::Url;
 
 use super::PeerError;
+use super::health::PeerHealth;
 use super::names::{HourNames, Refused};
-use crate::ingest::{Body, ByteBudget, FetchError, HttpClient, Patience};
+use crate::ingest::{Body, ByteBudget, FetchError, HttpClient, Patience, Response};
 use crate::model::{Channel, Hour, NodeId, PeerUrl, Quality};
 
 /// An hour of one-second segments of ten recorders has 3 MB of names.
@@ -29,6 +31,8 @@ const FILE_PATIENCE: Patience =
 pub struct Peer {
     url: PeerUrl,
     client: HttpClient,
+    /// `None` where nobody else asks the same peer.
+    health: Option<PeerHealth>,
 }
 
 /// What a peer calls the present state of a listing.
@@ -45,7 +49,16 @@ pub enum HourAnswer {
 impl Peer {
     /// To be made on the arbiter that uses it.
     pub fn new(url: PeerUrl) -> Self {
-        Self { url, client: HttpClient::of_this_arbiter() }
+        Self { url, client: HttpClient::of_this_arbiter(), health: None }
+    }
+
+    /// The same, and all that it sees of the peer counts for everybody.
+    pub fn watched(url: PeerUrl, health: PeerHealth) -> Self {
+        Self { health: Some(health), ..Self::new(url) }
+    }
+
+    pub(super) fn health(&self) -> Option<&PeerHealth> {
+        self.health.as_ref()
     }
 
     pub fn url(&self) -> &PeerUrl {
@@ -61,7 +74,7 @@ impl Peer {
         const WHAT: &str = "the node's id";
         let failed = |source| PeerError::Ask { what: WHAT, source };
         let headers = [(header::ACCEPT_ENCODING, "identity")];
-        let answer = self.client.ask_here(&self.url.join(["node"]), &headers, ID_BUDGET.patience()).await;
+        let answer = self.ask(&self.url.join(["node"]), &headers, ID_BUDGET.patience()).await;
         let answer = answer.map_err(failed)?;
         if answer.status != StatusCode::OK {
             return Ok(None);
@@ -97,7 +110,7 @@ impl Peer {
         url.set_query(Some("tombstones=true"));
         let mut headers = vec![(header::ACCEPT_ENCODING, "gzip")];
         headers.extend(known.map(|Tag(tag)| (header::IF_NONE_MATCH, &**tag)));
-        let answer = self.client.ask_here(&url, &headers, LISTING_BUDGET.patience()).await.map_err(failed)?;
+        let answer = self.ask(&url, &headers, LISTING_BUDGET.patience()).await.map_err(failed)?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if known.is_some() => return Ok(HourAnswer::Same),
@@ -113,18 +126,33 @@ impl Peer {
     /// The bytes of a file under the peer's `/segments`, by the parts of its path.
     pub async fn file(&self, path: &[&str]) -> Result<Body, FetchError> {
         let url = self.url.join(std::iter::once("segments").chain(path.iter().copied()));
-        let answer = self.client.ask_here(&url, &[(header::ACCEPT_ENCODING, "identity")], FILE_PATIENCE).await?;
+        let answer = self.ask(&url, &[(header::ACCEPT_ENCODING, "identity")], FILE_PATIENCE).await?;
         match answer.status {
             StatusCode::OK => Ok(answer.body),
             status => Err(FetchError::Status(status.as_u16())),
         }
     }
 
+    async fn ask(
+        &self,
+        url: &Url,
+        headers: &[(header::HeaderName, &str)],
+        patience: Patience,
+    ) -> Result<Response, FetchError> {
+        let answer = self.client.ask_here(url, headers, patience).await;
+        match (&self.health, &answer) {
+            (Some(health), Err(error)) if error.is_unreachable() => health.was_unreachable(),
+            (Some(health), _) => health.answered(),
+            (None, _) => {}
+        }
+        answer
+    }
+
     async fn names<T: FromStr>(&self, what: &'static str, path: &[&str]) -> Result<(Vec<T>, Refused), PeerError> {
         let failed = |source| PeerError::Ask { what, source };
         let url = self.url.join(path.iter().copied());
         let headers = [(header::ACCEPT_ENCODING, "gzip")];
-        let answer = self.client.ask_here(&url, &headers, LISTING_BUDGET.patience()).await.map_err(failed)?;
+        let answer = self.ask(&url, &headers, LISTING_BUDGET.patience()).await.map_err(failed)?;
         if answer.status != StatusCode::OK {
             return Err(failed(FetchError::Status(answer.status.as_u16())));
         }

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-use super::claims::Claims;
+use super::claims::{Claim, Claims, Copying};
 use super::client::Peer;
+use super::health::PeerHealth;
 use super::throttle::Throttle;
 use crate::blocking::{Blocking, Panicked};
 use crate::ingest::{Body, FetchError};
@@ -28,7 +29,7 @@ pub enum Outcome {
     },
     /// It came from elsewhere meanwhile, or was hidden by a tombstone.
     NotNeeded,
-    /// Another peer is giving it.
+    /// Another peer is giving it, maybe since this one proved slow.
     UnderWay,
     /// The peer does not have it any more.
     Gone,
@@ -79,16 +80,41 @@ impl Copier {
         quality: &Quality,
         name: &HashedName,
     ) -> Result<Outcome, CopyError> {
-        let Some(_claim) = self.claims.claim(channel, quality, name.hash()) else { return Ok(Outcome::UnderWay) };
         let hour = name.hour().to_string();
         let path = self.layout.hour_dir(channel, quality, name.hour()).join(name.as_str());
         let asked = [channel.as_str(), quality.as_str(), &hour, name.as_str()];
-        self.fetch(peer, &asked, path, Some(name.hash())).await
+        let what = Copying::Segment(channel.clone(), quality.clone(), name.hash());
+        self.claim_and_fetch(peer, what, &asked, path, Some(name.hash())).await
+    }
+
+    /// Measures how the peer fares, unless nothing came of it.
+    async fn claim_and_fetch(
+        &self,
+        peer: &Peer,
+        what: Copying,
+        asked: &[&str],
+        path: PathBuf,
+        expected: Option<SegmentHash>,
+    ) -> Result<Outcome, CopyError> {
+        let speed = peer.health().and_then(PeerHealth::speed);
+        let Some(claim) = self.claims.claim(what, speed) else { return Ok(Outcome::UnderWay) };
+        let done = tokio::select! {
+            biased;
+            done = self.fetch(peer, &claim, asked, path, expected) => done,
+            () = claim.taken() => Ok(Outcome::UnderWay),
+        };
+        let is_telling = !matches!(done, Ok(Outcome::NotNeeded | Outcome::Gone)) && !is_our_fault(&done);
+        if let Some(health) = peer.health().filter(|_| is_telling) {
+            let (bytes, took) = claim.progress();
+            health.gave(bytes, took);
+        }
+        done
     }
 
     async fn fetch(
         &self,
         peer: &Peer,
+        claim: &Claim,
         asked: &[&str],
         path: PathBuf,
         expected: Option<SegmentHash>,
@@ -109,7 +135,7 @@ impl Copier {
         if body.expected_bytes().is_some_and(|bytes| bytes > MAX_FILE_BYTES) {
             return Err(failed(FetchError::TooLong(MAX_FILE_BYTES as usize)));
         }
-        match self.store(body, path, expected, failed).await? {
+        match self.store(body, claim, path, expected, failed).await? {
             (Copied::New, bytes) => Ok(Outcome::Copied { bytes }),
             (Copied::AlreadyThere | Copied::Tombstoned, _) => Ok(Outcome::NotNeeded),
             (Copied::WrongBytes, _) => Err(CopyError::WrongBytes { file: file() }),
@@ -119,6 +145,7 @@ impl Copier {
     async fn store(
         &self,
         mut body: Body,
+        claim: &Claim,
         path: PathBuf,
         expected: Option<SegmentHash>,
         failed: impl Fn(FetchError) -> CopyError,
@@ -126,7 +153,10 @@ impl Copier {
         let mut pending = None;
         let mut received_bytes = 0;
         loop {
-            let (gathered, is_all) = self.gather(&mut body).await.map_err(&failed)?;
+            let (gathered, is_all) = self.gather(&mut body, claim).await.map_err(&failed)?;
+            if is_all {
+                claim.is_whole();
+            }
             received_bytes += gathered.iter().map(|piece| piece.len() as u64).sum::<u64>();
             if received_bytes > MAX_FILE_BYTES {
                 return Err(failed(FetchError::TooLong(MAX_FILE_BYTES as usize)));
@@ -153,17 +183,22 @@ impl Copier {
     }
 
     /// Some of the body, and whether that was the rest of it.
-    async fn gather(&self, body: &mut Body) -> Result<(Vec<Bytes>, bool), FetchError> {
+    async fn gather(&self, body: &mut Body, claim: &Claim) -> Result<(Vec<Bytes>, bool), FetchError> {
         let (mut gathered, mut gathered_bytes) = (Vec::new(), 0);
         while gathered_bytes < WRITE_BYTES {
             let Some(piece) = body.next().await else { return Ok((gathered, true)) };
             let piece = piece?;
+            claim.received(piece.len() as u64);
             self.throttle.took(piece.len()).await;
             gathered_bytes += piece.len();
             gathered.push(piece);
         }
         Ok((gathered, false))
     }
+}
+
+fn is_our_fault(done: &Result<Outcome, CopyError>) -> bool {
+    done.as_ref().is_err_and(CopyError::is_ours)
 }
 
 enum Written {

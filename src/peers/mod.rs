@@ -9,15 +9,18 @@ mod book;
 mod claims;
 mod client;
 mod copy;
+mod health;
 mod names;
 mod pass;
 mod plan;
+mod srv;
 mod throttle;
 
 pub use book::{BookError, PeerSource};
 pub use claims::Claims;
 pub use client::{HourAnswer, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};
+pub use health::{News, PeerHealth, Turn, backoff_after};
 pub use names::{HourNames, Refused, TombstoneName};
 pub use pass::{Notice, Pass, PassReport, Remembered};
 pub use plan::{HourPlan, Window, plan_hour};
@@ -40,4 +43,14 @@ pub enum PeerError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Panicked(#[from] Panicked),
+}
+
+impl PeerError {
+    /// Whether the peer as a whole is at fault: nothing else will fare better.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Ask { source, .. } | Self::Copy(CopyError::Fetch { source, .. }) => source.is_unreachable(),
+            Self::NoList { .. } | Self::Copy(_) | Self::Store(_) | Self::Panicked(_) => false,
+        }
+    }
 }

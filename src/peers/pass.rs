@@ -1,6 +1,7 @@
 //! One comparison of a quality with a peer's, and the copying that follows.
 //!
-//! Promises: tombstones of all hours are taken over before the first byte is fetched; then the newest hours come first.
+//! Promises: tombstones of all hours are taken over before the first byte is fetched; then the newest hours come first, or
+//! the oldest if that is wished.
 //! A pass may be dropped at any point: the next one finds what it left. What two sides had in common is remembered, so
 //! that a converged hour costs a conditional request and a look at the directory.
 //! Never: keeps more than so many names, however much a peer lists.
@@ -18,7 +19,7 @@ use super::client::{HourAnswer, Peer, Tag};
 use super::copy::{Copier, CopyError, Outcome};
 use super::names::{HourNames, Refused, TombstoneName};
 use super::plan::{HourPlan, Window, plan_hour};
-use crate::model::{Channel, HashedName, Hour, Quality};
+use crate::model::{Channel, CopyOrder, HashedName, Hour, Quality};
 use crate::store::{self, HourStamp};
 
 /// Listings asked for at once: enough to hide a round trip, few enough to be no burden.
@@ -148,13 +149,20 @@ impl Pass {
         report: &mut PassReport,
         notice: &dyn Fn(Notice<'_>),
     ) -> Result<(), PeerError> {
-        let behind = self.compare_all(memory, report, notice).await?;
+        let mut behind = self.compare_all(memory, report, notice).await?;
+        let is_backwards = self.window.order == CopyOrder::Oldest;
+        if is_backwards {
+            behind.reverse();
+        }
         let mut failures = 0;
         for behind in behind {
-            let names = match behind {
+            let mut names = match behind {
                 Behind::Names(names) => names,
                 Behind::Hour(hour) => self.plan(hour, None).await?.map_or(Vec::new(), |compared| compared.plan.fetch),
             };
+            if is_backwards {
+                names.reverse();
+            }
             self.fetch(names, memory, &mut failures, report, notice).await?;
         }
         Ok(())

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::names::{HourNames, TombstoneName};
-use crate::model::{HashedName, SegmentHash, Timestamp};
+use crate::model::{CopyOrder, HashedName, SegmentHash, Timestamp};
 
 /// Which segments are anybody's to copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,6 +16,7 @@ pub struct Window {
     pub since: Option<Timestamp>,
     /// What ends after it is left to the recorder, which is at it.
     pub recent: Option<Timestamp>,
+    pub order: CopyOrder,
 }
 
 /// What is to be done for one hour.
@@ -160,7 +161,7 @@ mod tests {
     fn what_is_young_is_left_to_the_recorder_and_what_is_old_to_nobody() {
         let theirs = hour(&[name("00:00.0", "full", 1), name("00:02.0", "full", 2), name("00:04.0", "full", 3)]);
         let at = |text: &str| Some(format!("2026-01-02T03:{text}").parse().unwrap());
-        let window = Window { since: at("00:03"), recent: at("00:05") };
+        let window = Window { since: at("00:03"), recent: at("00:05"), ..Window::default() };
         let plan = plan_hour(&hour(&[]), &theirs, window);
         assert_eq!((texts(&plan).1, plan.young), (vec![&*name("00:02.0", "full", 2)], 1));
         assert!(!HourPlan { young: 1, ..HourPlan::default() }.is_nothing(), "it will be old enough soon");
