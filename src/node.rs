@@ -265,6 +265,9 @@ impl Node {
         let copying = self.directory.backfill_peers.all().into_iter().map(|peer| peer.send(Drain));
         let _ = timeout(Duration::from_secs(1), futures_util::future::join_all(copying)).await;
 
+        let copying = self.directory.backfill_extras.all().into_iter().map(|extras| extras.send(Drain));
+        let _ = timeout(Duration::from_secs(1), futures_util::future::join_all(copying)).await;
+
         if let Some(registrar) = self.directory.registrar.get(&()) {
             let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
         }

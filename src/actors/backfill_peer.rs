@@ -209,21 +209,12 @@ fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, is_first: &mut bool, no
             info!(log, "tombstone taken over"; "tombstone" => format!("{hour}/{}", name.as_str()));
         }
         Notice::File { name, outcome } => {
-            let (label, bytes) = match outcome {
-                Outcome::Copied { bytes } => (CopyOutcome::Copied, *bytes),
-                Outcome::NotNeeded => (CopyOutcome::NotNeeded, 0),
-                Outcome::UnderWay => (CopyOutcome::UnderWay, 0),
-                Outcome::Gone => (CopyOutcome::Gone, 0),
-            };
+            let (label, bytes) = label_of(*outcome);
             metrics.backfill_file(peer, label, bytes);
             debug!(log, "file from a peer"; "segment" => name.path_text(), "outcome" => label.as_str());
         }
         Notice::Failed { name, error } => {
-            let label = match error {
-                CopyError::WrongBytes { .. } => CopyOutcome::WrongBytes,
-                CopyError::Fetch { .. } => CopyOutcome::Failed,
-                CopyError::Store(_) | CopyError::Panicked(_) => CopyOutcome::Disk,
-            };
+            let label = label_of_error(error);
             metrics.backfill_file(peer, label, 0);
             if std::mem::take(is_first) {
                 warn!(log, "a file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
@@ -231,6 +222,24 @@ fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, is_first: &mut bool, no
                 debug!(log, "another file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
             }
         }
+    }
+}
+
+/// With the bytes that were copied.
+pub(super) fn label_of(outcome: Outcome) -> (CopyOutcome, u64) {
+    match outcome {
+        Outcome::Copied { bytes } => (CopyOutcome::Copied, bytes),
+        Outcome::NotNeeded => (CopyOutcome::NotNeeded, 0),
+        Outcome::UnderWay => (CopyOutcome::UnderWay, 0),
+        Outcome::Gone => (CopyOutcome::Gone, 0),
+    }
+}
+
+pub(super) fn label_of_error(error: &CopyError) -> CopyOutcome {
+    match error {
+        CopyError::WrongBytes { .. } => CopyOutcome::WrongBytes,
+        CopyError::Fetch { .. } => CopyOutcome::Failed,
+        CopyError::Store(_) | CopyError::Panicked(_) => CopyOutcome::Disk,
     }
 }
 

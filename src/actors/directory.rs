@@ -6,7 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::{Actor, Addr};
 
-use super::{BackfillPeer, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, StreamWorker};
+use super::{
+    BackfillExtras, BackfillPeer, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar,
+    StreamWorker,
+};
 use crate::model::{Channel, PeerUrl, Quality};
 
 /// Addresses by key. Cheap to clone.
@@ -58,5 +61,6 @@ pub struct Directory {
     pub workers: Addresses<(Channel, Quality), StreamWorker>,
     pub registrar: Addresses<(), Registrar>,
     pub peer_book: Addresses<(), PeerBook>,
+    pub backfill_extras: Addresses<PeerUrl, BackfillExtras>,
     pub backfill_peers: Addresses<(PeerUrl, Channel, Quality), BackfillPeer>,
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use actix::prelude::*;
 use slog::{info, warn};
 
+use super::backfill_extras::BackfillExtras;
 use super::backfill_peer::{BackfillPeer, Replication, Wanted, tell_news};
 use super::guardian::{ActorKind, Child, Drain, Keep, Sentinel};
 use crate::causes::chain;
@@ -21,7 +22,7 @@ const MAX_QUALITIES: usize = 16;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Look(PeerUrl, PeerHealth);
+struct Look(PeerUrl, u64);
 
 /// Time to ask a source.
 #[derive(Message)]
@@ -52,8 +53,11 @@ enum Standing {
 /// The actor.
 pub struct PeerBook {
     replication: Replication,
-    /// What all who copy from a peer know of it. Made anew when a peer comes back.
+    /// What all who copy from a peer know of it. Of one that is none any more too: its actors are there, should it come back.
     health: HashMap<PeerUrl, PeerHealth>,
+    /// Who is a peer now, in which stretch of being one.
+    stints: HashMap<PeerUrl, u64>,
+    stints_begun: u64,
     standing: HashMap<PeerUrl, Standing>,
     /// What each said last.
     sources: HashMap<PeerSource, Vec<PeerUrl>>,
@@ -73,6 +77,8 @@ impl PeerBook {
         Self {
             replication,
             health: HashMap::new(),
+            stints: HashMap::new(),
+            stints_begun: 0,
             standing: HashMap::new(),
             sources,
             silent: Vec::new(),
@@ -85,7 +91,7 @@ impl PeerBook {
     fn take(&mut self, ctx: &mut Context<Self>) {
         let listed = self.sources.values().flatten().chain(&self.replication.config.peers);
         let peers: BTreeSet<PeerUrl> = listed.cloned().collect();
-        self.health.retain(|peer, _| peers.contains(peer));
+        self.stints.retain(|peer, _| peers.contains(peer));
         self.standing.retain(|peer, _| peers.contains(peer));
         let copying = &self.replication.directory.backfill_peers;
         for key in copying.keys() {
@@ -97,13 +103,24 @@ impl PeerBook {
                 actor.do_send(Wanted(is_peer));
             }
         }
-        for peer in peers {
-            if !self.health.contains_key(&peer) {
-                let health = PeerHealth::new(self.replication.config.concurrency as usize);
-                self.health.insert(peer.clone(), health.clone());
-                ctx.notify(Look(peer, health));
+        let extras = &self.replication.directory.backfill_extras;
+        for peer in extras.keys() {
+            if let Some(actor) = extras.get(&peer) {
+                actor.do_send(Wanted(peers.contains(&peer)));
             }
         }
+        for peer in peers {
+            if !self.stints.contains_key(&peer) {
+                self.stints_begun += 1;
+                self.stints.insert(peer.clone(), self.stints_begun);
+                ctx.notify(Look(peer, self.stints_begun));
+            }
+        }
+    }
+
+    fn health_of(&mut self, peer: &PeerUrl) -> PeerHealth {
+        let files_at_once = self.replication.config.concurrency as usize;
+        self.health.entry(peer.clone()).or_insert_with(|| PeerHealth::new(files_at_once)).clone()
     }
 
     /// `unkept` says why a restart would not know the answer.
@@ -116,8 +133,8 @@ impl PeerBook {
     }
 
     /// Whether it is a peer still, and not one that went and came back.
-    fn is_current(&self, peer: &PeerUrl, health: &PeerHealth) -> bool {
-        self.health.get(peer).is_some_and(|current| current.is_same(health))
+    fn is_current(&self, peer: &PeerUrl, stint: u64) -> bool {
+        self.stints.get(peer) == Some(&stint)
     }
 
     /// Says it once of each.
@@ -135,6 +152,9 @@ impl PeerBook {
     /// Has an actor for each quality kept alive; those that are there already stay as they are.
     fn keep(&self, peer: &PeerUrl, health: &PeerHealth, streams: Vec<(Channel, Quality)>) {
         let Some(guardian) = self.replication.directory.guardian.get(&()) else { return };
+        if !self.replication.config.extras.is_empty() {
+            guardian.do_send(Keep(backfill_extras(&self.replication, peer, health)));
+        }
         for (channel, quality) in streams {
             guardian.do_send(Keep(backfill_peer(&self.replication, peer, channel, quality, health)));
         }
@@ -177,6 +197,18 @@ fn backfill_peer(
         directory.backfill_peers.publish(key, BackfillPeer::start_in_arbiter(arbiter, built));
     };
     Child { kind: ActorKind::BackfillPeer, name, arbiter, factory: Box::new(factory) }
+}
+
+fn backfill_extras(replication: &Replication, peer: &PeerUrl, health: &PeerHealth) -> Child {
+    let (name, arbiter) = (peer.to_string(), format!("backfill {peer}"));
+    let (replication, peer, health) = (replication.clone(), peer.clone(), health.clone());
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let directory = replication.directory.clone();
+        let (replication, of, health) = (replication.clone(), peer.clone(), health.clone());
+        let built = move |_: &mut Context<BackfillExtras>| BackfillExtras::new(replication, of, health, sentinel);
+        directory.backfill_extras.publish(peer.clone(), BackfillExtras::start_in_arbiter(arbiter, built));
+    };
+    Child { kind: ActorKind::BackfillExtras, name, arbiter, factory: Box::new(factory) }
 }
 
 async fn look(replication: Replication, url: PeerUrl, health: PeerHealth) -> Result<Found, PeerError> {
@@ -268,13 +300,14 @@ impl Handler<InDatabase> for PeerBook {
 impl Handler<Look> for PeerBook {
     type Result = ();
 
-    fn handle(&mut self, Look(peer, health): Look, ctx: &mut Self::Context) {
-        if self.draining || !self.is_current(&peer, &health) {
+    fn handle(&mut self, Look(peer, stint): Look, ctx: &mut Self::Context) {
+        if self.draining || !self.is_current(&peer, stint) {
             return;
         }
+        let health = self.health_of(&peer);
         let look = look(self.replication.clone(), peer.clone(), health.clone());
         ctx.spawn(look.into_actor(self).map(move |found, this, ctx| {
-            if !this.is_current(&peer, &health) {
+            if !this.is_current(&peer, stint) {
                 return;
             }
             tell_news(&this.replication, &peer, &health);
@@ -299,7 +332,7 @@ impl Handler<Look> for PeerBook {
                     backoff_after(failures)
                 }
             };
-            ctx.notify_later(Look(peer, health), jittered(rest));
+            ctx.notify_later(Look(peer, stint), jittered(rest));
         }));
     }
 }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::channel::ChannelConfig;
 use super::fault::quoted;
 use super::reader::Section;
 use super::values::{ByteSize, Setting, parse_duration};
-use crate::model::{Channel, CopyOrder, PeerUrl, Timestamp};
+use crate::model::{Channel, CopyOrder, ExtraDir, PeerUrl, Timestamp};
 
 /// Zero leaves nothing to the recorder; more than a day is no recorder's work.
 const RECENT_CUTOFF: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
@@ -26,6 +27,8 @@ pub struct BackfillConfig {
     pub peers_dns: Option<PeerUrl>,
     /// Channels that are copied although they are not recorded here.
     pub channels: Vec<Channel>,
+    /// Directories of files that are neither segments nor chat.
+    pub extras: Vec<ExtraDir>,
     /// What is older is not wanted.
     pub since: Option<Since>,
     pub order: CopyOrder,
@@ -129,7 +132,8 @@ impl Setting for PeerUrl {
     }
 }
 
-pub(super) fn read_backfill(mut section: Section<'_, '_>) -> Option<BackfillConfig> {
+/// `recorded` are no directories of extra files, which nobody verifies.
+pub(super) fn read_backfill(mut section: Section<'_, '_>, recorded: &[ChannelConfig]) -> Option<BackfillConfig> {
     let peers = section.optional_texts("peers");
     let peers_file = section.optional_path("peers_file");
     let peers_dns = section.optional::<PeersDns>("peers_dns");
@@ -140,7 +144,19 @@ pub(super) fn read_backfill(mut section: Section<'_, '_>) -> Option<BackfillConf
         let at = section.origin("peers_dns");
         section.fault(&at, "peers_dns", "an address has no certificate; write it as http://NAME:PORT");
     }
-    let channels = section.optional_texts("channels");
+    let channels = section.optional_texts::<Channel>("channels");
+    let extras = section.optional_texts::<ExtraDir>("extras");
+    let copied = channels.iter().flatten().flatten();
+    let channel_names: Vec<&str> =
+        recorded.iter().map(|channel| &channel.name).chain(copied).map(Channel::as_str).collect();
+    for dir in extras.iter().flatten().flatten().filter(|dir| channel_names.contains(&dir.as_str())) {
+        let at = section.origin("extras");
+        section.fault(
+            &at,
+            "extras",
+            format!("{} is a channel, whose files are verified; leave it out", quoted(dir.as_str())),
+        );
+    }
     let since = section.optional("since");
     let order = section.text("order", "newest");
     let recent_cutoff = section.duration("recent_cutoff", "120s", RECENT_CUTOFF);
@@ -153,6 +169,7 @@ pub(super) fn read_backfill(mut section: Section<'_, '_>) -> Option<BackfillConf
         peers_file: peers_file?,
         peers_dns: peers_dns?.map(|PeersDns(service)| service),
         channels: channels?.unwrap_or_default(),
+        extras: extras?.unwrap_or_default(),
         since: since?,
         order: order?,
         recent_cutoff: recent_cutoff?,

@@ -194,7 +194,7 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     let channels = channel::read_channels(reader, root);
     let twitch = channel::read_twitch(reader.section(root, "twitch"));
     let record = read_record(reader.section(root, "record"));
-    let backfill = backfill::read_backfill(reader.section(root, "backfill"));
+    let backfill = backfill::read_backfill(reader.section(root, "backfill"), &channels);
     let playlist = read_playlist(reader.section(root, "playlist"));
     let cache = read_cache(reader.section(root, "cache"));
     let cut = read_cut(reader.section(root, "cut"), machine);

@@ -459,7 +459,10 @@ fn peers_are_addresses_without_secrets() {
         ("peers = [\"http://a\", \"http://a/\"]", "is there twice"),
         ("bandwidth = \"1KiB\"", "is not from 1MiB"),
         ("peers_dns = \"https://segvault\"", "no certificate"),
-        ("extras = [\"emotes\"]", "unknown"),
+        ("extras = [\"../emotes\"]", "may not start with a period"),
+        ("extras = [\"a\"]\nchannels = [\"a\"]", "is a channel"),
+        ("since = \"soon\"", "neither a time nor an age"),
+        ("order = \"random\"", "is no order"),
     ] {
         let faults = faults_of(load(&format!("[backfill]\n{bad}")));
         assert!(faults.len() == 1 && faults[0].contains(says), "{bad}: {faults:?}");
@@ -521,6 +524,7 @@ fn the_sample_holds_every_key_with_its_default() {
         "channels",
         "bandwidth",
         "since",
+        "extras",
     ];
     for ((section, key), given) in sample {
         assert_ne!(given.origin, Origin::Default, "{section}.{key} is not in the sample");

@@ -7,6 +7,7 @@ mod body;
 mod cuts;
 mod encodings;
 mod error;
+mod extras;
 mod files;
 mod live;
 mod losses;
@@ -117,6 +118,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/files/{channel}/{quality}").route(get_or_head().to(files::hours)))
         .service(resource("/files/{channel}/{quality}/{hour}").route(get_or_head().to(files::segments)))
         .service(resource("/segments/{path:.+}").route(get_or_head().to(segments::get)))
+        .service(resource("/extras/{dir}").route(get_or_head().to(extras::list)))
         .service(resource("/playlist/{channel}.m3u8").route(get_or_head().to(masters::get)))
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
         .service(resource("/cut/{channel}/{quality}.ts").route(web::get().to(cuts::cut)))
@@ -150,9 +152,10 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 13] = [
+const ROUTES: [&str; 14] = [
     "/files",
     "/segments",
+    "/extras",
     "/playlist",
     "/cut",
     "/frame",

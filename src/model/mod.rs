@@ -5,6 +5,7 @@
 //! Never: reads the disk, the clock or the network.
 
 mod codec;
+mod extra;
 mod hashed;
 mod login;
 mod loss;
@@ -16,10 +17,11 @@ mod segment;
 mod time;
 
 pub use codec::{UnknownCodec, VideoCodec};
+pub use extra::{BadExtraPath, ExtraPath, MAX_EXTRA_PARTS};
 pub use hashed::{CHAT_ENDING, HashedName};
 pub use login::{BadLogin, TwitchLogin};
 pub use loss::{BadLossCause, Loss, LossCause, LossDetail};
-pub use names::{BadName, Channel, FileName, NodeName, Quality};
+pub use names::{BadName, Channel, ExtraDir, FileName, NodeName, Quality};
 pub use node_id::{BadNodeId, NodeId};
 pub use peer::{BadPeerUrl, CopyOrder, PeerUrl};
 pub use range::BadRange;

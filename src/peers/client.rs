@@ -17,7 +17,7 @@ use super::PeerError;
 use super::health::PeerHealth;
 use super::names::{HourNames, Refused};
 use crate::ingest::{Body, ByteBudget, FetchError, HttpClient, Patience, Response};
-use crate::model::{Channel, Hour, NodeId, PeerUrl, Quality};
+use crate::model::{Channel, ExtraDir, ExtraPath, Hour, NodeId, PeerUrl, Quality};
 
 /// An hour of one-second segments of ten recorders has 3 MB of names.
 const LISTING_BUDGET: ByteBudget = ByteBudget { max_bytes: 8 << 20, deadline: Duration::from_secs(60) };
@@ -94,6 +94,14 @@ impl Peer {
     /// Not in order.
     pub async fn hours(&self, channel: &Channel, quality: &Quality) -> Result<(Vec<Hour>, Refused), PeerError> {
         self.names("hours", &["files", channel.as_str(), quality.as_str()]).await
+    }
+
+    /// What a directory of extra files holds; nothing where the peer knows of no such directories.
+    pub async fn extras(&self, dir: &ExtraDir) -> Result<(Vec<ExtraPath>, Refused), PeerError> {
+        match self.names("extra files", &["extras", dir.as_str()]).await {
+            Err(PeerError::Ask { source, .. }) if source.is_gone() => Ok((Vec::new(), Refused::default())),
+            answer => answer,
+        }
     }
 
     /// What an hour holds, its tombstones too.

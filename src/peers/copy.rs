@@ -11,15 +11,18 @@ use super::claims::{Claim, Claims, Copying};
 use super::client::Peer;
 use super::health::PeerHealth;
 use super::throttle::Throttle;
+use super::twins;
 use crate::blocking::{Blocking, Panicked};
 use crate::ingest::{Body, FetchError};
-use crate::model::{Channel, HashedName, Quality, SegmentHash};
-use crate::store::{Copied, Layout, PendingCopy, StoreError, TempMark, Volume, is_tombstoned};
+use crate::model::{Channel, ExtraDir, ExtraPath, HashedName, Quality, SegmentHash};
+use crate::store::{self, Copied, Layout, PendingCopy, StoreError, TempMark, Volume, is_tombstoned};
 
 /// Bytes gathered before they go to the disk: few enough to stay small, enough to make few system calls.
 const WRITE_BYTES: usize = 256 * 1024;
-/// No segment and no emote is larger; an hour of the largest quality has less.
+/// No segment is larger; an hour of the largest quality has less.
 const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Nobody can say whether an extra file is what it should be; so it is at least no way to fill a disk.
+const MAX_EXTRA_BYTES: u64 = 64 << 20;
 
 /// What became of a file that was to be copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,23 +87,34 @@ impl Copier {
         let path = self.layout.hour_dir(channel, quality, name.hour()).join(name.as_str());
         let asked = [channel.as_str(), quality.as_str(), &hour, name.as_str()];
         let what = Copying::Segment(channel.clone(), quality.clone(), name.hash());
-        self.claim_and_fetch(peer, what, &asked, path, Some(name.hash())).await
+        let (layout, own) = (self.layout.clone(), (channel.clone(), quality.clone(), name.clone()));
+        let has_twin = move || twins::is_beside(&layout, &own.0, &own.1, &own.2);
+        if name.hour_beside().is_some() && self.blocking.run(has_twin).await?? {
+            return Ok(Outcome::NotNeeded);
+        }
+        let wanted = WantedFile { asked: &asked, path, expected: Some(name.hash()), max_bytes: MAX_FILE_BYTES };
+        self.claim_and_fetch(peer, what, wanted).await
+    }
+
+    /// Copies a file that has no hash, and stays as it is once it is here.
+    pub async fn copy_extra(&self, peer: &Peer, dir: &ExtraDir, path: &ExtraPath) -> Result<Outcome, CopyError> {
+        let (layout, of) = (self.layout.clone(), (dir.clone(), path.clone()));
+        let place = self.blocking.run(move || store::place_of_extra(&layout, &of.0, &of.1)).await?;
+        // A link that an operator made stays what it is.
+        let Some(place) = place else { return Ok(Outcome::NotNeeded) };
+        let asked: Vec<&str> = std::iter::once(dir.as_str()).chain(path.parts()).collect();
+        let what = Copying::Extra(place.clone());
+        let wanted = WantedFile { asked: &asked, path: place, expected: None, max_bytes: MAX_EXTRA_BYTES };
+        self.claim_and_fetch(peer, what, wanted).await
     }
 
     /// Measures how the peer fares, unless nothing came of it.
-    async fn claim_and_fetch(
-        &self,
-        peer: &Peer,
-        what: Copying,
-        asked: &[&str],
-        path: PathBuf,
-        expected: Option<SegmentHash>,
-    ) -> Result<Outcome, CopyError> {
+    async fn claim_and_fetch(&self, peer: &Peer, what: Copying, wanted: WantedFile<'_>) -> Result<Outcome, CopyError> {
         let speed = peer.health().and_then(PeerHealth::speed);
         let Some(claim) = self.claims.claim(what, speed) else { return Ok(Outcome::UnderWay) };
         let done = tokio::select! {
             biased;
-            done = self.fetch(peer, &claim, asked, path, expected) => done,
+            done = self.fetch(peer, &claim, wanted) => done,
             () = claim.taken() => Ok(Outcome::UnderWay),
         };
         let is_telling = !matches!(done, Ok(Outcome::NotNeeded | Outcome::Gone)) && !is_our_fault(&done);
@@ -115,9 +129,7 @@ impl Copier {
         &self,
         peer: &Peer,
         claim: &Claim,
-        asked: &[&str],
-        path: PathBuf,
-        expected: Option<SegmentHash>,
+        WantedFile { asked, path, expected, max_bytes }: WantedFile<'_>,
     ) -> Result<Outcome, CopyError> {
         let looked_at = path.clone();
         let is_needed = move || looked_at.symlink_metadata().is_err() && !is_tombstoned(&looked_at);
@@ -132,10 +144,11 @@ impl Copier {
             Err(error) if error.is_gone() => return Ok(Outcome::Gone),
             Err(error) => return Err(failed(error)),
         };
-        if body.expected_bytes().is_some_and(|bytes| bytes > MAX_FILE_BYTES) {
-            return Err(failed(FetchError::TooLong(MAX_FILE_BYTES as usize)));
+        let too_long = FetchError::TooLong(usize::try_from(max_bytes).unwrap_or(usize::MAX));
+        if body.expected_bytes().is_some_and(|bytes| bytes > max_bytes) {
+            return Err(failed(too_long));
         }
-        match self.store(body, claim, path, expected, failed).await? {
+        match self.store(body, claim, path, expected, max_bytes, failed).await? {
             (Copied::New, bytes) => Ok(Outcome::Copied { bytes }),
             (Copied::AlreadyThere | Copied::Tombstoned, _) => Ok(Outcome::NotNeeded),
             (Copied::WrongBytes, _) => Err(CopyError::WrongBytes { file: file() }),
@@ -148,6 +161,7 @@ impl Copier {
         claim: &Claim,
         path: PathBuf,
         expected: Option<SegmentHash>,
+        max_bytes: u64,
         failed: impl Fn(FetchError) -> CopyError,
     ) -> Result<(Copied, u64), CopyError> {
         let mut pending = None;
@@ -158,8 +172,8 @@ impl Copier {
                 claim.is_whole();
             }
             received_bytes += gathered.iter().map(|piece| piece.len() as u64).sum::<u64>();
-            if received_bytes > MAX_FILE_BYTES {
-                return Err(failed(FetchError::TooLong(MAX_FILE_BYTES as usize)));
+            if received_bytes > max_bytes {
+                return Err(failed(FetchError::TooLong(usize::try_from(max_bytes).unwrap_or(usize::MAX))));
             }
             let (this, path) = (self.clone(), path.clone());
             let write = move || {
@@ -195,6 +209,17 @@ impl Copier {
         }
         Ok((gathered, false))
     }
+}
+
+/// A file of a peer.
+struct WantedFile<'a> {
+    /// The parts of its path under the peer's `/segments`.
+    asked: &'a [&'a str],
+    /// Where it shall lie.
+    path: PathBuf,
+    /// `None` where nobody knows.
+    expected: Option<SegmentHash>,
+    max_bytes: u64,
 }
 
 fn is_our_fault(done: &Result<Outcome, CopyError>) -> bool {

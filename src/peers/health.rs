@@ -106,11 +106,6 @@ impl PeerHealth {
         Arc::clone(&self.0.permits)
     }
 
-    /// Whether both speak of the same peer, in the same stretch of its being one.
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Waits until it is worth asking.
     pub async fn turn(&self) -> Turn {
         let mut has_waited = false;

@@ -19,6 +19,7 @@ use super::client::{HourAnswer, Peer, Tag};
 use super::copy::{Copier, CopyError, Outcome};
 use super::names::{HourNames, Refused, TombstoneName};
 use super::plan::{HourPlan, Window, plan_hour};
+use super::twins;
 use crate::model::{Channel, CopyOrder, HashedName, Hour, Quality};
 use crate::store::{self, HourStamp};
 
@@ -28,7 +29,7 @@ const LISTINGS_AT_ONCE: usize = 4;
 /// listing is asked for again.
 const KEPT_NAMES: usize = 50_000;
 /// A peer that fails so often in a row is left alone for a while.
-const FAILURES_IN_A_ROW: u32 = 5;
+pub(super) const FAILURES_IN_A_ROW: u32 = 5;
 /// A file whose bytes were wrong is not asked for again from that peer for so long; a scrubber may mend it.
 const WRONG_FOR: Duration = Duration::from_secs(3600);
 /// Of more wrong files the earliest are forgotten, and asked for again.
@@ -243,10 +244,13 @@ impl Pass {
             let (copier, channel, quality) = (self.copier.clone(), self.channel.clone(), self.quality.clone());
             let hide = move || {
                 copier.volume.as_ref().map_or(Ok(()), store::Volume::check)?;
-                store::add_tombstone(&copier.layout, &channel, &quality, hour, name.as_str()).map(|_| name)
+                store::add_tombstone(&copier.layout, &channel, &quality, hour, name.as_str())?;
+                let beside = twins::hide_beside(&copier.layout, &channel, &quality, &name)?;
+                Ok::<_, PeerError>((name, beside))
             };
-            let name = self.copier.blocking.run(hide).await??;
+            let (name, beside) = self.copier.blocking.run(hide).await??;
             notice(Notice::Hidden { hour, name: &name });
+            beside.iter().for_each(|(hour, name)| notice(Notice::Hidden { hour: *hour, name }));
         }
         Ok(count)
     }
