@@ -211,6 +211,9 @@ fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, is_first: &mut bool, no
         Notice::File { name, outcome } => {
             let (label, bytes) = label_of(*outcome);
             metrics.backfill_file(peer, label, bytes);
+            if *outcome == Outcome::Yielded && std::mem::take(is_first) {
+                info!(log, "a peer is slow, a faster one gives its files"; "segment" => name.path_text());
+            }
             debug!(log, "file from a peer"; "segment" => name.path_text(), "outcome" => label.as_str());
         }
         Notice::Failed { name, error } => {
@@ -231,6 +234,7 @@ pub(super) fn label_of(outcome: Outcome) -> (CopyOutcome, u64) {
         Outcome::Copied { bytes } => (CopyOutcome::Copied, bytes),
         Outcome::NotNeeded => (CopyOutcome::NotNeeded, 0),
         Outcome::UnderWay => (CopyOutcome::UnderWay, 0),
+        Outcome::Yielded => (CopyOutcome::Yielded, 0),
         Outcome::Gone => (CopyOutcome::Gone, 0),
     }
 }

@@ -16,8 +16,8 @@ use crate::model::{Channel, Quality, SegmentHash};
 
 /// Who is that many times as fast takes a copy over, which begins anew.
 const WORTH_IT: f64 = 4.0;
-/// From then on a copy's own progress says more than what its peer gave before.
-const TELLING_AFTER: Duration = Duration::from_secs(2);
+/// Until then nobody does: most copies have long ended, and one hiccup makes no peer slow.
+const HEAD_START: Duration = Duration::from_secs(1);
 
 /// What is copied at most once at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,8 +36,6 @@ pub struct Claims(Arc<Mutex<HashMap<Copying, Arc<Holding>>>>);
 #[derive(Debug)]
 struct Holding {
     began: Instant,
-    /// How fast its peer was before.
-    known: Option<Speed>,
     received_bytes: AtomicU64,
     /// All has come, and is on its way to the disk.
     is_whole: AtomicBool,
@@ -45,17 +43,13 @@ struct Holding {
 }
 
 impl Holding {
-    fn speed(&self, now: Instant) -> Speed {
-        let elapsed = now.saturating_duration_since(self.began);
-        match self.known {
-            Some(known) if elapsed < TELLING_AFTER => known,
-            Some(_) | None => Speed::of(self.received_bytes.load(Ordering::Relaxed), elapsed),
-        }
-    }
-
     fn gives_way_to(&self, speed: Option<Speed>, now: Instant) -> bool {
-        let speed = speed.unwrap_or(Speed::ASSUMED);
-        !self.is_whole.load(Ordering::Relaxed) && speed.is_times(WORTH_IT, self.speed(now))
+        let elapsed = now.saturating_duration_since(self.began);
+        if elapsed < HEAD_START || self.is_whole.load(Ordering::Relaxed) {
+            return false;
+        }
+        let so_far = Speed::of(self.received_bytes.load(Ordering::Relaxed), elapsed);
+        speed.unwrap_or(Speed::ASSUMED).is_times(WORTH_IT, so_far)
     }
 }
 
@@ -76,7 +70,6 @@ impl Claims {
         }
         let holding = Arc::new(Holding {
             began: now,
-            known: speed,
             received_bytes: AtomicU64::new(0),
             is_whole: AtomicBool::new(false),
             taken: Notify::new(),
@@ -140,10 +133,6 @@ mod tests {
 
     const FAST: Option<Speed> = Some(Speed::ASSUMED);
 
-    fn slow() -> Option<Speed> {
-        Some(Speed::of(0, Duration::from_secs(10)))
-    }
-
     #[test]
     fn the_same_bytes_are_claimed_once_until_they_are_let_go() {
         let claims = Claims::default();
@@ -156,16 +145,18 @@ mod tests {
 
     #[actix_rt::test]
     async fn a_faster_peer_takes_over_and_is_not_disturbed_by_the_one_before() {
-        let (claims, now) = (Claims::default(), Instant::now());
-        let crawling = claims.claim_at(segment(1), slow(), now).unwrap();
-        let taken = claims.claim_at(segment(1), FAST, now).expect("it is known to be slow");
+        let (claims, began) = (Claims::default(), Instant::now());
+        let at = |seconds, speed| claims.claim_at(segment(1), speed, began + Duration::from_secs(seconds));
+        let crawling = at(0, None).unwrap();
+        assert!(at(0, Some(Speed::of(1 << 30, Duration::from_secs(1)))).is_none(), "it has hardly begun");
+        assert!(at(3, FAST).is_none(), "it is not that much slower");
+        let taken = at(4, FAST).expect("nothing came");
         tokio::time::timeout(Duration::from_secs(30), crawling.taken()).await.expect("it is told");
         drop(crawling);
-        assert!(claims.claim_at(segment(1), FAST, now).is_none(), "it is still held");
-        assert!(claims.claim_at(segment(1), slow(), now).is_none());
-        // What stalls is slow, whatever its peer was before.
-        assert!(claims.claim_at(segment(1), FAST, now + Duration::from_secs(10)).is_some());
-        drop(taken);
+        assert!(at(5, FAST).is_none(), "it is still held");
+        taken.received(1 << 20);
+        assert!(at(20, FAST).is_none(), "what comes fast enough stays");
+        assert!(at(200, FAST).is_some(), "what stalls does not");
     }
 
     #[test]

@@ -32,8 +32,10 @@ pub enum Outcome {
     },
     /// It came from elsewhere meanwhile, or was hidden by a tombstone.
     NotNeeded,
-    /// Another peer is giving it, maybe since this one proved slow.
+    /// Another peer is giving it.
     UnderWay,
+    /// Another peer took it over, as this one is slow.
+    Yielded,
     /// The peer does not have it any more.
     Gone,
 }
@@ -115,7 +117,7 @@ impl Copier {
         let done = tokio::select! {
             biased;
             done = self.fetch(peer, &claim, wanted) => done,
-            () = claim.taken() => Ok(Outcome::UnderWay),
+            () = claim.taken() => Ok(Outcome::Yielded),
         };
         let is_telling = !matches!(done, Ok(Outcome::NotNeeded | Outcome::Gone)) && !is_our_fault(&done);
         if let Some(health) = peer.health().filter(|_| is_telling) {

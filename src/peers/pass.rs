@@ -280,7 +280,7 @@ impl Pass {
                             report.copied_files += 1;
                             report.copied_bytes += bytes;
                         }
-                        Outcome::UnderWay => report.under_way_files += 1,
+                        Outcome::UnderWay | Outcome::Yielded => report.under_way_files += 1,
                         Outcome::NotNeeded | Outcome::Gone => {}
                     }
                     notice(Notice::File { name: &name, outcome });
