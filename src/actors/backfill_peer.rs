@@ -194,14 +194,21 @@ impl BackfillPeer {
     }
 }
 
-/// Tells what happens during a pass; of what is wrong, the first of each pass in the log.
-fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, is_first: &mut bool, notice: &Notice<'_>) {
+/// What the log has of a pass already: the first of each is enough.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    wrong: bool,
+    slow: bool,
+}
+
+/// Tells what happens during a pass.
+fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, told: &mut Told, notice: &Notice<'_>) {
     match notice {
         Notice::Missing { .. } => {}
         Notice::Refused(refused) => {
             metrics.backfill_names_refused(peer, refused.count);
             let example = refused.example.as_deref().unwrap_or_default();
-            if std::mem::take(is_first) {
+            if !std::mem::replace(&mut told.wrong, true) {
                 warn!(log, "a peer lists names that are none"; "count" => refused.count, "example" => example);
             }
         }
@@ -211,7 +218,7 @@ fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, is_first: &mut bool, no
         Notice::File { name, outcome } => {
             let (label, bytes) = label_of(*outcome);
             metrics.backfill_file(peer, label, bytes);
-            if *outcome == Outcome::Yielded && std::mem::take(is_first) {
+            if *outcome == Outcome::Yielded && !std::mem::replace(&mut told.slow, true) {
                 info!(log, "a peer is slow, a faster one gives its files"; "segment" => name.path_text());
             }
             debug!(log, "file from a peer"; "segment" => name.path_text(), "outcome" => label.as_str());
@@ -219,7 +226,7 @@ fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, is_first: &mut bool, no
         Notice::Failed { name, error } => {
             let label = label_of_error(error);
             metrics.backfill_file(peer, label, 0);
-            if std::mem::take(is_first) {
+            if !std::mem::replace(&mut told.wrong, true) {
                 warn!(log, "a file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
             } else {
                 debug!(log, "another file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
@@ -271,12 +278,12 @@ impl Handler<Tick> for BackfillPeer {
             let _turn = health.turn().await;
             let began = clock.now();
             let mut report = PassReport::default();
-            let is_first = std::cell::Cell::new(true);
+            let told = std::cell::Cell::new(Told::default());
             let done = {
                 let notice = |notice: Notice<'_>| {
-                    let mut first = is_first.get();
-                    tell(&log, &metrics, pass.peer.url(), &mut first, &notice);
-                    is_first.set(first);
+                    let mut so_far = told.get();
+                    tell(&log, &metrics, pass.peer.url(), &mut so_far, &notice);
+                    told.set(so_far);
                 };
                 pass.run(&mut memory, &mut report, &notice).await
             };
