@@ -1,6 +1,10 @@
 //! Copying between nodes: real processes and plain servers on loopback.
 
 mod command;
+mod extras;
+mod hostile;
+mod isolation;
+mod many;
 mod nodes;
 mod static_peer;
 
