@@ -289,7 +289,7 @@ impl Node {
         }
         // What recording gave up to the last must still be told. A disk that refuses it has had its tries.
         let _ = timeout_at(end.max(Instant::now() + FLUSH_LOSSES_WITHIN), self.ledger.flush()).await;
-        let _ = fs::remove_file(listen_file(&self.layout));
+        let _ = fs::remove_file(self.layout.listen_file());
         info!(self.log, "stopped");
     }
 }
@@ -447,13 +447,9 @@ fn note_left_behind(ledger: &Ledger, left: &LeftBehind, cause: LossCause, detail
     }
 }
 
-fn listen_file(layout: &Layout) -> PathBuf {
-    layout.own_dir().join("listen")
-}
-
 /// For scripts that let the system choose the port.
 fn write_listen_file(layout: &Layout, address: SocketAddr, log: &Logger) {
-    let path = listen_file(layout);
+    let path = layout.listen_file();
     let temp = path.with_extension("temp");
     let written = fs::write(&temp, format!("{address}\n")).and_then(|()| fs::rename(&temp, &path));
     if let Err(error) = written {

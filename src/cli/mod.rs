@@ -5,7 +5,9 @@ pub mod config;
 mod cut;
 pub mod db;
 mod demo;
+mod health;
 mod losses;
+mod man;
 mod place;
 mod quarantine;
 mod rehearse;
@@ -59,6 +61,10 @@ enum Command {
     /// Hide segments for good, or list what is hidden.
     #[command(subcommand)]
     Tombstone(tombstone::TombstoneCommand),
+    /// Ask the node that runs on a directory whether it lives.
+    Health(health::HealthArgs),
+    /// Write manual pages into a directory, one for each command.
+    Man(man::ManArgs),
     /// Print a completion script for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -142,6 +148,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Losses(args) => losses::run(&args),
         Command::Quarantine(command) => quarantine::run(&command),
         Command::Tombstone(command) => tombstone::run(command),
+        Command::Health(args) => health::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "segvault", &mut io::stdout());
             Ok(EXIT_OK)
