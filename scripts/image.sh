@@ -11,6 +11,9 @@ say() { printf -- '--- %s\n' "$*" >&2; }
 [ "$(id -u)" = 0 ] || { say "This makes a root directory, which takes root."; exit 1; }
 type -P debootstrap >/dev/null || { say "debootstrap is missing: apt-get install debootstrap"; exit 1; }
 
+# Mounts of its own, gone with it.
+[ -n "${IN_OWN_MOUNTS:-}" ] || IN_OWN_MOUNTS=1 exec unshare --mount -- bash scripts/image.sh
+
 profile=${PROFILE:-dist}
 built=$([ "$profile" = dev ] && echo debug || echo "$profile")
 work=$(mktemp -d)
@@ -18,7 +21,7 @@ root=$work/root
 node=
 finish() {
   [ -z "$node" ] || kill "$node" 2>/dev/null || true
-  for mount in record tmp; do umount "$work/run-$mount" 2>/dev/null || true; done
+  wait
   umount -R "$root" 2>/dev/null || true
   rm -rf "$work"
 }
@@ -59,8 +62,8 @@ mount --bind "$work/run-tmp" "$root/tmp"
 mount -o remount,bind,ro "$root"
 chown 10001:10001 "$work/run-record"
 chmod 1777 "$work/run-tmp"
-inside() { chroot --userspec=10001:10001 "$root" env -i PATH=/usr/local/bin:/usr/bin:/bin SEGVAULT_NODE__LISTEN=127.0.0.1:0 \
-  SEGVAULT_NODE__DIR=/var/lib/segvault "$@"; }
+inside=(chroot --userspec=10001:10001 "$root" env -i PATH=/usr/local/bin:/usr/bin:/bin SEGVAULT_NODE__LISTEN=127.0.0.1:0
+  SEGVAULT_NODE__DIR=/var/lib/segvault)
 
 hour=$work/run-record/ch/source/2026-01-02T03
 mkdir -p "$hour"
@@ -68,18 +71,18 @@ empty=47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU
 touch "$hour/00:00.000000-2.0-full-$empty.ts" "$hour/00:02.000000-2.0-full-$empty.ts" "$hour/00:04.000000-2.0-full-$empty.ts"
 chown -R 10001:10001 "$work/run-record/ch"
 
-inside /usr/bin/tini -- /usr/local/bin/segvault run 2>"$work/node.log" &
+"${inside[@]}" /usr/bin/tini -- /usr/local/bin/segvault run 2>"$work/node.log" &
 node=$!
-for _ in $(seq 100); do inside segvault health --ready >/dev/null 2>&1 && break; sleep 0.1; done
-inside segvault health --ready || { cat "$work/node.log" >&2; exit 1; }
+for _ in $(seq 100); do "${inside[@]}" segvault health --ready >/dev/null 2>&1 && break; sleep 0.1; done
+"${inside[@]}" segvault health --ready || { cat "$work/node.log" >&2; exit 1; }
 address=$(cat "$work/run-record/.segvault/listen")
 listed() { bash -c 'exec 3<>"/dev/tcp/${1%:*}/${1#*:}"; printf "GET /files/ch/source/2026-01-02T03 HTTP/1.0\r\n\r\n" >&3; tail -n 1 <&3' - "$address" | grep -o full | wc -l; }
 [ "$(listed)" = 3 ]
-inside segvault tombstone add --dir /var/lib/segvault ch source "2026-01-02T03/00:00.000000-2.0-full-$empty.ts"
+"${inside[@]}" segvault tombstone add --dir /var/lib/segvault ch source "2026-01-02T03/00:00.000000-2.0-full-$empty.ts"
 [ "$(listed)" = 2 ]
-inside touch "/var/lib/segvault/ch/source/2026-01-02T03/00:02.000000-2.0-full-$empty.tombstone"
+"${inside[@]}" touch "/var/lib/segvault/ch/source/2026-01-02T03/00:02.000000-2.0-full-$empty.tombstone"
 [ "$(listed)" = 1 ]
-inside ffmpeg -v error -f lavfi -i testsrc2=d=1 -c:v libx264 -f null -
+"${inside[@]}" ffmpeg -v error -f lavfi -i testsrc2=d=1 -c:v libx264 -f null -
 kill -TERM "$node"
 wait "$node" || { say "the node ended with $?"; cat "$work/node.log" >&2; exit 1; }
 node=
