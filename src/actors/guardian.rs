@@ -35,6 +35,7 @@ pub enum ActorKind {
     MediaBook,
     Registrar,
     PeerBook,
+    BountyBoard,
     BackfillPeer,
 }
 
@@ -48,6 +49,7 @@ impl ActorKind {
             Self::MediaBook => "media_book",
             Self::Registrar => "registrar",
             Self::PeerBook => "peer_book",
+            Self::BountyBoard => "bounty_board",
             Self::BackfillPeer => "backfill_peer",
         }
     }

@@ -7,10 +7,12 @@ use slog::{debug, info, warn};
 use tokio::time::Instant;
 
 use super::{Phase, StreamWorker};
+use crate::actors::bounty_board::Missing;
+use crate::actors::directory::Directory;
 use crate::causes::chain;
 use crate::ingest::{Content, Outage, Outed, Step, Wanted, session_began};
 use crate::metrics::PollOutcome;
-use crate::model::{LossCause, Span};
+use crate::model::{Channel, LossCause, Quality, Span};
 use crate::select::TOLERANCE_MICROS;
 use crate::store;
 
@@ -108,5 +110,13 @@ impl StreamWorker {
         let Some(span) = span else { return };
         self.recording.metrics.lost(&self.channel, &self.quality, cause, span.duration());
         self.recording.ledger.note(&self.channel, &self.quality, span, cause, detail);
+        seek_missing(&self.recording.directory, &self.channel, &self.quality, span);
+    }
+}
+
+/// Has the peers asked for what is missing here. Costs nothing where there are none; nobody waits for an answer.
+pub fn seek_missing(directory: &Directory, channel: &Channel, quality: &Quality, span: Span) {
+    if let Some(board) = directory.bounty_board.get(&()) {
+        board.do_send(Missing { channel: channel.clone(), quality: quality.clone(), span });
     }
 }
