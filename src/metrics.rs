@@ -155,6 +155,14 @@ impl Metrics {
         self.0.families.backfill_bounties.with_label_values(&labels).inc_by(length.as_secs_f64());
     }
 
+    pub fn backfill_follow_failed(&self, peer: &PeerUrl) {
+        self.0.families.backfill_follow_failures.with_label_values(&[&peer.to_string()]).inc();
+    }
+
+    pub fn followers_are(&self, count: usize) {
+        self.0.families.http_followers.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// An actor of this type ended unasked and was rebuilt.
     pub fn actor_restarted(&self, actor: &'static str) {
         self.0.families.actors_restarts.with_label_values(&[actor]).inc();
@@ -309,6 +317,8 @@ mod tests {
         metrics.backfill_began(&peer, &channel, &quality, "2026-01-02T03:03:10".parse().unwrap());
         metrics.backfill_file(&peer, CopyOutcome::Copied, 700);
         metrics.bounty(&channel, &quality, BountyOutcome::Filled, Duration::from_millis(1500));
+        metrics.backfill_follow_failed(&peer);
+        metrics.followers_are(2);
         metrics.backfill_names_refused(&peer, 3);
         metrics.backfill_pass_failed(&peer);
         metrics.backfill_is_level(&peer, &channel, &quality, "2026-01-02T03:04:00".parse().unwrap());
@@ -353,6 +363,8 @@ mod tests {
             ("segvault_actors_restarts_total{actor=\"downloader\"}", 1.0),
             ("segvault_cache_hour_hits_total", 1.0),
             ("segvault_cache_hour_misses_total", 1.0),
+            ("segvault_backfill_follow_failures_total{peer=\"http://beta:8000\"}", 1.0),
+            ("segvault_http_followers_connections", 2.0),
             ("segvault_cache_hours_entries", 3.0),
             ("segvault_cache_hours_bytes", 4096.0),
             ("segvault_media_segments_total{outcome=\"known\"}", 1.0),

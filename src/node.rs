@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::actors::{
     ActorKind, BountyBoard, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, HourCache, LiveEdges,
     LiveReading, LostHere, MediaBook, Pace, PeerBook, Recording, Registrar, Registration, Replication, Sentinel,
-    StreamWorker, seek_missing,
+    StoredFeed, StreamWorker, seek_missing,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -143,6 +143,7 @@ impl Node {
             hour_cache(&recording, reading.clone(), cache_bytes),
             media_book(&recording, reading.clone()),
             live_edges(live_reading),
+            stored_feed(&recording, reading.clone()),
         ];
         let deps = SourceDeps {
             twitch: config.twitch.clone(),
@@ -275,6 +276,11 @@ impl Node {
             let _ = timeout(Duration::from_secs(1), media_book.send(Drain)).await;
         }
 
+        // What followers read never ends by itself.
+        if let Some(stored_feed) = self.directory.stored_feed.get(&()) {
+            let _ = timeout(Duration::from_secs(1), stored_feed.send(Drain)).await;
+        }
+
         // Players who wait for the next segment are answered now.
         if let Some(live_edges) = self.directory.live_edges.get(&()) {
             let _ = timeout(Duration::from_secs(1), live_edges.send(Drain)).await;
@@ -337,6 +343,21 @@ fn media_book(recording: &Recording, reading: Blocking) -> Child {
         directory.media_book.publish((), MediaBook::start_in_arbiter(arbiter, move |_| book));
     };
     Child { kind: ActorKind::MediaBook, name: String::new(), arbiter: "media book".into(), factory: Box::new(factory) }
+}
+
+fn stored_feed(recording: &Recording, reading: Blocking) -> Child {
+    let Recording { directory, disk: Disk { layout, .. }, clock, metrics, log, .. } = recording.clone();
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (layout, reading, clock) = (layout.clone(), reading.clone(), clock.clone());
+        let feed = StoredFeed::new(layout, reading, clock, metrics.clone(), log.clone(), sentinel);
+        directory.stored_feed.publish((), StoredFeed::start_in_arbiter(arbiter, move |_| feed));
+    };
+    Child {
+        kind: ActorKind::StoredFeed,
+        name: String::new(),
+        arbiter: "stored feed".into(),
+        factory: Box::new(factory),
+    }
 }
 
 fn registrar(registration: Registration, directory: Directory) -> Child {

@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use actix::{Actor, Addr};
 
 use super::{
-    BackfillPeer, BountyBoard, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, StreamWorker,
+    BackfillPeer, BountyBoard, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, StoredFeed,
+    StreamWorker,
 };
 use crate::model::{Channel, PeerUrl, Quality};
 
@@ -62,5 +63,6 @@ pub struct Directory {
     pub peer_book: Addresses<(), PeerBook>,
     /// None where there can be no peers.
     pub bounty_board: Addresses<(), BountyBoard>,
+    pub stored_feed: Addresses<(), StoredFeed>,
     pub backfill_peers: Addresses<(PeerUrl, Channel, Quality), BackfillPeer>,
 }

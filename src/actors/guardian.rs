@@ -36,6 +36,7 @@ pub enum ActorKind {
     Registrar,
     PeerBook,
     BountyBoard,
+    StoredFeed,
     BackfillPeer,
 }
 
@@ -50,6 +51,7 @@ impl ActorKind {
             Self::Registrar => "registrar",
             Self::PeerBook => "peer_book",
             Self::BountyBoard => "bounty_board",
+            Self::StoredFeed => "stored_feed",
             Self::BackfillPeer => "backfill_peer",
         }
     }

@@ -14,6 +14,7 @@ mod live_edges;
 mod media_book;
 mod peer_book;
 mod registrar;
+mod stored_feed;
 mod stream_worker;
 
 pub use backfill_peer::{BackfillPeer, Replication};
@@ -26,4 +27,5 @@ pub use live_edges::{GetGeneration, GetLive, LiveEdges, LiveError, LiveReading};
 pub use media_book::{GetMedia, MediaBook};
 pub use peer_book::PeerBook;
 pub use registrar::{Pace, Registrar, Registration};
+pub use stored_feed::{FeedError, Follow, News, StoredFeed, StoredKind};
 pub use stream_worker::{HISTORY_PERMITS, Recording, StreamWorker, seek_missing, tell_saved, tell_set_aside};

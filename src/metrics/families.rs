@@ -101,6 +101,10 @@ families! {
     backfill_bounties: CounterVec = "segvault_backfill_bounty_seconds_total", ["channel", "quality", "outcome"];
     /// Time since this node last had all that the peer has, of the quality that is furthest behind.
     backfill_lag: GaugeVec = "segvault_backfill_lag_seconds", ["peer"];
+    /// Connections on which a peer could not be followed.
+    backfill_follow_failures: IntCounterVec = "segvault_backfill_follow_failures_total", ["peer"];
+    /// Those who follow what is stored here.
+    http_followers: IntGauge = "segvault_http_followers_connections", [];
     /// Actors that ended unasked and were rebuilt.
     actors_restarts: IntCounterVec = "segvault_actors_restarts_total", ["actor"];
     /// Hours asked for whose index was in memory.

@@ -157,6 +157,7 @@ impl StreamWorker {
                     Kept::OnDisk(saved) => {
                         let (channel, quality) = (&self.channel, &self.quality);
                         tell_saved(&self.log, &self.recording.metrics, channel, quality, &saved, len_bytes, Some(took));
+                        self.tell_followers(saved);
                     }
                     Kept::InMemory => {
                         info!(self.log, "segment is held in memory until the disk takes it"; "start" => %wanted.start,

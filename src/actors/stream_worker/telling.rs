@@ -9,12 +9,13 @@ use tokio::time::Instant;
 use super::{Phase, StreamWorker};
 use crate::actors::bounty_board::Missing;
 use crate::actors::directory::Directory;
+use crate::actors::stored_feed::Stored;
 use crate::causes::chain;
 use crate::ingest::{Content, Outage, Outed, Step, Wanted, session_began};
 use crate::metrics::PollOutcome;
 use crate::model::{Channel, LossCause, Quality, Span};
 use crate::select::TOLERANCE_MICROS;
-use crate::store;
+use crate::store::{self, Saved};
 
 impl StreamWorker {
     pub(super) fn tell_step(&mut self, step: &Step) {
@@ -103,6 +104,14 @@ impl StreamWorker {
 
     pub(super) fn count_poll(&self, outcome: PollOutcome) {
         self.recording.metrics.playlist_polled(&self.channel, &self.quality, outcome);
+    }
+
+    /// Those who copy what is recorded here fetch it at once.
+    pub(super) fn tell_followers(&self, saved: Saved) {
+        if let (Saved::New(name), Some(feed)) = (saved, self.recording.directory.stored_feed.get(&())) {
+            let (channel, quality) = (self.channel.clone(), self.quality.clone());
+            feed.do_send(Stored { channel, quality, hour: name.hour(), name: name.as_str().into() });
+        }
     }
 
     /// Every loss passes here. What has no span, as the times of its sides contradict each other, has no seconds either.
