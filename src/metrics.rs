@@ -14,7 +14,7 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
-pub use labels::{CopyOutcome, FetchReason, LookOutcome, PollOutcome};
+pub use labels::{BountyOutcome, CopyOutcome, FetchReason, LookOutcome, PollOutcome};
 
 use crate::clock::Clock;
 use crate::log::DropCount;
@@ -147,6 +147,20 @@ impl Metrics {
 
     pub fn backfill_pass_failed(&self, peer: &PeerUrl) {
         self.0.families.backfill_failures.with_label_values(&[&peer.to_string()]).inc();
+    }
+
+    /// Peers are asked for so much of what was lost here, or no more.
+    pub fn bounty(&self, channel: &Channel, quality: &Quality, outcome: BountyOutcome, length: Duration) {
+        let labels = [channel.as_str(), quality.as_str(), outcome.as_str()];
+        self.0.families.backfill_bounties.with_label_values(&labels).inc_by(length.as_secs_f64());
+    }
+
+    pub fn backfill_follow_failed(&self, peer: &PeerUrl) {
+        self.0.families.backfill_follow_failures.with_label_values(&[&peer.to_string()]).inc();
+    }
+
+    pub fn followers_are(&self, count: usize) {
+        self.0.families.http_followers.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// An actor of this type ended unasked and was rebuilt.
@@ -302,6 +316,9 @@ mod tests {
         let peer = "http://beta:8000".parse().unwrap();
         metrics.backfill_began(&peer, &channel, &quality, "2026-01-02T03:03:10".parse().unwrap());
         metrics.backfill_file(&peer, CopyOutcome::Copied, 700);
+        metrics.bounty(&channel, &quality, BountyOutcome::Filled, Duration::from_millis(1500));
+        metrics.backfill_follow_failed(&peer);
+        metrics.followers_are(2);
         metrics.backfill_names_refused(&peer, 3);
         metrics.backfill_pass_failed(&peer);
         metrics.backfill_is_level(&peer, &channel, &quality, "2026-01-02T03:04:00".parse().unwrap());
@@ -336,6 +353,7 @@ mod tests {
             ("segvault_record_lost_seconds_total{cause=\"expired\",channel=\"gdq\",quality=\"source\"}", 2.5),
             ("segvault_record_playlist_polls_total{channel=\"gdq\",outcome=\"fresh\",quality=\"source\"}", 1.0),
             ("segvault_record_advertisement_segments_total{channel=\"gdq\",quality=\"source\"}", 1.0),
+            ("segvault_backfill_bounty_seconds_total{channel=\"gdq\",outcome=\"filled\",quality=\"source\"}", 1.5),
             ("segvault_backfill_files_total{outcome=\"copied\",peer=\"http://beta:8000\"}", 1.0),
             ("segvault_backfill_files_total{outcome=\"wrong_bytes\",peer=\"http://beta:8000\"}", 0.0),
             ("segvault_backfill_bytes_total{peer=\"http://beta:8000\"}", 700.0),
@@ -345,6 +363,8 @@ mod tests {
             ("segvault_actors_restarts_total{actor=\"downloader\"}", 1.0),
             ("segvault_cache_hour_hits_total", 1.0),
             ("segvault_cache_hour_misses_total", 1.0),
+            ("segvault_backfill_follow_failures_total{peer=\"http://beta:8000\"}", 1.0),
+            ("segvault_http_followers_connections", 2.0),
             ("segvault_cache_hours_entries", 3.0),
             ("segvault_cache_hours_bytes", 4096.0),
             ("segvault_media_segments_total{outcome=\"known\"}", 1.0),

@@ -18,8 +18,9 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, HourCache, LiveEdges, LiveReading,
-    MediaBook, Pace, PeerBook, Recording, Registrar, Registration, Replication, Sentinel, StreamWorker,
+    ActorKind, BountyBoard, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, HourCache, LiveEdges,
+    LiveReading, LostHere, MediaBook, Pace, PeerBook, Recording, Registrar, Registration, Replication, Sentinel,
+    StoredFeed, StreamWorker, seek_missing,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -47,6 +48,8 @@ const MEDIA_BOOK_BYTES: usize = 32 << 20;
 const HOUR_TEXTS_BYTES: usize = 56 << 20;
 /// Disks flush many at once nearly as fast as one, and a copy waits for that most of its time.
 const COPYING_AT_ONCE: usize = 32;
+/// What was lost here waits behind no bulk of copies.
+const URGENT_AT_ONCE: usize = 8;
 /// Between looks at whether the last answer has been sent.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What segments that wait in memory get to be written, if the grace period is over.
@@ -140,6 +143,7 @@ impl Node {
             hour_cache(&recording, reading.clone(), cache_bytes),
             media_book(&recording, reading.clone()),
             live_edges(live_reading),
+            stored_feed(&recording, reading.clone()),
         ];
         let deps = SourceDeps {
             twitch: config.twitch.clone(),
@@ -167,16 +171,23 @@ impl Node {
             .channels
             .iter()
             .flat_map(|channel| channel.qualities.iter().map(|quality| (channel.name.clone(), quality.clone())));
+        let copier = Copier {
+            layout: layout.clone(),
+            volume: Some(disk.volume.clone()),
+            blocking: Blocking::new(COPYING_AT_ONCE),
+            claims: Claims::default(),
+            throttle: config.backfill.bandwidth.map_or_else(Throttle::default, |rate| Throttle::new(rate.bytes())),
+            mark: temp_mark.clone(),
+        };
         let replication = Replication {
             directory: directory.clone(),
-            copier: Copier {
-                layout: layout.clone(),
-                volume: Some(disk.volume.clone()),
-                blocking: Blocking::new(COPYING_AT_ONCE),
-                claims: Claims::default(),
-                throttle: config.backfill.bandwidth.map_or_else(Throttle::default, |rate| Throttle::new(rate.bytes())),
-                mark: temp_mark.clone(),
+            urgent: Copier {
+                blocking: Blocking::new(URGENT_AT_ONCE),
+                throttle: copier.throttle.hurried(),
+                ..copier.clone()
             },
+            copier,
+            lost: LostHere::default(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             log: logger.clone(),
@@ -184,6 +195,9 @@ impl Node {
             config: config.backfill.clone(),
             recorded: recorded.collect(),
         };
+        if config.backfill.may_have_peers() {
+            children.push(bounty_board(replication.clone()));
+        }
         children.push(peer_book(replication));
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
         directory.guardian.publish((), guardian.clone());
@@ -211,7 +225,7 @@ impl Node {
         write_listen_file(&layout, listening.address, &logger);
         let disk_watch = DiskWatch::new(disk, ledger.clone(), health.clone(), metrics.clone(), logger.clone());
         actix_rt::spawn(disk_watch.clone().keep());
-        actix_rt::spawn(recover(layout.clone(), temp_mark, ledger.clone(), metrics, logger.clone()));
+        actix_rt::spawn(recover(layout.clone(), temp_mark, ledger.clone(), directory.clone(), metrics, logger.clone()));
         actix_rt::spawn(probe_ffmpeg(ffmpeg, logger.clone()));
         health.set_started();
         info!(logger, "node is up"; "name" => %config.node.name, "address" => %listening.address,
@@ -248,6 +262,9 @@ impl Node {
         if let Some(peer_book) = self.directory.peer_book.get(&()) {
             let _ = timeout(Duration::from_secs(1), peer_book.send(Drain)).await;
         }
+        if let Some(bounty_board) = self.directory.bounty_board.get(&()) {
+            let _ = timeout(Duration::from_secs(1), bounty_board.send(Drain)).await;
+        }
         let copying = self.directory.backfill_peers.all().into_iter().map(|peer| peer.send(Drain));
         let _ = timeout(Duration::from_secs(1), futures_util::future::join_all(copying)).await;
 
@@ -257,6 +274,11 @@ impl Node {
         // Answers that are still to be made wait for nothing that it could learn.
         if let Some(media_book) = self.directory.media_book.get(&()) {
             let _ = timeout(Duration::from_secs(1), media_book.send(Drain)).await;
+        }
+
+        // What followers read never ends by itself.
+        if let Some(stored_feed) = self.directory.stored_feed.get(&()) {
+            let _ = timeout(Duration::from_secs(1), stored_feed.send(Drain)).await;
         }
 
         // Players who wait for the next segment are answered now.
@@ -323,6 +345,21 @@ fn media_book(recording: &Recording, reading: Blocking) -> Child {
     Child { kind: ActorKind::MediaBook, name: String::new(), arbiter: "media book".into(), factory: Box::new(factory) }
 }
 
+fn stored_feed(recording: &Recording, reading: Blocking) -> Child {
+    let Recording { directory, disk: Disk { layout, .. }, clock, metrics, log, .. } = recording.clone();
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (layout, reading, clock) = (layout.clone(), reading.clone(), clock.clone());
+        let feed = StoredFeed::new(layout, reading, clock, metrics.clone(), log.clone(), sentinel);
+        directory.stored_feed.publish((), StoredFeed::start_in_arbiter(arbiter, move |_| feed));
+    };
+    Child {
+        kind: ActorKind::StoredFeed,
+        name: String::new(),
+        arbiter: "stored feed".into(),
+        factory: Box::new(factory),
+    }
+}
+
 fn registrar(registration: Registration, directory: Directory) -> Child {
     let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
         let registration = registration.clone();
@@ -330,6 +367,15 @@ fn registrar(registration: Registration, directory: Directory) -> Child {
         directory.registrar.publish((), address);
     };
     Child { kind: ActorKind::Registrar, name: String::new(), arbiter: "registrar".into(), factory: Box::new(factory) }
+}
+
+fn bounty_board(replication: Replication) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (directory, replication) = (replication.directory.clone(), replication.clone());
+        let address = BountyBoard::start_in_arbiter(arbiter, move |_| BountyBoard::new(replication, sentinel));
+        directory.bounty_board.publish((), address);
+    };
+    Child { kind: ActorKind::BountyBoard, name: String::new(), arbiter: "bounties".into(), factory: Box::new(factory) }
 }
 
 fn peer_book(replication: Replication) -> Child {
@@ -399,15 +445,21 @@ fn prepare_store(layout: &Layout) -> Result<File, NodeError> {
 
 /// Keeps what an earlier run left behind. Beside everything else: a large archive takes a while, and recording must not
 /// wait for it.
-async fn recover(layout: Layout, mine: TempMark, ledger: Ledger, metrics: Metrics, log: Logger) {
+async fn recover(layout: Layout, mine: TempMark, ledger: Ledger, directory: Directory, metrics: Metrics, log: Logger) {
     if let Some(recovery) = recover_in(layout.clone(), mine.clone(), &log).await {
         metrics.segments_recovered(recovery.recovered.len());
         // Should the source still list one, it is fetched, and that fills the loss.
         for left in &recovery.recovered {
-            note_left_behind(&ledger, left, LossCause::CutShort, "the recorder was stopped in the middle of it");
+            note_left_behind(
+                &ledger,
+                &directory,
+                left,
+                LossCause::CutShort,
+                "the recorder was stopped in the middle of it",
+            );
         }
         for left in &recovery.empty {
-            note_left_behind(&ledger, left, LossCause::Unknown, "the recorder was stopped before it came");
+            note_left_behind(&ledger, &directory, left, LossCause::Unknown, "the recorder was stopped before it came");
         }
     }
     // What is in quarantine was told as an advertisement.
@@ -441,9 +493,10 @@ async fn recover_in(layout: Layout, mine: TempMark, log: &Logger) -> Option<Reco
     }
 }
 
-fn note_left_behind(ledger: &Ledger, left: &LeftBehind, cause: LossCause, detail: &str) {
+fn note_left_behind(ledger: &Ledger, directory: &Directory, left: &LeftBehind, cause: LossCause, detail: &str) {
     if let Ok(span) = Span::new(left.name.start(), left.name.end()) {
         ledger.note(&left.channel, &left.quality, span, cause, detail);
+        seek_missing(directory, &left.channel, &left.quality, span);
     }
 }
 

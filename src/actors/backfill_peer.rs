@@ -3,6 +3,9 @@
 //! Promises: the next pass begins some time after the last has ended; a peer that fails or lies is named once for each
 //! pass and asked ever more rarely; nobody else waits for it. Recording has its own doors and threads.
 
+mod seeking;
+
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +13,7 @@ use actix::prelude::*;
 use slog::{Logger, debug, info, o, warn};
 use tokio::sync::Semaphore;
 
+use super::bounty_board::LostHere;
 use super::directory::Directory;
 use super::guardian::{Drain, Sentinel};
 use crate::causes::chain;
@@ -19,6 +23,9 @@ use crate::jitter::jittered;
 use crate::metrics::{CopyOutcome, Metrics};
 use crate::model::{Channel, NodeId, PeerUrl, Quality};
 use crate::peers::{Copier, CopyError, Notice, Outcome, Pass, PassReport, Peer, PeerError, Remembered, Window};
+use seeking::Seeking;
+
+pub use seeking::Seek;
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10 * 60);
@@ -30,6 +37,10 @@ const SOON: Duration = Duration::from_secs(5);
 pub struct Replication {
     pub directory: Directory,
     pub copier: Copier,
+    /// The same with a door of its own, for what cannot wait behind a bulk of files.
+    pub urgent: Copier,
+    /// What the recorders here lack.
+    pub lost: LostHere,
     pub clock: Clock,
     pub metrics: Metrics,
     pub log: Logger,
@@ -55,7 +66,8 @@ impl Replication {
         let is_recorded = self.recorded.iter().any(|(of, one)| of == channel && one == quality);
         let cutoff_micros = i64::try_from(self.config.recent_cutoff.as_micros()).unwrap_or(i64::MAX);
         let recent = is_recorded.then(|| self.clock.now().plus_micros(-cutoff_micros));
-        Window { since: None, recent }
+        let lost = if is_recorded { self.lost.of(channel, quality) } else { Arc::default() };
+        Window { since: None, recent, lost }
     }
 }
 
@@ -88,6 +100,7 @@ pub struct BackfillPeer {
     /// Whether it was said that the peer fails.
     told: bool,
     pass: Option<SpawnHandle>,
+    seeking: Seeking,
     /// Until the next pass.
     rest: Option<SpawnHandle>,
     wanted: bool,
@@ -106,9 +119,11 @@ impl BackfillPeer {
     ) -> Self {
         let log = replication.log.new(o!(
             "peer" => peer.to_string(), "channel" => channel.to_string(), "quality" => quality.to_string()));
+        let peer = Peer::new(peer);
         Self {
+            seeking: Seeking::new(&replication, peer.clone(), channel.clone(), quality.clone()),
             replication,
-            peer: Peer::new(peer),
+            peer,
             channel,
             quality,
             permits,
@@ -176,13 +191,13 @@ impl BackfillPeer {
 }
 
 /// Tells what happens during a pass; of what is wrong, the first of each pass in the log.
-fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, is_first: &mut bool, notice: &Notice<'_>) {
+fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, is_first: &Cell<bool>, notice: &Notice<'_>) {
     match notice {
         Notice::Missing { .. } => {}
         Notice::Refused(refused) => {
             metrics.backfill_names_refused(peer, refused.count);
             let example = refused.example.as_deref().unwrap_or_default();
-            if std::mem::take(is_first) {
+            if is_first.replace(false) {
                 warn!(log, "a peer lists names that are none"; "count" => refused.count, "example" => example);
             }
         }
@@ -206,7 +221,7 @@ fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, is_first: &mut bool, no
                 CopyError::Store(_) | CopyError::Panicked(_) => CopyOutcome::Disk,
             };
             metrics.backfill_file(peer, label, 0);
-            if std::mem::take(is_first) {
+            if is_first.replace(false) {
                 warn!(log, "a file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
             } else {
                 debug!(log, "another file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
@@ -235,13 +250,9 @@ impl Handler<Tick> for BackfillPeer {
         let (log, metrics, began) = (self.log.clone(), self.replication.metrics.clone(), self.replication.clock.now());
         let work = async move {
             let mut report = PassReport::default();
-            let is_first = std::cell::Cell::new(true);
+            let is_first = Cell::new(true);
             let done = {
-                let notice = |notice: Notice<'_>| {
-                    let mut first = is_first.get();
-                    tell(&log, &metrics, pass.peer.url(), &mut first, &notice);
-                    is_first.set(first);
-                };
+                let notice = |notice: Notice<'_>| tell(&log, &metrics, pass.peer.url(), &is_first, &notice);
                 pass.run(&mut memory, &mut report, &notice).await
             };
             (memory, report, done)
@@ -268,7 +279,8 @@ impl Handler<Wanted> for BackfillPeer {
             return;
         }
         // Whether it waits or works: this ends it, and what it was copying leaves nothing behind.
-        for under_way in [self.pass.take(), self.rest.take()].into_iter().flatten() {
+        let seeking = self.seeking.end();
+        for under_way in [self.pass.take(), self.rest.take()].into_iter().flatten().chain(seeking) {
             ctx.cancel_future(under_way);
         }
         if wanted {
@@ -283,8 +295,9 @@ impl Handler<Drain> for BackfillPeer {
     /// Answers at once: a pass may be dropped anywhere, and what it was copying leaves nothing behind.
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
         self.draining = true;
-        if let Some(pass) = self.pass.take() {
-            ctx.cancel_future(pass);
+        let seeking = self.seeking.end();
+        for under_way in self.pass.take().into_iter().chain(seeking) {
+            ctx.cancel_future(under_way);
         }
     }
 }

@@ -35,6 +35,8 @@ pub enum ActorKind {
     MediaBook,
     Registrar,
     PeerBook,
+    BountyBoard,
+    StoredFeed,
     BackfillPeer,
 }
 
@@ -48,6 +50,8 @@ impl ActorKind {
             Self::MediaBook => "media_book",
             Self::Registrar => "registrar",
             Self::PeerBook => "peer_book",
+            Self::BountyBoard => "bounty_board",
+            Self::StoredFeed => "stored_feed",
             Self::BackfillPeer => "backfill_peer",
         }
     }

@@ -133,7 +133,7 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
             peer: peer.clone(),
             channel: channel.clone(),
             quality: quality.clone(),
-            window: Window { since, recent: None },
+            window: Window { since, ..Window::default() },
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             at_once: AT_ONCE,
         };

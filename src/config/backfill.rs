@@ -35,6 +35,13 @@ pub struct BackfillConfig {
     pub bandwidth: Option<ByteSize>,
 }
 
+impl BackfillConfig {
+    /// Whether there is a place where peers may be listed.
+    pub fn may_have_peers(&self) -> bool {
+        !self.peers.is_empty() || self.peers_file.is_some() || self.peers_dns.is_some()
+    }
+}
+
 impl Setting for PeerUrl {
     const ALLOWED: &'static str = "write the address of a node, as http://beta:8000";
 

@@ -4,7 +4,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
-use crate::actors::{CacheError, LiveError};
+use crate::actors::{CacheError, FeedError, LiveError};
 use crate::blocking::Panicked;
 use crate::causes::chain;
 use crate::cut::{CutError, PlanError};
@@ -47,6 +47,8 @@ pub enum HttpError {
     Restarting,
     #[error("the answer took too long to begin; the disk may be stuck")]
     TooSlow,
+    #[error("nobody more can follow")]
+    Feed(#[from] FeedError),
     #[error("{}", .0.as_str())]
     NotReady(NotReady),
     #[error("parts of the node do not answer: {0}")]
@@ -107,6 +109,8 @@ impl HttpError {
             Self::Panicked(_) => (S::INTERNAL_SERVER_ERROR, "internal", false),
             Self::Restarting => (S::SERVICE_UNAVAILABLE, "restarting", true),
             Self::TooSlow => (S::SERVICE_UNAVAILABLE, "too_slow", true),
+            Self::Feed(FeedError::TooMany) => (S::SERVICE_UNAVAILABLE, "busy", true),
+            Self::Feed(FeedError::Stopping) => (S::SERVICE_UNAVAILABLE, "stopping", true),
             Self::NotReady(_) => (S::SERVICE_UNAVAILABLE, "not_ready", true),
             Self::NotAlive(_) => (S::SERVICE_UNAVAILABLE, "not_alive", true),
         }

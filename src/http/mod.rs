@@ -8,6 +8,7 @@ mod cuts;
 mod encodings;
 mod error;
 mod files;
+mod follow;
 mod live;
 mod losses;
 mod masters;
@@ -133,6 +134,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/waveform/{channel}/{quality}.json").route(web::get().to(stills::waveform_json)))
         .service(resource("/generate_videos/{channel}/{quality}").route(web::post().to(videos::generate)))
         .service(resource("/losses/{channel}/{quality}").route(get_or_head().to(losses::get)))
+        .service(resource("/follow/{channel}/{quality}").route(web::get().to(follow::get)))
         .service(resource("/healthz").route(web::get().to(probes::healthz)))
         .service(resource("/readyz").route(web::get().to(probes::readyz)))
         .service(resource("/node").route(web::get().to(probes::node)))
@@ -151,7 +153,7 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 13] = [
+const ROUTES: [&str; 14] = [
     "/files",
     "/segments",
     "/playlist",
@@ -161,6 +163,7 @@ const ROUTES: [&str; 13] = [
     "/waveform",
     "/generate_videos",
     "/losses",
+    "/follow",
     "/healthz",
     "/readyz",
     "/node",

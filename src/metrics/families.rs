@@ -97,8 +97,14 @@ families! {
     backfill_refused_names: IntCounterVec = "segvault_backfill_refused_names_total", ["peer"];
     /// Comparisons with a peer that it ended by failing.
     backfill_failures: IntCounterVec = "segvault_backfill_failed_passes_total", ["peer"];
+    /// Seconds lost here that peers were asked for at once.
+    backfill_bounties: CounterVec = "segvault_backfill_bounty_seconds_total", ["channel", "quality", "outcome"];
     /// Time since this node last had all that the peer has, of the quality that is furthest behind.
     backfill_lag: GaugeVec = "segvault_backfill_lag_seconds", ["peer"];
+    /// Connections on which a peer could not be followed.
+    backfill_follow_failures: IntCounterVec = "segvault_backfill_follow_failures_total", ["peer"];
+    /// Those who follow what is stored here.
+    http_followers: IntGauge = "segvault_http_followers_connections", [];
     /// Actors that ended unasked and were rebuilt.
     actors_restarts: IntCounterVec = "segvault_actors_restarts_total", ["actor"];
     /// Hours asked for whose index was in memory.

@@ -74,6 +74,17 @@ label!(
 );
 
 label!(
+    /// What has become of seconds that peers are asked for.
+    BountyOutcome {
+        Opened = "opened",
+        /// Full segments show them by now, wherever those came from.
+        Filled = "filled",
+        /// They are no more asked for one by one; comparisons with peers go on.
+        GivenUp = "given_up",
+    }
+);
+
+label!(
     /// What asking for a media playlist led to.
     PollOutcome {
         /// It lists something new.

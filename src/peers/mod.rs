@@ -6,21 +6,25 @@
 //! Never: follows a peer's redirects; deletes.
 
 mod book;
+mod bounty;
 mod claims;
 mod client;
 mod copy;
 mod names;
 mod pass;
 mod plan;
+mod span;
 mod throttle;
 
 pub use book::{BookError, PeerSource};
+pub use bounty::{Bounties, LostLately, Opened};
 pub use claims::Claims;
 pub use client::{HourAnswer, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};
 pub use names::{HourNames, Refused, TombstoneName};
 pub use pass::{Notice, Pass, PassReport, Remembered};
 pub use plan::{HourPlan, Window, plan_hour};
+pub use span::{SpanCopy, Wrong};
 pub use throttle::Throttle;
 
 use crate::blocking::Panicked;

@@ -214,7 +214,7 @@ impl Pass {
             HourAnswer::New { names, tag } => (names, tag),
         };
         let (layout, channel, quality) = (self.copier.layout.clone(), channel.clone(), quality.clone());
-        let window = self.window;
+        let window = self.window.clone();
         let compare = move || {
             let (listing, stamp) = store::list_stamped(&layout, &channel, &quality, hour)?;
             let ours = HourNames::of(hour, listing.visible().chain(listing.tombstones()));

@@ -96,12 +96,23 @@ pub fn losses(
     within: Option<Span>,
 ) -> Result<Vec<StandingLoss>, StoreError> {
     let noted = clip(noted(layout, channel, quality, within)?, within);
+    let full = full_within(layout, channel, quality, &joined(&noted))?;
+    Ok(standing(noted, &full))
+}
+
+/// Of these spans, which are in order, what full segments show by now, in order.
+pub fn full_within(
+    layout: &Layout,
+    channel: &Channel,
+    quality: &Quality,
+    spans: &[Span],
+) -> Result<Vec<Span>, StoreError> {
     let mut hours = Hours { layout, channel, quality, loaded: BTreeMap::new() };
     let mut full = Vec::new();
-    for span in joined(&noted) {
-        full.extend(shown_in_full(&hours.select(span)?));
+    for span in spans {
+        full.extend(shown_in_full(&hours.select(*span)?));
     }
-    Ok(standing(noted, &full))
+    Ok(full)
 }
 
 /// Everything noted in the hours that a span touches, or in all.

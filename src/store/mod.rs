@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use copy::{Copied, PendingCopy, sweep_copies};
 pub use layout::Layout;
-pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, losses, recorded_until};
+pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, losses, recorded_until};
 pub use list::{
     HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,
 };

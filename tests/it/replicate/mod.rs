@@ -1,5 +1,6 @@
 //! Copying between nodes: real processes and plain servers on loopback.
 
+mod bounty;
 mod command;
 mod nodes;
 mod static_peer;

@@ -8,7 +8,7 @@ use super::{HOUR, plant_segment, plant_tree, tree};
 use crate::support::{NodeProcess, eventually};
 
 /// Nobody else is likely to get it between this and the node's start.
-fn free_address() -> String {
+pub fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
