@@ -1,6 +1,7 @@
 //! Copying between nodes: real processes and plain servers on loopback.
 
 mod command;
+mod digests;
 mod nodes;
 mod static_peer;
 
