@@ -36,7 +36,9 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::{LossCause, Quality, Span};
 use crate::peers::{Claims, Copier, Throttle};
-use crate::store::{self, Layout, Ledger, LedgerOf, LeftBehind, Recovery, Spool, StoreError, TempMark, Volume};
+use crate::store::{
+    self, Digests, Layout, Ledger, LedgerOf, LeftBehind, Recovery, Spool, StoreError, TempMark, Volume,
+};
 use disk::DiskWatch;
 
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
@@ -202,6 +204,7 @@ impl Node {
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
         directory.guardian.publish((), guardian.clone());
 
+        let digests = Digests::new(layout.clone(), reading.clone());
         let under_way = UnderWay::default();
         let site = Site {
             name: config.node.name.clone(),
@@ -217,6 +220,7 @@ impl Node {
             log: logger.clone(),
             under_way: under_way.clone(),
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
+            digests,
         };
         let address = config.node.listen;
         let listening = http::listen(site, address).map_err(|source| NodeError::Listen { address, source })?;

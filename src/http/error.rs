@@ -10,7 +10,7 @@ use crate::causes::chain;
 use crate::cut::{CutError, PlanError};
 use crate::health::NotReady;
 use crate::model::{BadName, BadRange, BadTime, EmptySpan};
-use crate::store::StoreError;
+use crate::store::{DigestsError, StoreError};
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,8 @@ pub enum HttpError {
     Cut(#[from] CutError),
     #[error("the disk cannot be read")]
     Store(#[from] StoreError),
+    #[error("the disk cannot be read")]
+    Digests(#[from] DigestsError),
     #[error("work on the disk failed")]
     Panicked(#[from] Panicked),
     #[error("a part of the node is being restarted; try again in a second")]
@@ -106,7 +108,10 @@ impl HttpError {
             Self::NoContent => (S::NOT_ACCEPTABLE, "no_content", true),
             Self::Cut(error) => cut_answer(error),
             Self::Store(_) => (S::INTERNAL_SERVER_ERROR, "store", false),
-            Self::Panicked(_) => (S::INTERNAL_SERVER_ERROR, "internal", false),
+            Self::Digests(DigestsError::Store(_)) => (S::INTERNAL_SERVER_ERROR, "store", false),
+            Self::Digests(DigestsError::Panicked(_)) | Self::Panicked(_) => {
+                (S::INTERNAL_SERVER_ERROR, "internal", false)
+            }
             Self::Restarting => (S::SERVICE_UNAVAILABLE, "restarting", true),
             Self::TooSlow => (S::SERVICE_UNAVAILABLE, "too_slow", true),
             Self::Feed(FeedError::TooMany) => (S::SERVICE_UNAVAILABLE, "busy", true),

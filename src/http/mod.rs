@@ -5,6 +5,7 @@
 
 mod body;
 mod cuts;
+mod digest;
 mod encodings;
 mod error;
 mod files;
@@ -43,7 +44,7 @@ use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
 use crate::model::{NodeId, NodeName};
-use crate::store::Layout;
+use crate::store::{Digests, Layout};
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
@@ -63,6 +64,7 @@ pub struct Site {
     pub under_way: UnderWay,
     /// What playlists of ranges that are over are put together from.
     pub hour_texts: HourTexts,
+    pub digests: Digests,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.
@@ -118,6 +120,8 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/files/{channel}").route(get_or_head().to(files::qualities)))
         .service(resource("/files/{channel}/{quality}").route(get_or_head().to(files::hours)))
         .service(resource("/files/{channel}/{quality}/{hour}").route(get_or_head().to(files::segments)))
+        .service(resource("/digest/{channel}/{quality}").route(get_or_head().to(digest::quality)))
+        .service(resource("/digest/{channel}/{quality}/{day}").route(get_or_head().to(digest::day)))
         .service(resource("/segments/{path:.+}").route(get_or_head().to(segments::get)))
         .service(resource("/playlist/{channel}.m3u8").route(get_or_head().to(masters::get)))
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
@@ -155,6 +159,7 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 /// Label of each route's metrics, by the beginning of its path.
 const ROUTES: [&str; 14] = [
     "/files",
+    "/digest",
     "/segments",
     "/playlist",
     "/cut",

@@ -19,7 +19,7 @@ mod throttle;
 pub use book::{BookError, PeerSource};
 pub use bounty::{Bounties, LostLately, Opened};
 pub use claims::Claims;
-pub use client::{HourAnswer, Peer, Tag};
+pub use client::{DigestAnswer, HourAnswer, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};
 pub use names::{HourNames, Refused, TombstoneName};
 pub use pass::{Notice, Pass, PassReport, Remembered};
@@ -38,6 +38,8 @@ pub enum PeerError {
     Ask { what: &'static str, source: FetchError },
     #[error("the answer for {what} is no list of names")]
     NoList { what: &'static str, source: serde_json::Error },
+    #[error("the answer is no table of digests, or they do not add up")]
+    NoDigests,
     #[error("copying fails")]
     Copy(#[from] CopyError),
     #[error(transparent)]

@@ -6,6 +6,7 @@
 
 mod anchor;
 mod copy;
+mod digests;
 mod layout;
 mod ledger;
 mod list;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use copy::{Copied, PendingCopy, sweep_copies};
+pub use digests::{Digests, DigestsError, HourDigests};
 pub use layout::Layout;
 pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, losses, recorded_until};
 pub use list::{

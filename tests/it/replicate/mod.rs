@@ -2,6 +2,7 @@
 
 mod bounty;
 mod command;
+mod digests;
 mod nodes;
 mod static_peer;
 
