@@ -6,6 +6,7 @@ mod cut;
 pub mod db;
 mod demo;
 mod losses;
+mod nodes;
 mod place;
 mod quarantine;
 mod rehearse;
@@ -56,7 +57,7 @@ enum Command {
     /// List what is kept out of the record, or put it back.
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
-    /// Hide segments for good, or list what is hidden.
+    /// Hide segments for good, see what is hidden and where, delete its bytes.
     #[command(subcommand)]
     Tombstone(tombstone::TombstoneCommand),
     /// Print a completion script for a shell.
@@ -141,7 +142,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Losses(args) => losses::run(&args),
         Command::Quarantine(command) => quarantine::run(&command),
-        Command::Tombstone(command) => tombstone::run(command),
+        Command::Tombstone(command) => tombstone::run(&command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "segvault", &mut io::stdout());
             Ok(EXIT_OK)

@@ -16,6 +16,7 @@ mod playlists;
 mod probes;
 mod segments;
 mod stills;
+mod tombstones;
 mod under_way;
 mod videos;
 
@@ -118,6 +119,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/files/{channel}/{quality}").route(get_or_head().to(files::hours)))
         .service(resource("/files/{channel}/{quality}/{hour}").route(get_or_head().to(files::segments)))
         .service(resource("/segments/{path:.+}").route(get_or_head().to(segments::get)))
+        .service(resource("/tombstones/{channel}/{quality}/{hour}").route(get_or_head().to(tombstones::get)))
         .service(resource("/playlist/{channel}.m3u8").route(get_or_head().to(masters::get)))
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
         .service(resource("/cut/{channel}/{quality}.ts").route(web::get().to(cuts::cut)))
@@ -151,9 +153,10 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 13] = [
+const ROUTES: [&str; 14] = [
     "/files",
     "/segments",
+    "/tombstones",
     "/playlist",
     "/cut",
     "/frame",

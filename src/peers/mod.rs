@@ -6,6 +6,7 @@
 //! Never: follows a peer's redirects; deletes.
 
 mod book;
+mod census;
 mod claims;
 mod client;
 mod copy;
@@ -15,6 +16,7 @@ mod plan;
 mod throttle;
 
 pub use book::{BookError, PeerSource};
+pub use census::{Found, Standing, TombstoneState, find_nodes, tombstone_state};
 pub use claims::Claims;
 pub use client::{HourAnswer, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};
