@@ -8,6 +8,7 @@ mod demo;
 mod health;
 mod losses;
 mod man;
+mod nodes;
 mod place;
 mod quarantine;
 mod rehearse;
@@ -58,7 +59,7 @@ enum Command {
     /// List what is kept out of the record, or put it back.
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
-    /// Hide segments for good, or list what is hidden.
+    /// Hide segments for good, see what is hidden and where, delete its bytes.
     #[command(subcommand)]
     Tombstone(tombstone::TombstoneCommand),
     /// Ask the node that runs on a directory whether it lives.
@@ -147,9 +148,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Losses(args) => losses::run(&args),
         Command::Quarantine(command) => quarantine::run(&command),
-        Command::Tombstone(command) => tombstone::run(command),
         Command::Health(args) => health::run(&args),
         Command::Man(args) => man::run(&args),
+        Command::Tombstone(command) => tombstone::run(&command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "segvault", &mut io::stdout());
             Ok(EXIT_OK)

@@ -18,6 +18,7 @@ mod playlists;
 mod probes;
 mod segments;
 mod stills;
+mod tombstones;
 mod under_way;
 mod videos;
 
@@ -123,6 +124,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/digest/{channel}/{quality}").route(get_or_head().to(digest::quality)))
         .service(resource("/digest/{channel}/{quality}/{day}").route(get_or_head().to(digest::day)))
         .service(resource("/segments/{path:.+}").route(get_or_head().to(segments::get)))
+        .service(resource("/tombstones/{channel}/{quality}/{hour}").route(get_or_head().to(tombstones::get)))
         .service(resource("/playlist/{channel}.m3u8").route(get_or_head().to(masters::get)))
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
         .service(resource("/cut/{channel}/{quality}.ts").route(web::get().to(cuts::cut)))
@@ -161,6 +163,7 @@ const ROUTES: [&str; 14] = [
     "/files",
     "/digest",
     "/segments",
+    "/tombstones",
     "/playlist",
     "/cut",
     "/frame",

@@ -168,6 +168,46 @@ impl Peer {
         read(&text).map(DigestAnswer::New).ok_or(PeerError::NoDigests)
     }
 
+    /// The tombstones of an hour, each with whether the peer still has bytes of what it hides. `None` from a node that does
+    /// not say, as those of the existing system.
+    pub async fn tombstones(
+        &self,
+        channel: &Channel,
+        quality: &Quality,
+        hour: Hour,
+    ) -> Result<Option<BTreeMap<String, bool>>, PeerError> {
+        #[derive(Deserialize)]
+        struct State {
+            bytes: bool,
+        }
+        const WHAT: &str = "the tombstones of an hour";
+        let failed = |source| PeerError::Ask { what: WHAT, source };
+        let url = self.url.join(["tombstones", channel.as_str(), quality.as_str(), &hour.to_string()]);
+        let headers = [(header::ACCEPT_ENCODING, "identity")];
+        let answer = self.client.ask_here(&url, &headers, LISTING_BUDGET.patience()).await.map_err(failed)?;
+        match answer.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            status => return Err(failed(FetchError::Status(status.as_u16()))),
+        }
+        let json = answer.whole(LISTING_BUDGET.max_bytes).await.map_err(failed)?;
+        let states: BTreeMap<String, State> =
+            serde_json::from_slice(&json).map_err(|source| PeerError::NoList { what: WHAT, source })?;
+        Ok(Some(states.into_iter().map(|(name, State { bytes })| (name, bytes)).collect()))
+    }
+
+    /// Whether the peer would send a file; `None` where it does not say, as it hides it. No byte of it is waited for.
+    pub async fn has_file(&self, path: &[&str]) -> Result<Option<bool>, PeerError> {
+        let url = self.url.join(std::iter::once("segments").chain(path.iter().copied()));
+        let answer = self.client.ask_here(&url, &[(header::ACCEPT_ENCODING, "identity")], FILE_PATIENCE).await;
+        let answer = answer.map_err(|source| PeerError::Ask { what: "a file", source })?;
+        Ok(match answer.status {
+            StatusCode::OK => Some(true),
+            StatusCode::NOT_FOUND => Some(false),
+            _ => None,
+        })
+    }
+
     /// The bytes of a file under the peer's `/segments`, by the parts of its path.
     pub async fn file(&self, path: &[&str]) -> Result<Body, FetchError> {
         let url = self.url.join(std::iter::once("segments").chain(path.iter().copied()));

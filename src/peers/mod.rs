@@ -7,6 +7,7 @@
 
 mod book;
 mod bounty;
+mod census;
 mod claims;
 mod client;
 mod copy;
@@ -18,6 +19,7 @@ mod throttle;
 
 pub use book::{BookError, PeerSource};
 pub use bounty::{Bounties, LostLately, Opened};
+pub use census::{Found, Standing, TombstoneState, find_nodes, tombstone_state};
 pub use claims::Claims;
 pub use client::{DigestAnswer, HourAnswer, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};

@@ -15,7 +15,7 @@ pub struct TombstoneName {
 }
 
 impl TombstoneName {
-    fn parse(hour: Hour, text: &str) -> Option<Self> {
+    pub(super) fn parse(hour: Hour, text: &str) -> Option<Self> {
         let base = text.strip_suffix(TOMBSTONE_ENDING)?;
         let hidden = [SEGMENT_ENDING, CHAT_ENDING]
             .iter()

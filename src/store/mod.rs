@@ -16,7 +16,9 @@ mod peers;
 mod pending;
 mod pieces;
 mod published;
+mod purge;
 mod quarantine;
+mod reasons;
 mod recover;
 mod spool;
 mod tombstone;
@@ -36,14 +38,16 @@ pub use list::{
 };
 pub use media::{LookedAt, look_at, measure_frame_rate, read_knowledge, write_knowledge};
 pub use peaks::{HourPeaks, read_peaks, write_peaks};
-pub use peers::{read_peers, write_peers};
+pub use peers::{kept_peers, read_peers, write_peers};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
 pub use published::{PublishedKey, forget_published, restore_published, sweep_published, write_published};
+pub use purge::{HiddenFile, Purged, hidden_files, purge, tombstone_states};
 pub use quarantine::{Restored, quarantined, restore};
+pub use reasons::{Reason, read_reasons, write_reasons};
 pub use recover::{LeftBehind, Recovery, TempMark, recover};
 pub use spool::{SegmentLabel, Shelf, Spool, SpoolFull, SpoolWriter, SpooledSegment};
-pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
+pub use tombstone::{Tombstone, add_tombstone, add_tombstones, is_tombstoned, tombstones};
 pub use video::PendingVideo;
 pub use volume::Volume;
 

@@ -24,3 +24,4 @@ mod serve;
 mod soak;
 mod sources;
 mod support;
+mod tombstones;

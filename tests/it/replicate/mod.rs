@@ -11,6 +11,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use sha2::{Digest, Sha256};
+pub use static_peer::StaticPeer;
 
 pub const HOUR: &str = "2026-01-02T03";
 
