@@ -36,6 +36,7 @@ pub enum ActorKind {
     Registrar,
     PeerBook,
     BackfillPeer,
+    Scrubber,
 }
 
 impl ActorKind {
@@ -49,6 +50,7 @@ impl ActorKind {
             Self::Registrar => "registrar",
             Self::PeerBook => "peer_book",
             Self::BackfillPeer => "backfill_peer",
+            Self::Scrubber => "scrubber",
         }
     }
 }

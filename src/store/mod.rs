@@ -8,6 +8,7 @@ mod anchor;
 mod copy;
 mod layout;
 mod ledger;
+mod life;
 mod list;
 mod media;
 mod peaks;
@@ -17,6 +18,8 @@ mod pieces;
 mod published;
 mod quarantine;
 mod recover;
+mod scrub;
+mod scrub_state;
 mod spool;
 mod tombstone;
 mod video;
@@ -28,7 +31,8 @@ use std::path::{Path, PathBuf};
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use copy::{Copied, PendingCopy, sweep_copies};
 pub use layout::Layout;
-pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, losses, recorded_until};
+pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, losses, note_losses, recorded_until};
+pub use life::{end_of_life, last_seen, sign_of_life, try_lock};
 pub use list::{
     HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,
 };
@@ -39,7 +43,12 @@ pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
 pub use published::{PublishedKey, forget_published, restore_published, sweep_published, write_published};
 pub use quarantine::{Restored, quarantined, restore};
-pub use recover::{LeftBehind, Recovery, TempMark, recover};
+pub use recover::{LeftBehind, Recovery, TempMark, recover, recover_hour};
+pub use scrub::{
+    BadFile, Checked, Scrubbed, StoredFile, StreamHour, bad_files, check, estimate_bytes, files_of,
+    hours_changed_since, scrub, stream_hours, was_changed_since,
+};
+pub use scrub_state::{RoundState, ScrubState, read_scrub_state, write_scrub_state};
 pub use spool::{SegmentLabel, Shelf, Spool, SpoolFull, SpoolWriter, SpooledSegment};
 pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
 pub use video::PendingVideo;

@@ -2,7 +2,7 @@
 
 mod command;
 mod nodes;
-mod static_peer;
+pub mod static_peer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
