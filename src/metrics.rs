@@ -14,7 +14,7 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
-pub use labels::{BountyOutcome, CopyOutcome, FetchReason, LookOutcome, PollOutcome};
+pub use labels::{BountyOutcome, CopyOutcome, Damage, FetchReason, LookOutcome, PollOutcome};
 
 use crate::clock::Clock;
 use crate::log::DropCount;
@@ -49,6 +49,9 @@ impl Metrics {
             .expect("the registry is new, and the collector's names are good");
         let families = Families::register(&registry);
         families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        for damage in Damage::ALL {
+            families.scrub_bad_files.with_label_values(&[damage.as_str()]);
+        }
         Self(Arc::new(Inner {
             registry,
             families,
@@ -240,6 +243,27 @@ impl Metrics {
         self.0.families.store_spool_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
+    /// So many stored files, with so many bytes, were compared with their names.
+    pub fn scrubbed(&self, files: u64, bytes: u64) {
+        self.0.families.scrub_files.inc_by(files);
+        self.0.families.scrub_bytes.inc_by(bytes);
+    }
+
+    /// A stored file went bad, and is in quarantine now.
+    pub fn file_went_bad(&self, damage: Damage) {
+        self.0.families.scrub_bad_files.with_label_values(&[damage.as_str()]).inc();
+    }
+
+    /// How far the round through the record is: bytes done and left, since when, and for how long still.
+    pub fn scrub_round(&self, done_bytes: u64, left_bytes: u64, age: Duration, eta: Duration) {
+        let families = &self.0.families;
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        families.scrub_round_bytes.set(gauge(done_bytes));
+        families.scrub_left_bytes.set(gauge(left_bytes));
+        families.scrub_round_age.set(gauge(age.as_secs()));
+        families.scrub_eta.set(gauge(eta.as_secs()));
+    }
+
     /// The content type, and everything in Prometheus' text format.
     pub fn render(&self) -> (&'static str, String) {
         self.refresh();
@@ -333,6 +357,9 @@ mod tests {
         metrics.advertisement_set_aside(&channel, &quality);
         metrics.http_answered("/cut", 200, Duration::from_secs(1));
         metrics.cut_ended("fast", "done", Duration::from_secs(2));
+        metrics.scrubbed(3, 4500);
+        metrics.file_went_bad(Damage::Empty);
+        metrics.scrub_round(4500, 9000, Duration::from_secs(60), Duration::from_secs(120));
     }
 
     #[test]
@@ -376,6 +403,14 @@ mod tests {
             ("segvault_cut_cuts_total{outcome=\"done\",type=\"fast\"}", 1.0),
             ("segvault_cut_duration_seconds_sum{type=\"fast\"}", 2.0),
             ("segvault_cut_ffmpeg_in_use_processes", 1.0),
+            ("segvault_scrub_files_total", 3.0),
+            ("segvault_scrub_bytes_total", 4500.0),
+            ("segvault_scrub_bad_files_total{cause=\"empty\"}", 1.0),
+            ("segvault_scrub_bad_files_total{cause=\"wrong_bytes\"}", 0.0),
+            ("segvault_scrub_round_bytes", 4500.0),
+            ("segvault_scrub_left_bytes", 9000.0),
+            ("segvault_scrub_round_age_seconds", 60.0),
+            ("segvault_scrub_eta_seconds", 120.0),
             ("segvault_log_dropped_lines_total", 7.0),
             (concat!("segvault_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
         ] {

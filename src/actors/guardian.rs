@@ -38,6 +38,7 @@ pub enum ActorKind {
     BountyBoard,
     StoredFeed,
     BackfillPeer,
+    Scrubber,
 }
 
 impl ActorKind {
@@ -53,6 +54,7 @@ impl ActorKind {
             Self::BountyBoard => "bounty_board",
             Self::StoredFeed => "stored_feed",
             Self::BackfillPeer => "backfill_peer",
+            Self::Scrubber => "scrubber",
         }
     }
 }

@@ -13,6 +13,7 @@ mod place;
 mod quarantine;
 mod rehearse;
 mod run;
+mod scrub;
 mod select;
 mod tombstone;
 
@@ -48,6 +49,8 @@ enum Command {
     Cut(cut::CutArgs),
     /// Copy from another node what a directory lacks.
     Backfill(backfill::BackfillArgs),
+    /// Compare what is stored with its names; what went bad leaves the record, and may be fetched anew.
+    Scrub(scrub::ScrubArgs),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -137,6 +140,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Select(args) => select::run(&args),
         Command::Cut(args) => cut::run(&args),
         Command::Backfill(args) => backfill::run(&args),
+        Command::Scrub(args) => scrub::run(&args),
         Command::Config(ConfigCommand::Check(args)) => {
             Ok(config::check(&args, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
         }

@@ -17,6 +17,7 @@ mod overrides;
 mod programs;
 mod reader;
 mod reading;
+mod scrub;
 mod show;
 mod sources;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use fault::{Fault, Faults, Origin};
 pub use programs::{AbsentProgram, YT_DLP};
 pub use reader::Effective;
 pub(crate) use reader::{Reader, Section};
+pub use scrub::ScrubConfig;
 pub use sources::{environment, read_secret};
 pub(crate) use tree::Table;
 pub(crate) use values::Setting;
@@ -49,7 +51,7 @@ use database::DatabaseUrl;
 use sources::{Machine, Sources};
 
 const SECTIONS: &[&str] =
-    &["node", "log", "channel", "twitch", "record", "backfill", "playlist", "cache", "cut", "database"];
+    &["node", "log", "channel", "twitch", "record", "backfill", "scrub", "playlist", "cache", "cut", "database"];
 /// Sections that the design has and this version does not honour yet.
 const LATER_SECTIONS: &[&str] = &["retention", "upload", "auth"];
 
@@ -74,6 +76,7 @@ pub struct Config {
     pub twitch: TwitchConfig,
     pub record: RecordConfig,
     pub backfill: BackfillConfig,
+    pub scrub: ScrubConfig,
     pub playlist: PlaylistConfig,
     pub cache: CacheConfig,
     pub cut: CutConfig,
@@ -193,6 +196,7 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     let twitch = channel::read_twitch(reader.section(root, "twitch"));
     let record = read_record(reader.section(root, "record"));
     let backfill = backfill::read_backfill(reader.section(root, "backfill"));
+    let scrub = scrub::read_scrub(reader.section(root, "scrub"));
     let playlist = read_playlist(reader.section(root, "playlist"));
     let cache = read_cache(reader.section(root, "cache"));
     let cut = read_cut(reader.section(root, "cut"), machine);
@@ -206,6 +210,7 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
         twitch: twitch?,
         record: record?,
         backfill: backfill?,
+        scrub: scrub?,
         playlist: playlist?,
         cache: cache?,
         cut: cut?,

@@ -159,7 +159,7 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 14] = [
+const ROUTES: [&str; 16] = [
     "/files",
     "/digest",
     "/segments",

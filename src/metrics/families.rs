@@ -137,6 +137,20 @@ families! {
     store_writable: IntGauge = "segvault_store_writable", [];
     /// Memory that segments take which wait for the disk.
     store_spool_bytes: IntGauge = "segvault_store_spool_bytes", [];
+    /// Stored files whose bytes were compared with the hash in their name.
+    scrub_files: IntCounter = "segvault_scrub_files_total", [];
+    /// Bytes of the stored files compared.
+    scrub_bytes: IntCounter = "segvault_scrub_bytes_total", [];
+    /// Stored files that went bad and were put into quarantine.
+    scrub_bad_files: IntCounterVec = "segvault_scrub_bad_files_total", ["cause"];
+    /// Bytes compared in this round through the record.
+    scrub_round_bytes: IntGauge = "segvault_scrub_round_bytes", [];
+    /// Bytes that this round has yet to compare, estimated.
+    scrub_left_bytes: IntGauge = "segvault_scrub_left_bytes", [];
+    /// Time since this round began; after its end, how long ago the last round began.
+    scrub_round_age: IntGauge = "segvault_scrub_round_age_seconds", [];
+    /// Time until this round is through at the present pace, estimated; 0 between rounds.
+    scrub_eta: IntGauge = "segvault_scrub_eta_seconds", [];
     /// Pieces of work that run ffmpeg now.
     cut_ffmpeg_in_use: IntGauge = "segvault_cut_ffmpeg_in_use_processes", [];
     /// Whether the database did what it was last asked (1) or not (0).

@@ -85,6 +85,18 @@ label!(
 );
 
 label!(
+    /// What is wrong with a stored file.
+    Damage {
+        /// It has other bytes than its name says.
+        WrongBytes = "wrong_bytes",
+        /// It has none, and should have some: so file systems leave what a power cut took.
+        Empty = "empty",
+        /// The disk does not give its bytes.
+        Unreadable = "unreadable",
+    }
+);
+
+label!(
     /// What asking for a media playlist led to.
     PollOutcome {
         /// It lists something new.

@@ -9,6 +9,7 @@ mod copy;
 mod digests;
 mod layout;
 mod ledger;
+mod life;
 mod list;
 mod media;
 mod peaks;
@@ -20,6 +21,8 @@ mod purge;
 mod quarantine;
 mod reasons;
 mod recover;
+mod scrub;
+mod scrub_state;
 mod spool;
 mod tombstone;
 mod video;
@@ -32,7 +35,8 @@ pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use copy::{Copied, PendingCopy, sweep_copies};
 pub use digests::{Digests, DigestsError, HourDigests};
 pub use layout::Layout;
-pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, losses, recorded_until};
+pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, losses, note_losses, recorded_until};
+pub use life::{end_of_life, last_seen, sign_of_life, try_lock};
 pub use list::{
     HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,
 };
@@ -45,7 +49,12 @@ pub use published::{PublishedKey, forget_published, restore_published, sweep_pub
 pub use purge::{HiddenFile, Purged, hidden_files, purge, tombstone_states};
 pub use quarantine::{Restored, quarantined, restore};
 pub use reasons::{Reason, read_reasons, write_reasons};
-pub use recover::{LeftBehind, Recovery, TempMark, recover};
+pub use recover::{LeftBehind, Recovery, TempMark, recover, recover_hour};
+pub use scrub::{
+    BadFile, Checked, Scrubbed, StoredFile, StreamHour, bad_files, check, estimate_bytes, files_of,
+    hours_changed_since, scrub, stream_hours, was_changed_since,
+};
+pub use scrub_state::{RoundState, ScrubState, read_scrub_state, write_scrub_state};
 pub use spool::{SegmentLabel, Shelf, Spool, SpoolFull, SpoolWriter, SpooledSegment};
 pub use tombstone::{Tombstone, add_tombstone, add_tombstones, is_tombstoned, tombstones};
 pub use video::PendingVideo;

@@ -20,6 +20,7 @@ mod record;
 mod rehearsals;
 mod replicate;
 mod rooms;
+mod scrub;
 mod serve;
 mod soak;
 mod sources;

@@ -76,7 +76,11 @@ impl Seeking {
 fn is_slow(error: &PeerError) -> bool {
     let source = match error {
         PeerError::Ask { source, .. } | PeerError::Copy(CopyError::Fetch { source, .. }) => source,
-        PeerError::NoList { .. } | PeerError::Copy(_) | PeerError::Store(_) | PeerError::Panicked(_) => return false,
+        PeerError::NoList { .. }
+        | PeerError::NoDigests
+        | PeerError::Copy(_)
+        | PeerError::Store(_)
+        | PeerError::Panicked(_) => return false,
     };
     matches!(source, FetchError::NoAnswer(_) | FetchError::Stalled(_) | FetchError::TooSlow(_))
 }

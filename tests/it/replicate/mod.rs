@@ -4,7 +4,7 @@ mod bounty;
 mod command;
 mod digests;
 mod nodes;
-mod static_peer;
+pub mod static_peer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
