@@ -9,13 +9,7 @@ use crate::model::{LossCause, Span};
 use crate::store::{Ledger, LeftBehind, Recovery};
 
 /// Should a source still list one of these, it is fetched, and that fills the loss.
-pub fn tell_left_behind(
-    recovery: &Recovery,
-    directory: &Directory,
-    ledger: &Ledger,
-    metrics: &Metrics,
-    log: &Logger,
-) {
+pub fn tell_left_behind(recovery: &Recovery, directory: &Directory, ledger: &Ledger, metrics: &Metrics, log: &Logger) {
     metrics.segments_recovered(recovery.recovered.len());
     for left in &recovery.recovered {
         info!(log, "kept what a killed process left behind"; "segment" => left.name.path_text());

@@ -15,8 +15,8 @@ mod live_edges;
 mod media_book;
 mod peer_book;
 mod registrar;
-mod stored_feed;
 mod scrubber;
+mod stored_feed;
 mod stream_worker;
 
 pub use backfill_peer::{BackfillPeer, Replication};

@@ -131,7 +131,7 @@ impl Peer {
         known: Option<Digest>,
     ) -> Result<DigestAnswer<QualityDigests>, PeerError> {
         let path = ["digest", channel.as_str(), quality.as_str()];
-        self.digests(&path, known, |text| read_quality_digests(text)).await
+        self.digests(&path, known, read_quality_digests).await
     }
 
     /// What a day holds, hour by hour.

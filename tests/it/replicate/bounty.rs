@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use segvault::model::{SegmentKind, Timestamp};
 
-use super::nodes::free_address;
 use super::{hash_text, plant_segment};
+use crate::support::free_address;
 use crate::support::{NodeProcess, eventually, stored};
 
 const SEGMENT: Duration = Duration::from_millis(500);
