@@ -10,6 +10,7 @@ mod bounty;
 mod claims;
 mod client;
 mod copy;
+mod follow;
 mod names;
 mod pass;
 mod plan;
@@ -21,6 +22,7 @@ pub use bounty::{Bounties, LostLately, Opened};
 pub use claims::Claims;
 pub use client::{HourAnswer, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};
+pub use follow::{FollowEvent, Following, follow};
 pub use names::{HourNames, Refused, TombstoneName};
 pub use pass::{Notice, Pass, PassReport, Remembered};
 pub use plan::{HourPlan, Window, plan_hour};
@@ -38,10 +40,19 @@ pub enum PeerError {
     Ask { what: &'static str, source: FetchError },
     #[error("the answer for {what} is no list of names")]
     NoList { what: &'static str, source: serde_json::Error },
+    #[error("what it tells of stored files is {why}")]
+    NoFeed { why: &'static str },
     #[error("copying fails")]
     Copy(#[from] CopyError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Panicked(#[from] Panicked),
+}
+
+impl PeerError {
+    /// Whether an answer has only lasted for as long as any may.
+    pub fn is_of_age(&self) -> bool {
+        matches!(self, Self::Ask { source: FetchError::TooSlow(_), .. })
+    }
 }

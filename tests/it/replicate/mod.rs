@@ -2,6 +2,7 @@
 
 mod bounty;
 mod command;
+mod follow;
 mod nodes;
 mod static_peer;
 
