@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use segvault::clock::Clock;
 use segvault::model::Timestamp;
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ use crate::support::{NodeProcess, PATIENCE, eventually, request};
 const COPIES_CH: &str = "channels = [\"ch\"]\n";
 
 fn now() -> Timestamp {
-    Timestamp::from_micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64)
+    Clock::system().now()
 }
 
 /// The directory of this hour.
