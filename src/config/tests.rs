@@ -448,10 +448,13 @@ fn show_says_where_each_value_came_from() {
 
 #[test]
 fn peers_are_addresses_without_secrets() {
+    let quiet = load("[backfill]\nfollow = false").unwrap().config.backfill;
+    assert!(!quiet.follow && !quiet.may_have_peers());
     let text = "[backfill]\npeers = [\"http://beta:8000/\"]\nchannels = [\"a\"]\nbandwidth = \"20MiB\"";
     let backfill = load(text).unwrap().config.backfill;
     assert_eq!(backfill.peers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http://beta:8000"]);
     assert_eq!((backfill.channels.len(), backfill.bandwidth.map(ByteSize::bytes)), (1, Some(20 << 20)));
+    assert!(backfill.follow && backfill.may_have_peers());
     assert_eq!((backfill.interval, backfill.recent_cutoff), (Duration::from_secs(120), Duration::from_secs(120)));
     for (bad, says) in [
         ("peers = [\"http://me:secret@beta\"]", "holds no user"),

@@ -11,6 +11,7 @@ mod census;
 mod claims;
 mod client;
 mod copy;
+mod follow;
 mod names;
 mod pass;
 mod plan;
@@ -23,6 +24,7 @@ pub use census::{Found, Standing, TombstoneState, find_nodes, tombstone_state};
 pub use claims::Claims;
 pub use client::{DigestAnswer, HourAnswer, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};
+pub use follow::{FollowEvent, Following, follow};
 pub use names::{HourNames, Refused, TombstoneName};
 pub use pass::{Notice, Pass, PassReport, Remembered};
 pub use plan::{HourPlan, Window, plan_hour};
@@ -42,10 +44,19 @@ pub enum PeerError {
     NoList { what: &'static str, source: serde_json::Error },
     #[error("the answer is no table of digests, or they do not add up")]
     NoDigests,
+    #[error("what it tells of stored files is {why}")]
+    NoFeed { why: &'static str },
     #[error("copying fails")]
     Copy(#[from] CopyError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Panicked(#[from] Panicked),
+}
+
+impl PeerError {
+    /// Whether an answer has only lasted for as long as any may.
+    pub fn is_of_age(&self) -> bool {
+        matches!(self, Self::Ask { source: FetchError::TooSlow(_), .. })
+    }
 }

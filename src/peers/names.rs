@@ -59,6 +59,16 @@ impl HourNames {
         hour
     }
 
+    pub fn hour(&self) -> Hour {
+        self.hour
+    }
+
+    /// Takes another one's names of the same hour.
+    pub fn join(&mut self, other: Self) {
+        self.files.extend(other.files);
+        self.tombstones.extend(other.tombstones);
+    }
+
     /// Takes a name as it came. One of a `temp` is passed over.
     pub fn add(&mut self, text: &str) {
         if let Some(tombstone) = TombstoneName::parse(self.hour, text) {

@@ -1,7 +1,7 @@
 //! Copies some files at once, beside whatever pass is under way: what covers a span, or what was named.
 //!
 //! Promises: waits for no pass; a peer that does not answer soon is left; nothing is asked of a peer that does not cover the
-//! span, nor what it had wrong before. Tombstones are respected, and taken over by the next pass.
+//! span, nor what it had wrong before. What a tombstone of either side hides is not copied.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -16,12 +16,12 @@ use tokio::time::timeout;
 use super::PeerError;
 use super::client::{HourAnswer, Peer};
 use super::copy::{Copier, CopyError, Outcome};
-use super::names::{HourNames, Refused};
+use super::names::{HourNames, Refused, TombstoneName};
 use super::pass::{Notice, PassReport};
-use super::plan::{Window, plan_hour};
+use super::plan::{HourPlan, Window, plan_hour};
 use crate::ingest::FetchError;
 use crate::model::{Channel, HashedName, Hour, Quality, Span, Timestamp};
-use crate::store;
+use crate::store::{self, Volume};
 
 /// A listing that takes longer comes too late for what is missing now; the peer is asked again soon.
 const LISTING_WITHIN: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ impl SpanCopy {
     }
 
     /// Compares these hours, the newest first, and copies what is missing here.
-    pub async fn compare(
+    async fn compare(
         &self,
         hours: Vec<Hour>,
         window: Window,
@@ -92,26 +92,59 @@ impl SpanCopy {
                 HourAnswer::Same => continue,
             };
             tell_refused(&names.refused, report, notice);
-            let missing = self.missing(hour, names, window.clone()).await?;
-            self.copy(missing, report, notice).await?;
+            let plan = self.plan(names, window.clone()).await?;
+            self.copy(plan.fetch, report, notice).await?;
         }
         Ok(())
     }
 
-    /// Of a peer's names in an hour, which are to be copied.
-    pub async fn missing(&self, hour: Hour, theirs: HourNames, window: Window) -> Result<Vec<HashedName>, PeerError> {
+    /// Takes over what a peer has named of an hour: its tombstones, then the files that are missing here.
+    pub async fn take(
+        &self,
+        theirs: HourNames,
+        window: Window,
+        report: &mut PassReport,
+        notice: &dyn Fn(Notice<'_>),
+    ) -> Result<(), PeerError> {
+        let hour = theirs.hour();
+        let plan = self.plan(theirs, window).await?;
+        report.tombstones += self.hide(hour, plan.tombstones, notice).await?;
+        self.copy(plan.fetch, report, notice).await
+    }
+
+    async fn hide(
+        &self,
+        hour: Hour,
+        tombstones: Vec<TombstoneName>,
+        notice: &dyn Fn(Notice<'_>),
+    ) -> Result<usize, PeerError> {
+        let count = tombstones.len();
+        for name in tombstones {
+            let (copier, channel, quality) = (self.copier.clone(), self.channel.clone(), self.quality.clone());
+            let hide = move || {
+                copier.volume.as_ref().map_or(Ok(()), Volume::check)?;
+                store::add_tombstone(&copier.layout, &channel, &quality, hour, name.as_str()).map(|_| name)
+            };
+            let name = self.copier.blocking.run(hide).await??;
+            notice(Notice::Hidden { hour, name: &name });
+        }
+        Ok(count)
+    }
+
+    async fn plan(&self, theirs: HourNames, window: Window) -> Result<HourPlan, PeerError> {
+        let hour = theirs.hour();
         let (layout, channel, quality) = (self.copier.layout.clone(), self.channel.clone(), self.quality.clone());
         let plan = move || {
             let listing = store::list_hour(&layout, &channel, &quality, hour)?;
             let ours = HourNames::of(hour, listing.visible().chain(listing.tombstones()));
-            Ok::<_, PeerError>(plan_hour(&ours, &theirs, window).fetch)
+            Ok::<_, PeerError>(plan_hour(&ours, &theirs, window))
         };
         self.copier.blocking.run(plan).await?
     }
 
     /// Copies these, as many at once as there are permits. A file that fails does not keep others from being tried; the first
     /// error is told in the end.
-    pub async fn copy(
+    async fn copy(
         &self,
         names: Vec<HashedName>,
         report: &mut PassReport,

@@ -11,12 +11,12 @@ use actix::prelude::*;
 use slog::debug;
 use tokio::sync::Semaphore;
 
-use super::{BackfillPeer, Replication, backoff_after, tell};
+use super::{BackfillPeer, Replication, backoff_after};
 use crate::actors::bounty_board::Given;
 use crate::causes::chain;
 use crate::ingest::FetchError;
 use crate::model::{Channel, Quality, Span};
-use crate::peers::{CopyError, LostLately, Notice, PassReport, Peer, PeerError, SpanCopy, Wrong};
+use crate::peers::{CopyError, LostLately, PassReport, Peer, PeerError, SpanCopy, Wrong};
 
 /// Of one peer and quality: one that takes long does not delay the next loss.
 const QUESTIONS_AT_ONCE: usize = 4;
@@ -78,6 +78,7 @@ fn is_slow(error: &PeerError) -> bool {
         PeerError::Ask { source, .. } | PeerError::Copy(CopyError::Fetch { source, .. }) => source,
         PeerError::NoList { .. }
         | PeerError::NoDigests
+        | PeerError::NoFeed { .. }
         | PeerError::Copy(_)
         | PeerError::Store(_)
         | PeerError::Panicked(_) => return false,
@@ -92,12 +93,10 @@ impl BackfillPeer {
             return;
         }
         let spans = std::mem::take(&mut self.seeking.waiting);
-        let (copy, log, metrics) = (self.seeking.copy.clone(), self.log.clone(), self.replication.metrics.clone());
+        let (copy, teller) = (self.seeking.copy.clone(), self.teller());
         let work = async move {
             let mut report = PassReport::default();
-            let is_first = std::cell::Cell::new(true);
-            let notice = |notice: Notice<'_>| tell(&log, &metrics, copy.peer.url(), &is_first, &notice);
-            let done = copy.cover(spans.spans(), &mut report, &notice).await;
+            let done = copy.cover(spans.spans(), &mut report, &|notice| teller.tell(&notice)).await;
             (report, done)
         };
         let id = self.seeking.next;

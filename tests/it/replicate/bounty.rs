@@ -6,8 +6,9 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use segvault::clock::Clock;
 use segvault::model::{SegmentKind, Timestamp};
 
 use super::{hash_text, plant_segment};
@@ -33,8 +34,7 @@ impl Live {
     pub fn start(gone: impl IntoIterator<Item = (&'static str, u64)>) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let start = Timestamp::from_micros(now.as_secs() as i64 * 1_000_000);
+        let start = Timestamp::from_micros(Clock::system().now().micros() / 1_000_000 * 1_000_000);
         let (began, gone) = (Instant::now(), gone.into_iter().collect());
         let live = Arc::new(Self { address, start, began, gone, refused: Mutex::default() });
         let served = Arc::clone(&live);
@@ -138,6 +138,7 @@ fn bounty_seconds(node: &NodeProcess, outcome: &str) -> f64 {
 fn losses_are_filled_in_time(what: &str, more: &str, plant: impl FnOnce(&Path)) {
     const LOST: std::ops::Range<u64> = 4..24;
     let lost: Vec<u64> = LOST.step_by(2).collect();
+    let is_idle = more.is_empty();
     let dir = tempfile::tempdir().unwrap();
     let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
     plant(&theirs);
@@ -169,6 +170,12 @@ fn losses_are_filled_in_time(what: &str, more: &str, plant: impl FnOnce(&Path)) 
         let losses = losses.as_array().unwrap();
         (losses.len() == lost.len() && losses.iter().all(|loss| loss["filled"] == true)).then_some(())
     });
+    if is_idle {
+        let metrics = node.get("/metrics").text();
+        let line =
+            format!("segvault_backfill_files_total{{outcome=\"copied\",peer=\"{}\"}} {}\n", other.url(), lost.len());
+        assert!(metrics.contains(&line), "what the recorder has not lost is left to it: {line}{metrics}");
+    }
     let expected = SEGMENT.as_secs_f64() * lost.len() as f64;
     eventually("what came is counted", || (bounty_seconds(&node, "filled") >= expected - 0.001).then_some(()));
     assert_eq!(bounty_seconds(&node, "given_up"), 0.0);

@@ -3,6 +3,7 @@
 mod bounty;
 mod command;
 mod digests;
+mod follow;
 mod nodes;
 pub mod static_peer;
 
