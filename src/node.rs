@@ -18,8 +18,9 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, HourCache, LiveEdges, LiveReading,
-    MediaBook, Pace, PeerBook, Recording, Registrar, Registration, Replication, Sentinel, StreamWorker,
+    ActorKind, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, Horizons, HourCache, Keeping, LiveEdges,
+    LiveReading, MediaBook, Pace, PeerBook, Recording, Registrar, Registration, Replication, Retention, Sentinel,
+    StreamWorker,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -167,6 +168,22 @@ impl Node {
             .channels
             .iter()
             .flat_map(|channel| channel.qualities.iter().map(|quality| (channel.name.clone(), quality.clone())));
+        let horizons = Horizons::read(&layout);
+        let min_free_bytes = config.retention.min_free.map_or(0, |size| size.bytes());
+        let keeping = Keeping {
+            directory: directory.clone(),
+            layout: layout.clone(),
+            volume: disk.volume.clone(),
+            blocking: Blocking::new(1),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            log: logger.clone(),
+            id: id.clone(),
+            config: config.retention.clone(),
+            horizons: horizons.clone(),
+        };
+        children.push(retention(keeping));
         let replication = Replication {
             directory: directory.clone(),
             copier: Copier {
@@ -176,6 +193,7 @@ impl Node {
                 claims: Claims::default(),
                 throttle: config.backfill.bandwidth.map_or_else(Throttle::default, |rate| Throttle::new(rate.bytes())),
                 mark: temp_mark.clone(),
+                min_free_bytes,
             },
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -183,6 +201,8 @@ impl Node {
             id: id.clone(),
             config: config.backfill.clone(),
             recorded: recorded.collect(),
+            retention: config.retention.clone(),
+            horizons: horizons.clone(),
         };
         children.push(peer_book(replication));
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
@@ -203,6 +223,7 @@ impl Node {
             log: logger.clone(),
             under_way: under_way.clone(),
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
+            min_free_bytes,
         };
         let address = config.node.listen;
         let listening = http::listen(site, address).map_err(|source| NodeError::Listen { address, source })?;
@@ -250,6 +271,10 @@ impl Node {
         }
         let copying = self.directory.backfill_peers.all().into_iter().map(|peer| peer.send(Drain));
         let _ = timeout(Duration::from_secs(1), futures_util::future::join_all(copying)).await;
+
+        if let Some(retention) = self.directory.retention.get(&()) {
+            let _ = timeout(Duration::from_secs(1), retention.send(Drain)).await;
+        }
 
         if let Some(registrar) = self.directory.registrar.get(&()) {
             let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
@@ -330,6 +355,15 @@ fn registrar(registration: Registration, directory: Directory) -> Child {
         directory.registrar.publish((), address);
     };
     Child { kind: ActorKind::Registrar, name: String::new(), arbiter: "registrar".into(), factory: Box::new(factory) }
+}
+
+fn retention(keeping: Keeping) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (directory, keeping) = (keeping.directory.clone(), keeping.clone());
+        let address = Retention::start_in_arbiter(arbiter, move |_| Retention::new(keeping, sentinel));
+        directory.retention.publish((), address);
+    };
+    Child { kind: ActorKind::Retention, name: String::new(), arbiter: "retention".into(), factory: Box::new(factory) }
 }
 
 fn peer_book(replication: Replication) -> Child {

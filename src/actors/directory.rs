@@ -6,7 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::{Actor, Addr};
 
-use super::{BackfillPeer, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, StreamWorker};
+use super::{
+    BackfillPeer, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, Retention, StreamWorker,
+};
 use crate::model::{Channel, PeerUrl, Quality};
 
 /// Addresses by key. Cheap to clone.
@@ -57,6 +59,7 @@ pub struct Directory {
     pub downloaders: Addresses<Channel, Downloader>,
     pub workers: Addresses<(Channel, Quality), StreamWorker>,
     pub registrar: Addresses<(), Registrar>,
+    pub retention: Addresses<(), Retention>,
     pub peer_book: Addresses<(), PeerBook>,
     pub backfill_peers: Addresses<(PeerUrl, Channel, Quality), BackfillPeer>,
 }

@@ -34,6 +34,7 @@ pub enum ActorKind {
     LiveEdges,
     MediaBook,
     Registrar,
+    Retention,
     PeerBook,
     BackfillPeer,
 }
@@ -47,6 +48,7 @@ impl ActorKind {
             Self::LiveEdges => "live_edges",
             Self::MediaBook => "media_book",
             Self::Registrar => "registrar",
+            Self::Retention => "retention",
             Self::PeerBook => "peer_book",
             Self::BackfillPeer => "backfill_peer",
         }

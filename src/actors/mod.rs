@@ -13,6 +13,7 @@ mod live_edges;
 mod media_book;
 mod peer_book;
 mod registrar;
+mod retention;
 mod stream_worker;
 
 pub use backfill_peer::{BackfillPeer, Replication};
@@ -24,4 +25,7 @@ pub use live_edges::{GetGeneration, GetLive, LiveEdges, LiveError, LiveReading};
 pub use media_book::{GetMedia, MediaBook};
 pub use peer_book::PeerBook;
 pub use registrar::{Pace, Registrar, Registration};
+pub use retention::{
+    Going, Horizons, Keeping, Made, Retention, SpaceError, SpacePass, Swept, Unproven, bound, each_aged, pins,
+};
 pub use stream_worker::{HISTORY_PERMITS, Recording, StreamWorker, tell_saved, tell_set_aside};

@@ -5,11 +5,14 @@ pub mod config;
 mod cut;
 pub mod db;
 mod demo;
+mod drain_check;
 mod losses;
 mod nodes;
+mod pin;
 mod place;
 mod quarantine;
 mod rehearse;
+mod retention;
 mod run;
 mod select;
 mod tombstone;
@@ -60,6 +63,13 @@ enum Command {
     /// Hide segments for good, see what is hidden and where, delete its bytes.
     #[command(subcommand)]
     Tombstone(tombstone::TombstoneCommand),
+    /// Keep ranges that retention would delete.
+    #[command(subcommand)]
+    Pin(pin::PinCommand),
+    /// Print what the running node would delete now, as too old or to make room.
+    Retention(retention::RetentionArgs),
+    /// Print what only this node holds; exit code 0 if it may be stopped for good.
+    DrainCheck(drain_check::DrainCheckArgs),
     /// Print a completion script for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -143,6 +153,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Losses(args) => losses::run(&args),
         Command::Quarantine(command) => quarantine::run(&command),
         Command::Tombstone(command) => tombstone::run(&command),
+        Command::Pin(command) => pin::run(&command),
+        Command::Retention(args) => retention::run(&args),
+        Command::DrainCheck(args) => drain_check::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "segvault", &mut io::stdout());
             Ok(EXIT_OK)

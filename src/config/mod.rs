@@ -17,6 +17,7 @@ mod overrides;
 mod programs;
 mod reader;
 mod reading;
+mod retention;
 mod show;
 mod sources;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use fault::{Fault, Faults, Origin};
 pub use programs::{AbsentProgram, YT_DLP};
 pub use reader::Effective;
 pub(crate) use reader::{Reader, Section};
+pub use retention::RetentionConfig;
 pub use sources::{environment, read_secret};
 pub(crate) use tree::Table;
 pub(crate) use values::Setting;
@@ -49,9 +51,9 @@ use database::DatabaseUrl;
 use sources::{Machine, Sources};
 
 const SECTIONS: &[&str] =
-    &["node", "log", "channel", "twitch", "record", "backfill", "playlist", "cache", "cut", "database"];
+    &["node", "log", "channel", "twitch", "record", "backfill", "retention", "playlist", "cache", "cut", "database"];
 /// Sections that the design has and this version does not honour yet.
-const LATER_SECTIONS: &[&str] = &["retention", "upload", "auth"];
+const LATER_SECTIONS: &[&str] = &["upload", "auth"];
 
 /// Long enough for any orchestrator's grace, short enough to be one.
 const GRACE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -74,6 +76,7 @@ pub struct Config {
     pub twitch: TwitchConfig,
     pub record: RecordConfig,
     pub backfill: BackfillConfig,
+    pub retention: RetentionConfig,
     pub playlist: PlaylistConfig,
     pub cache: CacheConfig,
     pub cut: CutConfig,
@@ -193,6 +196,10 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     let twitch = channel::read_twitch(reader.section(root, "twitch"));
     let record = read_record(reader.section(root, "record"));
     let backfill = backfill::read_backfill(reader.section(root, "backfill"));
+    let mut retention = retention::read_retention(reader.section(root, "retention"));
+    if let Some(retention) = &mut retention {
+        retention.take_channels(&channels);
+    }
     let playlist = read_playlist(reader.section(root, "playlist"));
     let cache = read_cache(reader.section(root, "cache"));
     let cut = read_cut(reader.section(root, "cut"), machine);
@@ -206,6 +213,7 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
         twitch: twitch?,
         record: record?,
         backfill: backfill?,
+        retention: retention?,
         playlist: playlist?,
         cache: cache?,
         cut: cut?,

@@ -41,6 +41,8 @@ pub enum HttpError {
     Cut(#[from] CutError),
     #[error("the disk cannot be read")]
     Store(#[from] StoreError),
+    #[error("too little of the disk is free (retention.min_free); what is left is for recording")]
+    NoRoom,
     #[error("work on the disk failed")]
     Panicked(#[from] Panicked),
     #[error("a part of the node is being restarted; try again in a second")]
@@ -104,6 +106,7 @@ impl HttpError {
             Self::NoContent => (S::NOT_ACCEPTABLE, "no_content", true),
             Self::Cut(error) => cut_answer(error),
             Self::Store(_) => (S::INTERNAL_SERVER_ERROR, "store", false),
+            Self::NoRoom => (S::INSUFFICIENT_STORAGE, "no_room", true),
             Self::Panicked(_) => (S::INTERNAL_SERVER_ERROR, "internal", false),
             Self::Restarting => (S::SERVICE_UNAVAILABLE, "restarting", true),
             Self::TooSlow => (S::SERVICE_UNAVAILABLE, "too_slow", true),

@@ -63,6 +63,8 @@ pub struct Site {
     pub under_way: UnderWay,
     /// What playlists of ranges that are over are put together from.
     pub hour_texts: HourTexts,
+    /// Where less is free, no archives are written.
+    pub min_free_bytes: u64,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.

@@ -7,6 +7,7 @@ mod index;
 mod listing;
 pub mod losses;
 mod range;
+pub mod retain;
 
 pub use index::{HourIndex, Segment, Taken};
 pub use listing::Listing;

@@ -14,11 +14,13 @@ mod peaks;
 mod peers;
 mod pending;
 mod pieces;
+mod pins;
 mod published;
 mod purge;
 mod quarantine;
 mod reasons;
 mod recover;
+mod retain;
 mod spool;
 mod tombstone;
 mod video;
@@ -39,11 +41,16 @@ pub use peaks::{HourPeaks, read_peaks, write_peaks};
 pub use peers::{kept_peers, read_peers, write_peers};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
+pub use pins::{KeptPin, add_pin, read_pins, remove_pin};
 pub use published::{PublishedKey, forget_published, restore_published, sweep_published, write_published};
 pub use purge::{HiddenFile, Purged, hidden_files, purge, tombstone_states};
 pub use quarantine::{Restored, quarantined, restore};
 pub use reasons::{Reason, read_reasons, write_reasons};
 pub use recover::{LeftBehind, Recovery, TempMark, recover};
+pub use retain::{
+    Deleted, delete_files, forget_losses, free_bytes, hours_on_disk, read_horizons, stored_files, streams,
+    sweep_learnt, write_horizons,
+};
 pub use spool::{SegmentLabel, Shelf, Spool, SpoolFull, SpoolWriter, SpooledSegment};
 pub use tombstone::{Tombstone, add_tombstone, add_tombstones, is_tombstoned, tombstones};
 pub use video::PendingVideo;
