@@ -14,7 +14,7 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
-pub use labels::{BountyOutcome, CopyOutcome, Damage, FetchReason, LookOutcome, PollOutcome};
+pub use labels::{BountyOutcome, CopyOutcome, Damage, DeleteCause, FetchReason, LookOutcome, PollOutcome};
 
 use crate::clock::Clock;
 use crate::log::DropCount;
@@ -232,6 +232,23 @@ impl Metrics {
     /// An advertisement of the source was put into quarantine.
     pub fn advertisement_set_aside(&self, channel: &Channel, quality: &Quality) {
         self.0.families.record_advertisements.with_label_values(&[channel.as_str(), quality.as_str()]).inc();
+    }
+
+    /// So many files were deleted to keep the record within its bounds.
+    pub fn retention_deleted(&self, cause: DeleteCause, files: u64, bytes: u64) {
+        let families = &self.0.families;
+        families.retention_deleted.with_label_values(&[cause.as_str()]).inc_by(files);
+        families.retention_deleted_bytes.with_label_values(&[cause.as_str()]).inc_by(bytes);
+    }
+
+    /// Whether too little of the disk is free and nothing may be deleted.
+    pub fn retention_is_stuck(&self, is_stuck: bool) {
+        self.0.families.retention_stuck.set(i64::from(is_stuck));
+    }
+
+    /// So much of the disk is free.
+    pub fn store_has_free(&self, bytes: u64) {
+        self.0.families.store_free_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub fn store_writable(&self, writable: bool) {

@@ -19,9 +19,9 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, BountyBoard, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, HourCache, LiveEdges,
-    LiveReading, LostHere, MediaBook, Pace, PeerBook, Recording, Registrar, Registration, Replication, Scrubber,
-    Scrubbing, Sentinel, StoredFeed, StreamWorker, tell_left_behind,
+    ActorKind, BountyBoard, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, Horizons, HourCache,
+    Keeping, LiveEdges, LiveReading, LostHere, MediaBook, Pace, PeerBook, Recording, Registrar, Registration,
+    Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed, StreamWorker, tell_left_behind,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -180,6 +180,22 @@ impl Node {
             .channels
             .iter()
             .flat_map(|channel| channel.qualities.iter().map(|quality| (channel.name.clone(), quality.clone())));
+        let horizons = Horizons::read(&layout);
+        let min_free_bytes = config.retention.min_free.map_or(0, |size| size.bytes());
+        let keeping = Keeping {
+            directory: directory.clone(),
+            layout: layout.clone(),
+            volume: disk.volume.clone(),
+            blocking: Blocking::new(1),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            log: logger.clone(),
+            id: id.clone(),
+            config: config.retention.clone(),
+            horizons: horizons.clone(),
+        };
+        children.push(retention(keeping));
         let copier = Copier {
             layout: layout.clone(),
             volume: Some(disk.volume.clone()),
@@ -187,6 +203,7 @@ impl Node {
             claims: Claims::default(),
             throttle: config.backfill.bandwidth.map_or_else(Throttle::default, |rate| Throttle::new(rate.bytes())),
             mark: temp_mark.clone(),
+            min_free_bytes,
         };
         let replication = Replication {
             directory: directory.clone(),
@@ -203,6 +220,8 @@ impl Node {
             id: id.clone(),
             config: config.backfill.clone(),
             recorded: recorded.collect(),
+            retention: config.retention.clone(),
+            horizons: horizons.clone(),
         };
         if config.backfill.may_have_peers() {
             children.push(bounty_board(replication.clone()));
@@ -242,6 +261,7 @@ impl Node {
             under_way: under_way.clone(),
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
             digests,
+            min_free_bytes,
         };
         let address = config.node.listen;
         let listening = http::listen(site, address).map_err(|source| NodeError::Listen { address, source })?;
@@ -296,6 +316,10 @@ impl Node {
         if let Some(scrubber) = self.directory.scrubber.get(&()) {
             let _ = timeout(Duration::from_secs(1), scrubber.send(Drain)).await;
         }
+        if let Some(retention) = self.directory.retention.get(&()) {
+            let _ = timeout(Duration::from_secs(1), retention.send(Drain)).await;
+        }
+
         if let Some(registrar) = self.directory.registrar.get(&()) {
             let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
         }
@@ -425,6 +449,15 @@ fn scrubber(scrubbing: Scrubbing) -> Child {
         directory.scrubber.publish((), address);
     };
     Child { kind: ActorKind::Scrubber, name: String::new(), arbiter: "scrubber".into(), factory: Box::new(factory) }
+}
+
+fn retention(keeping: Keeping) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (directory, keeping) = (keeping.directory.clone(), keeping.clone());
+        let address = Retention::start_in_arbiter(arbiter, move |_| Retention::new(keeping, sentinel));
+        directory.retention.publish((), address);
+    };
+    Child { kind: ActorKind::Retention, name: String::new(), arbiter: "retention".into(), factory: Box::new(factory) }
 }
 
 fn peer_book(replication: Replication) -> Child {

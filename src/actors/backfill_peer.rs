@@ -17,10 +17,11 @@ use tokio::sync::Semaphore;
 use super::bounty_board::LostHere;
 use super::directory::Directory;
 use super::guardian::{Drain, Sentinel};
+use super::retention::{Horizons, bound};
 use super::stored_feed::Stored;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::config::BackfillConfig;
+use crate::config::{BackfillConfig, RetentionConfig};
 use crate::jitter::jittered;
 use crate::metrics::{CopyOutcome, Metrics};
 use crate::model::{Channel, HashedName, NodeId, PeerUrl, Quality};
@@ -54,6 +55,8 @@ pub struct Replication {
     pub config: BackfillConfig,
     /// What is recorded here.
     pub recorded: Arc<[(Channel, Quality)]>,
+    pub retention: RetentionConfig,
+    pub horizons: Horizons,
 }
 
 impl Replication {
@@ -72,7 +75,10 @@ impl Replication {
         let cutoff_micros = i64::try_from(self.config.recent_cutoff.as_micros()).unwrap_or(i64::MAX);
         let recent = is_recorded.then(|| self.clock.now().plus_micros(-cutoff_micros));
         let lost = if is_recorded { self.lost.of(channel, quality) } else { Arc::default() };
-        Window { since: None, recent, lost }
+        // What retention deletes here, or did, is not copied back.
+        let by_age = self.retention.max_age(channel).map(|age| bound(self.clock.now(), age));
+        let since = by_age.max(self.horizons.of(channel, quality));
+        Window { since, recent, lost }
     }
 }
 
@@ -186,6 +192,8 @@ impl BackfillPeer {
                 "tombstones" => report.tombstones);
         }
         match done {
+            // Not the peer's fault; retention tells it.
+            Err(PeerError::Copy(CopyError::NoRoom)) => jittered(self.replication.config.interval),
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 self.replication.metrics.backfill_pass_failed(self.peer.url());
@@ -248,10 +256,11 @@ impl Teller {
                 let label = match error {
                     CopyError::WrongBytes { .. } => CopyOutcome::WrongBytes,
                     CopyError::Fetch { .. } => CopyOutcome::Failed,
-                    CopyError::Store(_) | CopyError::Panicked(_) => CopyOutcome::Disk,
+                    CopyError::Store(_) | CopyError::Panicked(_) | CopyError::NoRoom => CopyOutcome::Disk,
                 };
                 metrics.backfill_file(&self.peer, label, 0);
-                if self.is_first.replace(false) {
+                let is_news = !matches!(error, CopyError::NoRoom);
+                if is_news && self.is_first.replace(false) {
                     warn!(log, "a file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
                 } else {
                     debug!(log, "another file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));

@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use actix::{Actor, Addr};
 
 use super::{
-    BackfillPeer, BountyBoard, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, Scrubber,
-    StoredFeed, StreamWorker,
+    BackfillPeer, BountyBoard, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, Retention,
+    Scrubber, StoredFeed, StreamWorker,
 };
 use crate::model::{Channel, PeerUrl, Quality};
 
@@ -61,6 +61,7 @@ pub struct Directory {
     pub workers: Addresses<(Channel, Quality), StreamWorker>,
     pub registrar: Addresses<(), Registrar>,
     pub scrubber: Addresses<(), Scrubber>,
+    pub retention: Addresses<(), Retention>,
     pub peer_book: Addresses<(), PeerBook>,
     /// None where there can be no peers.
     pub bounty_board: Addresses<(), BountyBoard>,

@@ -15,6 +15,7 @@ mod live_edges;
 mod media_book;
 mod peer_book;
 mod registrar;
+mod retention;
 mod scrubber;
 mod stored_feed;
 mod stream_worker;
@@ -30,6 +31,9 @@ pub use live_edges::{GetGeneration, GetLive, LiveEdges, LiveError, LiveReading};
 pub use media_book::{GetMedia, MediaBook};
 pub use peer_book::PeerBook;
 pub use registrar::{Pace, Registrar, Registration};
+pub use retention::{
+    Going, Horizons, Keeping, Made, Retention, SpaceError, SpacePass, Swept, Unproven, bound, each_aged, pins,
+};
 pub use scrubber::{Scrubber, Scrubbing};
 pub use stored_feed::{FeedError, Follow, News, StoredFeed, StoredKind};
 pub use stream_worker::{HISTORY_PERMITS, Recording, StreamWorker, seek_missing, tell_saved, tell_set_aside};

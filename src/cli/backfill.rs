@@ -142,6 +142,7 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
         claims: Claims::default(),
         throttle: Throttle::default(),
         mark: TempMark::of_this_process(),
+        min_free_bytes: 0,
     };
     let since = args.since.map(|since| since.before(Clock::system().now()));
     let streams = streams(&peer, &args.streams).await?;

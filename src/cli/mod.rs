@@ -5,13 +5,16 @@ pub mod config;
 mod cut;
 pub mod db;
 mod demo;
+mod drain_check;
 mod health;
 mod losses;
 mod man;
 mod nodes;
+mod pin;
 mod place;
 mod quarantine;
 mod rehearse;
+mod retention;
 mod run;
 mod scrub;
 mod select;
@@ -69,6 +72,13 @@ enum Command {
     Health(health::HealthArgs),
     /// Write manual pages into a directory, one for each command.
     Man(man::ManArgs),
+    /// Keep ranges that retention would delete.
+    #[command(subcommand)]
+    Pin(pin::PinCommand),
+    /// Print what the running node would delete now, as too old or to make room.
+    Retention(retention::RetentionArgs),
+    /// Print what only this node holds; exit code 0 if it may be stopped for good.
+    DrainCheck(drain_check::DrainCheckArgs),
     /// Print a completion script for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -155,6 +165,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Health(args) => health::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Tombstone(command) => tombstone::run(&command),
+        Command::Pin(command) => pin::run(&command),
+        Command::Retention(args) => retention::run(&args),
+        Command::DrainCheck(args) => drain_check::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "segvault", &mut io::stdout());
             Ok(EXIT_OK)

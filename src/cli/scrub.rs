@@ -256,6 +256,7 @@ impl<'a> Scrub<'a> {
             claims: Claims::default(),
             throttle: Throttle::default(),
             mark: self.mark.clone(),
+            min_free_bytes: 0,
         };
         let peers: Vec<Peer> = self.args.repair_from.iter().map(|url| Peer::new(url.clone())).collect();
         for bad in &mut self.report.bad {

@@ -113,7 +113,6 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
         ("[node]\nnmae = \"x\"", "2:1: node.nmae: unknown; did you mean name?".to_owned()),
         ("[node]\nport = 1", "2:1: node.port: unknown; allowed here: name, dir, listen, grace".into()),
         ("[nodes]", "1:2: nodes: unknown; did you mean node?".into()),
-        ("[retention]\nmax_age = \"14d\"", "1:2: retention: not supported by this version".into()),
         ("[upload.local]\ntype = \"local\"", "1:2: upload: not supported by this version".into()),
         ("node = 3", "1:8: node: an integer where a section is due; write [node]".into()),
         ("[[node]]", "1:1: node: there is one of it; write [node]".into()),

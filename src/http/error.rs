@@ -43,6 +43,8 @@ pub enum HttpError {
     Store(#[from] StoreError),
     #[error("the disk cannot be read")]
     Digests(#[from] DigestsError),
+    #[error("too little of the disk is free (retention.min_free); what is left is for recording")]
+    NoRoom,
     #[error("work on the disk failed")]
     Panicked(#[from] Panicked),
     #[error("a part of the node is being restarted; try again in a second")]
@@ -108,6 +110,7 @@ impl HttpError {
             Self::NoContent => (S::NOT_ACCEPTABLE, "no_content", true),
             Self::Cut(error) => cut_answer(error),
             Self::Store(_) => (S::INTERNAL_SERVER_ERROR, "store", false),
+            Self::NoRoom => (S::INSUFFICIENT_STORAGE, "no_room", true),
             Self::Digests(DigestsError::Store(_)) => (S::INTERNAL_SERVER_ERROR, "store", false),
             Self::Digests(DigestsError::Panicked(_)) | Self::Panicked(_) => {
                 (S::INTERNAL_SERVER_ERROR, "internal", false)

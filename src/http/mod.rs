@@ -66,6 +66,8 @@ pub struct Site {
     /// What playlists of ranges that are over are put together from.
     pub hour_texts: HourTexts,
     pub digests: Digests,
+    /// Where less is free, no archives are written.
+    pub min_free_bytes: u64,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.

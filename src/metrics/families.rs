@@ -133,6 +133,14 @@ families! {
     store_recovered: IntCounter = "segvault_store_recovered_segments_total", [];
     /// Losses that are not in the ledger: they came faster than the disk took them, or claim more than a month.
     store_losses_not_noted: IntCounter = "segvault_store_losses_not_noted_total", [];
+    /// Files that were deleted to keep the record within its bounds.
+    retention_deleted: IntCounterVec = "segvault_retention_deleted_files_total", ["cause"];
+    /// Bytes of these files.
+    retention_deleted_bytes: IntCounterVec = "segvault_retention_deleted_bytes_total", ["cause"];
+    /// 1 if too little of the disk is free and nothing may be deleted, else 0.
+    retention_stuck: IntGauge = "segvault_retention_stuck", [];
+    /// Bytes free on the disk, as retention last saw it.
+    store_free_bytes: IntGauge = "segvault_store_free_bytes", [];
     /// 1 if the store took the last probe write, else 0.
     store_writable: IntGauge = "segvault_store_writable", [];
     /// Memory that segments take which wait for the disk.

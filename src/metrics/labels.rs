@@ -114,3 +114,15 @@ label!(
         Failed = "failed",
     }
 );
+
+label!(
+    /// Why a file was deleted.
+    DeleteCause {
+        /// It was older than the bound.
+        Age = "age",
+        /// Too little of the disk was free.
+        Space = "space",
+        /// It was in quarantine, and older than that's bound.
+        Quarantine = "quarantine",
+    }
+);

@@ -3,14 +3,14 @@
 //! Promises: this node itself and a node that has several addresses are known by their ids, so that none is counted twice;
 //! what cannot be known is said to be unknown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use futures_util::future::join_all;
 
 use super::PeerError;
 use super::client::{HourAnswer, Peer};
 use super::names::{HourNames, TombstoneName};
-use crate::model::{Channel, HashedName, Hour, NodeId, PeerUrl, Quality};
+use crate::model::{Channel, HashedName, Hour, NodeId, PeerUrl, Quality, SegmentHash};
 
 /// What stands behind an address.
 pub enum Found {
@@ -52,6 +52,24 @@ pub async fn find_nodes(urls: Vec<PeerUrl>, ours: Option<NodeId>) -> Vec<Standin
         standing.push(Standing { url, found });
     }
     standing
+}
+
+/// How many of these nodes hold all of these files of an hour, or their twins, as they say now. One that fails holds nothing.
+pub async fn holders(peers: &[Peer], channel: &Channel, quality: &Quality, hour: Hour, files: &[HashedName]) -> usize {
+    let asked = peers.iter().map(|peer| peer.hour(channel, quality, hour, None));
+    let answers = join_all(asked).await;
+    answers
+        .iter()
+        .filter(|answer| matches!(answer, Ok(HourAnswer::New { names, .. }) if holds_all(names, files)))
+        .count()
+}
+
+fn holds_all(theirs: &HourNames, files: &[HashedName]) -> bool {
+    let mut by_hash: HashMap<SegmentHash, Vec<&HashedName>> = HashMap::new();
+    theirs.files.iter().for_each(|file| by_hash.entry(file.hash()).or_default().push(file));
+    let has =
+        |file: &HashedName| by_hash.get(&file.hash()).is_some_and(|same| same.iter().any(|one| one.is_twin_of(file)));
+    files.iter().all(has)
 }
 
 /// What a node has of something that is hidden here.
@@ -98,5 +116,26 @@ fn holds(said: &BTreeMap<String, bool>, theirs: &HourNames, tombstone: &str, hid
     match said.get(tombstone) {
         Some(bytes) => *bytes,
         None => theirs.files.iter().any(|file| file.as_str() == hidden.as_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_lacks_one_file_does_not_hold_all() {
+        let hour = "2026-01-02T03".parse().unwrap();
+        let name = |start: &str, seed: u8| format!("{start}-2.0-full-{}.ts", SegmentHash::from_bytes([seed; 32]));
+        let ours: Vec<HashedName> = [name("00:00.5", 1), name("00:02.5", 2)]
+            .iter()
+            .map(|name| HashedName::parse(hour, name).unwrap())
+            .collect();
+        let holds = |theirs: &[String]| holds_all(&HourNames::of(hour, theirs.iter().map(String::as_str)), &ours);
+        assert!(holds(&[name("00:00.5", 1), name("00:02.5004", 2), name("00:04.5", 3)]));
+        assert!(!holds(&[name("00:00.5", 1)]));
+        assert!(!holds(&[name("00:00.5", 1), name("00:02.5", 3)]));
+        assert!(!holds(&[name("00:00.5", 1), name("00:02.5", 2).replace("full", "partial")]));
+        assert!(!holds(&[name("00:00.5", 1), name("00:02.5", 2).replace(".ts", ".tombstone")]));
     }
 }

@@ -8,6 +8,7 @@ mod index;
 mod listing;
 pub mod losses;
 mod range;
+pub mod retain;
 
 pub use digest::{DayDigests, Digest, QualityDigests};
 pub use index::{HourIndex, Segment, Taken};

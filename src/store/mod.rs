@@ -16,11 +16,13 @@ mod peaks;
 mod peers;
 mod pending;
 mod pieces;
+mod pins;
 mod published;
 mod purge;
 mod quarantine;
 mod reasons;
 mod recover;
+mod retain;
 mod scrub;
 mod scrub_state;
 mod spool;
@@ -45,11 +47,16 @@ pub use peaks::{HourPeaks, read_peaks, write_peaks};
 pub use peers::{kept_peers, read_peers, write_peers};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
+pub use pins::{KeptPin, add_pin, read_pins, remove_pin};
 pub use published::{PublishedKey, forget_published, restore_published, sweep_published, write_published};
 pub use purge::{HiddenFile, Purged, hidden_files, purge, tombstone_states};
 pub use quarantine::{Restored, quarantined, restore};
 pub use reasons::{Reason, read_reasons, write_reasons};
 pub use recover::{LeftBehind, Recovery, TempMark, recover, recover_hour};
+pub use retain::{
+    Deleted, delete_files, forget_losses, free_bytes, hours_on_disk, read_horizons, stored_files, streams,
+    sweep_learnt, write_horizons,
+};
 pub use scrub::{
     BadFile, Checked, Scrubbed, StoredFile, StreamHour, bad_files, check, estimate_bytes, files_of,
     hours_changed_since, scrub, stream_hours, was_changed_since,

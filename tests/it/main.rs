@@ -19,6 +19,7 @@ mod postgres;
 mod record;
 mod rehearsals;
 mod replicate;
+mod retention;
 mod rooms;
 mod scrub;
 mod serve;

@@ -12,8 +12,7 @@ use segvault::clock::Clock;
 use segvault::model::{SegmentKind, Timestamp};
 
 use super::{hash_text, plant_segment};
-use crate::support::free_address;
-use crate::support::{NodeProcess, eventually, stored};
+use crate::support::{NodeProcess, eventually, free_address, stored};
 
 const SEGMENT: Duration = Duration::from_millis(500);
 const WINDOW: u64 = 12;

@@ -11,10 +11,10 @@ use segvault::model::Timestamp;
 use serde_json::Value;
 
 use super::bounty::{Live, numbers, start};
-use super::nodes::free_address;
+
 use super::plant_segment;
 use super::static_peer::{Lie, StaticPeer};
-use crate::support::{NodeProcess, PATIENCE, eventually, request};
+use crate::support::{NodeProcess, PATIENCE, eventually, free_address, request};
 
 const COPIES_CH: &str = "channels = [\"ch\"]\n";
 
