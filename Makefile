@@ -54,6 +54,7 @@ shellcheck:
 deploy: ## Check what deploy/ holds: every overlay against three versions of Kubernetes, the Dockerfile
 	@scripts/kubernetes.sh
 	@if command -v hadolint >/dev/null; then hadolint deploy/docker/Dockerfile; else echo 'hadolint is not installed: skipped'; fi
+	@if command -v promtool >/dev/null; then promtool check config deploy/prometheus/prometheus.yaml >/dev/null && promtool test rules deploy/prometheus/tests/*.yaml >/dev/null; else echo 'promtool is not installed: skipped'; fi
 
 deny: ## Check the licences, names and sources of all dependencies against deny.toml
 	cargo test --locked --test it deny:: -- --nocapture
