@@ -486,7 +486,18 @@ mod tests {
                 name.strip_prefix("segvault_").unwrap().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
             );
             assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
-            let units = ["_total", "_seconds", "_bytes", "_entries", "_processes", "_info", "_up", "_writable"];
+            let units = [
+                "_total",
+                "_seconds",
+                "_bytes",
+                "_entries",
+                "_processes",
+                "_connections",
+                "_info",
+                "_up",
+                "_writable",
+                "_stuck",
+            ];
             assert!(units.iter().any(|unit| name.ends_with(unit)), "{name}");
             let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} "))).unwrap();
             assert!(help.ends_with('.') && !help.starts_with(' '), "{help:?}");

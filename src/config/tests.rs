@@ -211,7 +211,7 @@ fn each_fault_of_a_channel_names_its_element() {
     assert_eq!(
         with("quality = 1"),
         ["4:1: channel.0.quality: unknown; allowed here: name, hls, twitch, youtube, command, qualities, important, \
-          codecs, url_life, advertisement_titles"]
+          codecs, url_life, advertisement_titles, max_age"]
     );
     assert_eq!(
         with("codecs = [\"vp9\"]"),
@@ -522,6 +522,9 @@ fn the_sample_holds_every_key_with_its_default() {
         "peers_dns",
         "channels",
         "bandwidth",
+        "max_age",
+        "quarantine_max_age",
+        "min_free",
     ];
     for ((section, key), given) in sample {
         assert_ne!(given.origin, Origin::Default, "{section}.{key} is not in the sample");
