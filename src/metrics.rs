@@ -374,6 +374,7 @@ mod tests {
         metrics.advertisement_set_aside(&channel, &quality);
         metrics.http_answered("/cut", 200, Duration::from_secs(1));
         metrics.cut_ended("fast", "done", Duration::from_secs(2));
+        metrics.retention_deleted(DeleteCause::Age, 4, 6000);
         metrics.scrubbed(3, 4500);
         metrics.file_went_bad(Damage::Empty);
         metrics.scrub_round(4500, 9000, Duration::from_secs(60), Duration::from_secs(120));
@@ -388,6 +389,8 @@ mod tests {
         let found = samples(&metrics);
         for (sample, value) in [
             ("segvault_record_segments_total{channel=\"gdq\",kind=\"full\",quality=\"source\"}", 1.0),
+            ("segvault_retention_deleted_files_total{cause=\"age\"}", 4.0),
+            ("segvault_retention_deleted_bytes_total{cause=\"age\"}", 6000.0),
             ("segvault_record_bytes_total{channel=\"gdq\",quality=\"source\"}", 1500.0),
             ("segvault_record_lag_seconds{channel=\"gdq\",quality=\"source\"}", 2.0),
             ("segvault_record_newest_segment_timestamp_seconds{channel=\"gdq\",quality=\"source\"}", 1767323048.0),
