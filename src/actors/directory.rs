@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use actix::{Actor, Addr};
 
 use super::{
-    BackfillExtras, BackfillPeer, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar,
-    StreamWorker,
+    BackfillExtras, BackfillPeer, BountyBoard, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook,
+    Registrar, Retention, Scrubber, StoredFeed, StreamWorker,
 };
 use crate::model::{Channel, PeerUrl, Quality};
 
@@ -60,7 +60,12 @@ pub struct Directory {
     pub downloaders: Addresses<Channel, Downloader>,
     pub workers: Addresses<(Channel, Quality), StreamWorker>,
     pub registrar: Addresses<(), Registrar>,
+    pub scrubber: Addresses<(), Scrubber>,
+    pub retention: Addresses<(), Retention>,
     pub peer_book: Addresses<(), PeerBook>,
+    /// None where there can be no peers.
+    pub bounty_board: Addresses<(), BountyBoard>,
+    pub stored_feed: Addresses<(), StoredFeed>,
     pub backfill_extras: Addresses<PeerUrl, BackfillExtras>,
     pub backfill_peers: Addresses<(PeerUrl, Channel, Quality), BackfillPeer>,
 }

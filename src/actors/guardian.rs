@@ -34,9 +34,13 @@ pub enum ActorKind {
     LiveEdges,
     MediaBook,
     Registrar,
+    Retention,
     PeerBook,
+    BountyBoard,
+    StoredFeed,
     BackfillPeer,
     BackfillExtras,
+    Scrubber,
 }
 
 impl ActorKind {
@@ -48,9 +52,13 @@ impl ActorKind {
             Self::LiveEdges => "live_edges",
             Self::MediaBook => "media_book",
             Self::Registrar => "registrar",
+            Self::Retention => "retention",
             Self::PeerBook => "peer_book",
+            Self::BountyBoard => "bounty_board",
+            Self::StoredFeed => "stored_feed",
             Self::BackfillPeer => "backfill_peer",
             Self::BackfillExtras => "backfill_extras",
+            Self::Scrubber => "scrubber",
         }
     }
 }

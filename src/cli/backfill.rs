@@ -4,6 +4,7 @@
 
 mod progress;
 
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -54,9 +55,24 @@ pub struct BackfillArgs {
 
 /// A channel, or one of its qualities.
 #[derive(Debug, Clone)]
-struct Wish {
+pub(super) struct Wish {
     channel: Channel,
     quality: Option<Quality>,
+}
+
+impl Wish {
+    pub fn is_for(&self, channel: &Channel, quality: &Quality) -> bool {
+        self.channel == *channel && self.quality.as_ref().is_none_or(|wished| wished == quality)
+    }
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.quality {
+            Some(quality) => write!(f, "{}/{quality}", self.channel),
+            None => self.channel.fmt(f),
+        }
+    }
 }
 
 impl FromStr for Wish {
@@ -91,7 +107,7 @@ pub fn run(args: &BackfillArgs) -> Result<u8, Failure> {
 }
 
 /// A directory that is no node's has no word by which to know it again.
-fn own_volume(layout: &Layout) -> anyhow::Result<Option<Volume>> {
+pub(super) fn own_volume(layout: &Layout) -> anyhow::Result<Option<Volume>> {
     let own_dir: &Path = &layout.own_dir();
     Ok(if own_dir.is_dir() { Some(Volume::adopt(layout)?) } else { None })
 }
@@ -106,6 +122,7 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
         claims: Claims::default(),
         throttle: Throttle::default(),
         mark: TempMark::of_this_process(),
+        min_free_bytes: 0,
     };
     let since = args.since.map(|since| since.at(Clock::system().now()));
     let streams = streams(&peer, &args.streams).await?;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::channel::ChannelConfig;
+use super::database::Database;
 use super::fault::quoted;
 use super::reader::Section;
 use super::values::{ByteSize, Setting, parse_duration};
@@ -38,8 +39,21 @@ pub struct BackfillConfig {
     pub interval: Duration,
     /// Files at once, of each peer.
     pub concurrency: u32,
+    /// Whether peers are followed, so that what they store is here within seconds.
+    pub follow: bool,
     /// Bytes per second, of all peers together.
     pub bandwidth: Option<ByteSize>,
+}
+
+impl BackfillConfig {
+    /// Whether there is a place where peers may be listed; a database that nodes share is one.
+    pub fn may_have_peers(&self, database: &Database) -> bool {
+        let is_shared = match database {
+            Database::Sqlite(_) => false,
+            Database::Postgres(_) => true,
+        };
+        is_shared || !self.peers.is_empty() || self.peers_file.is_some() || self.peers_dns.is_some()
+    }
 }
 
 /// From when on.
@@ -162,6 +176,7 @@ pub(super) fn read_backfill(mut section: Section<'_, '_>, recorded: &[ChannelCon
     let recent_cutoff = section.duration("recent_cutoff", "120s", RECENT_CUTOFF);
     let interval = section.duration("interval", "120s", INTERVAL);
     let concurrency = section.integer("concurrency", 16, CONCURRENCY);
+    let follow = section.boolean("follow", true);
     let bandwidth = section.optional_size("bandwidth", BANDWIDTH);
     section.close();
     Some(BackfillConfig {
@@ -175,6 +190,7 @@ pub(super) fn read_backfill(mut section: Section<'_, '_>, recorded: &[ChannelCon
         recent_cutoff: recent_cutoff?,
         interval: interval?,
         concurrency: concurrency?,
+        follow: follow?,
         bandwidth: bandwidth?,
     })
 }

@@ -5,10 +5,12 @@
 
 mod body;
 mod cuts;
+mod digest;
 mod encodings;
 mod error;
 mod extras;
 mod files;
+mod follow;
 mod live;
 mod losses;
 mod masters;
@@ -17,6 +19,7 @@ mod playlists;
 mod probes;
 mod segments;
 mod stills;
+mod tombstones;
 mod under_way;
 mod videos;
 
@@ -43,7 +46,7 @@ use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
 use crate::model::{NodeId, NodeName};
-use crate::store::Layout;
+use crate::store::{Digests, Layout};
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
@@ -63,6 +66,9 @@ pub struct Site {
     pub under_way: UnderWay,
     /// What playlists of ranges that are over are put together from.
     pub hour_texts: HourTexts,
+    pub digests: Digests,
+    /// Where less is free, no archives are written.
+    pub min_free_bytes: u64,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.
@@ -117,8 +123,11 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/files/{channel}").route(get_or_head().to(files::qualities)))
         .service(resource("/files/{channel}/{quality}").route(get_or_head().to(files::hours)))
         .service(resource("/files/{channel}/{quality}/{hour}").route(get_or_head().to(files::segments)))
+        .service(resource("/digest/{channel}/{quality}").route(get_or_head().to(digest::quality)))
+        .service(resource("/digest/{channel}/{quality}/{day}").route(get_or_head().to(digest::day)))
         .service(resource("/segments/{path:.+}").route(get_or_head().to(segments::get)))
         .service(resource("/extras/{dir}").route(get_or_head().to(extras::list)))
+        .service(resource("/tombstones/{channel}/{quality}/{hour}").route(get_or_head().to(tombstones::get)))
         .service(resource("/playlist/{channel}.m3u8").route(get_or_head().to(masters::get)))
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
         .service(resource("/cut/{channel}/{quality}.ts").route(web::get().to(cuts::cut)))
@@ -134,6 +143,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/waveform/{channel}/{quality}.json").route(web::get().to(stills::waveform_json)))
         .service(resource("/generate_videos/{channel}/{quality}").route(web::post().to(videos::generate)))
         .service(resource("/losses/{channel}/{quality}").route(get_or_head().to(losses::get)))
+        .service(resource("/follow/{channel}/{quality}").route(web::get().to(follow::get)))
         .service(resource("/healthz").route(web::get().to(probes::healthz)))
         .service(resource("/readyz").route(web::get().to(probes::readyz)))
         .service(resource("/node").route(web::get().to(probes::node)))
@@ -152,10 +162,12 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 14] = [
+const ROUTES: [&str; 17] = [
     "/files",
+    "/digest",
     "/segments",
     "/extras",
+    "/tombstones",
     "/playlist",
     "/cut",
     "/frame",
@@ -163,6 +175,7 @@ const ROUTES: [&str; 14] = [
     "/waveform",
     "/generate_videos",
     "/losses",
+    "/follow",
     "/healthz",
     "/readyz",
     "/node",

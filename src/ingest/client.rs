@@ -65,6 +65,11 @@ impl FetchError {
         matches!(self, Self::Status(404 | 410))
     }
 
+    /// Whether there was no connection.
+    pub fn is_unconnected(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+
     /// Whether nobody answered at all.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::NoAnswer(_))
@@ -112,12 +117,18 @@ pub struct HttpClient {
 
 thread_local! {
     static OF_THIS_ARBITER: OnceCell<HttpClient> = const { OnceCell::new() };
+    static FOR_LONG_ANSWERS: OnceCell<HttpClient> = const { OnceCell::new() };
 }
 
 impl HttpClient {
     /// The client of the current arbiter: its actors share connections and the list of root certificates.
     pub fn of_this_arbiter() -> Self {
         OF_THIS_ARBITER.with(|client| client.get_or_init(Self::new).clone())
+    }
+
+    /// Another one of the current arbiter, for answers that never end: they would keep connections from the rest.
+    pub fn for_long_answers() -> Self {
+        FOR_LONG_ANSWERS.with(|client| client.get_or_init(Self::new).clone())
     }
 
     fn new() -> Self {

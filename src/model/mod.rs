@@ -5,6 +5,7 @@
 //! Never: reads the disk, the clock or the network.
 
 mod codec;
+mod day;
 mod extra;
 mod hashed;
 mod login;
@@ -17,6 +18,7 @@ mod segment;
 mod time;
 
 pub use codec::{UnknownCodec, VideoCodec};
+pub use day::Day;
 pub use extra::{BadExtraPath, ExtraPath, MAX_EXTRA_PARTS};
 pub use hashed::{CHAT_ENDING, HashedName};
 pub use login::{BadLogin, TwitchLogin};

@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::nodes::free_address;
 use crate::postgres::Postgres;
 use crate::record::assert_all_recorded;
-use crate::support::{NodeProcess, eventually, small_spec, source, stored};
+use crate::support::{NodeProcess, eventually, free_address, small_spec, source, stored};
 
 /// A node that finds others by the database. `recording` is a source, or nothing: then it copies the channel.
 fn start(name: &str, base: &Path, address: &str, database: &str, recording: Option<&str>) -> NodeProcess {

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::nodes::{free_address, of_peer, start};
+use super::nodes::{of_peer, start};
 use super::{hash_text, tree};
-use crate::support::NodeProcess;
+use crate::support::{NodeProcess, free_address};
 
 /// How many of a hundred segments each node is given.
 const GIVEN_PERCENT: u64 = 60;

@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 /// How one answer is spoiled.
 #[derive(Clone)]
 pub enum Lie {
-    /// This instead of the body.
+    /// This instead of the answer.
     Body(Vec<u8>),
     /// The same, compressed.
     Gzipped(Arc<Vec<u8>>),
@@ -96,8 +96,8 @@ fn answer(mut stream: &TcpStream, lie: Option<Lie>, body: Option<Vec<u8>>) -> Op
         |status: &str, more: &str, body: &[u8]| stream.write_all(&[&head(status, more, body), body].concat()).ok();
     match lie {
         None => whole(status, "", &body),
-        Some(Lie::Body(body)) => whole(status, "", &body),
-        Some(Lie::Gzipped(body)) => whole(status, "Content-Encoding: gzip\r\n", &body),
+        Some(Lie::Body(body)) => whole("200 OK", "", &body),
+        Some(Lie::Gzipped(body)) => whole("200 OK", "Content-Encoding: gzip\r\n", &body),
         Some(Lie::Names(count)) => {
             let name = |at: u64| format!("\"00:00.0-{at:09}.0-full-47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU.ts\",");
             let length = 1 + count * name(0).len() as u64;
