@@ -35,7 +35,7 @@ use crate::http::{self, Site, UnderWay};
 use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::{PeerUrl, Quality, Timestamp};
+use crate::model::{NodeIdentity, PeerUrl, Quality, Timestamp};
 use crate::peers::{Claims, Copier, Throttle};
 use crate::store::{self, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
@@ -117,7 +117,11 @@ impl Node {
         let ledger_of = LedgerOf { layout: layout.clone(), volume: volume.clone(), node: config.node.name.clone() };
         let (ledger, keeper) = Ledger::open(ledger_of, clock.clone(), metrics.clone(), logger.clone());
         actix_rt::spawn(keeper.run());
-        let id = volume.node_id();
+        let life = store::name_life(&layout, &volume);
+        if let Err(error) = &life {
+            warn!(logger, "a node with a copy of this disk will be taken for this one"; "error" => chain(error));
+        }
+        let identity = volume.node_id().map(|id| NodeIdentity { id, life: life.ok() });
         let spool_bytes = usize::try_from(config.record.spool_size.bytes()).unwrap_or(usize::MAX);
         let disk = Disk {
             layout: layout.clone(),
@@ -206,7 +210,7 @@ impl Node {
             metrics: metrics.clone(),
             health: health.clone(),
             log: logger.clone(),
-            id: id.clone(),
+            identity: identity.clone(),
             config: config.retention.clone(),
             horizons: horizons.clone(),
         };
@@ -232,7 +236,8 @@ impl Node {
             clock: clock.clone(),
             metrics: metrics.clone(),
             log: logger.clone(),
-            id: id.clone(),
+            health: health.clone(),
+            identity: identity.clone(),
             config: config.backfill.clone(),
             recorded: recorded.collect(),
             retention: config.retention.clone(),
@@ -263,7 +268,7 @@ impl Node {
         let digests = Digests::new(layout.clone(), reading.clone());
         let site = Site {
             name: config.node.name.clone(),
-            id,
+            identity,
             layout: layout.clone(),
             directory: directory.clone(),
             blocking: reading,

@@ -22,9 +22,10 @@ use super::stored_feed::Stored;
 use crate::causes::chain;
 use crate::clock::Clock;
 use crate::config::{BackfillConfig, RetentionConfig};
+use crate::health::Health;
 use crate::jitter::jittered;
 use crate::metrics::{CopyOutcome, Metrics};
-use crate::model::{Channel, HashedName, NodeId, PeerUrl, Quality};
+use crate::model::{Channel, HashedName, NodeIdentity, PeerUrl, Quality};
 use crate::peers::{
     Copier, CopyError, News, Notice, Outcome, Pass, PassReport, Peer, PeerError, PeerHealth, Refused, Remembered,
     Window, backoff_after,
@@ -49,8 +50,9 @@ pub struct Replication {
     pub clock: Clock,
     pub metrics: Metrics,
     pub log: Logger,
-    /// This node's own.
-    pub id: Option<NodeId>,
+    /// This node's own, for the probes.
+    pub health: Health,
+    pub identity: Option<NodeIdentity>,
     pub config: BackfillConfig,
     /// What is recorded here.
     pub recorded: Arc<[(Channel, Quality)]>,

@@ -6,7 +6,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use actix::prelude::*;
-use slog::{info, warn};
+use futures_util::stream::{self, StreamExt};
+use slog::{error, info, warn};
 
 use super::backfill_extras::BackfillExtras;
 use super::backfill_peer::{BackfillPeer, Replication, Wanted, tell_news};
@@ -19,6 +20,8 @@ use crate::store::Layout;
 
 /// No channel has more; a peer that lists more is not believed.
 const MAX_QUALITIES: usize = 16;
+/// Of one peer: one channel that hangs delays no other.
+const LISTINGS_AT_ONCE: usize = 4;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -38,7 +41,13 @@ pub(super) struct InDatabase(pub Vec<PeerUrl>);
 enum Found {
     /// It is this very node.
     Ourselves,
-    Streams(Vec<(Channel, Quality)>),
+    Streams {
+        streams: Vec<(Channel, Quality)>,
+        /// Channels that it did not list.
+        unlisted: Vec<(Channel, PeerError)>,
+        /// It has this node's id.
+        is_copy: bool,
+    },
 }
 
 /// How a peer stood when it was last told.
@@ -47,6 +56,8 @@ enum Standing {
     NotAsked,
     There,
     Ourselves,
+    /// There, with a copy of our disk.
+    Copy,
     Fails(u32),
 }
 
@@ -59,6 +70,8 @@ pub struct PeerBook {
     stints: HashMap<PeerUrl, u64>,
     stints_begun: u64,
     standing: HashMap<PeerUrl, Standing>,
+    /// Channels that a peer did not list when it was asked last.
+    unlisted: HashMap<PeerUrl, Vec<Channel>>,
     /// What each said last.
     sources: HashMap<PeerSource, Vec<PeerUrl>>,
     /// Sources whose failure was told.
@@ -80,6 +93,7 @@ impl PeerBook {
             stints: HashMap::new(),
             stints_begun: 0,
             standing: HashMap::new(),
+            unlisted: HashMap::new(),
             sources,
             silent: Vec::new(),
             sentinel,
@@ -93,6 +107,8 @@ impl PeerBook {
         let peers: BTreeSet<PeerUrl> = listed.cloned().collect();
         self.stints.retain(|peer, _| peers.contains(peer));
         self.standing.retain(|peer, _| peers.contains(peer));
+        self.unlisted.retain(|peer, _| peers.contains(peer));
+        self.note_copies();
         let copying = &self.replication.directory.backfill_peers;
         for key in copying.keys() {
             let is_peer = peers.contains(&key.0);
@@ -160,13 +176,37 @@ impl PeerBook {
         }
     }
 
+    /// Says it once of each channel.
+    fn tell_unlisted(&mut self, peer: &PeerUrl, unlisted: Vec<(Channel, PeerError)>) {
+        let told = self.unlisted.remove(peer).unwrap_or_default();
+        for (channel, error) in unlisted.iter().filter(|(channel, _)| !told.contains(channel)) {
+            warn!(self.replication.log, "a peer does not list a channel, will try again";
+                "peer" => peer.to_string(), "channel" => %channel, "error" => chain(error));
+        }
+        if !unlisted.is_empty() {
+            self.replication.metrics.backfill_pass_failed(peer);
+            self.unlisted.insert(peer.clone(), unlisted.into_iter().map(|(channel, _)| channel).collect());
+        }
+    }
+
+    /// For the probes.
+    fn note_copies(&self) {
+        let mut standings = self.standing.values();
+        self.replication.health.set_has_copy(standings.any(|standing| *standing == Standing::Copy));
+    }
+
     /// Says what is news.
     fn stand(&mut self, peer: &PeerUrl, now: Standing, error: Option<&PeerError>) {
         let before = self.standing.insert(peer.clone(), now).unwrap_or(Standing::NotAsked);
         let (log, url) = (&self.replication.log, peer.to_string());
         match (before, now) {
-            (Standing::There, Standing::There) | (Standing::Ourselves, Standing::Ourselves) => {}
+            (Standing::There, Standing::There)
+            | (Standing::Ourselves, Standing::Ourselves)
+            | (Standing::Copy, Standing::Copy) => {}
             (_, Standing::There) => info!(log, "peer is there"; "peer" => url),
+            (_, Standing::Copy) => {
+                error!(log, "a peer has the id of this node, its disk is a copy: give one of the two an id of its own"; "peer" => url);
+            }
             (_, Standing::Ourselves) => info!(log, "a peer is this node itself, and left out"; "peer" => url),
             (Standing::Fails(_), Standing::Fails(_)) | (_, Standing::NotAsked) => {}
             (_, Standing::Fails(_)) => {
@@ -174,6 +214,7 @@ impl PeerBook {
                 warn!(log, "peer does not answer as one, will try again"; "peer" => url, "error" => error);
             }
         }
+        self.note_copies();
     }
 }
 
@@ -213,20 +254,39 @@ fn backfill_extras(replication: &Replication, peer: &PeerUrl, health: &PeerHealt
 
 async fn look(replication: Replication, url: PeerUrl, health: PeerHealth) -> Result<Found, PeerError> {
     let _turn = health.turn().await;
-    let peer = Peer::watched(url, health);
-    let theirs = peer.id().await?;
-    if theirs.is_some() && theirs == replication.id {
-        return Ok(Found::Ourselves);
+    let peer = Peer::watched(url, health.clone());
+    let mut is_copy = false;
+    if let (Some(theirs), Some(ours)) = (peer.identity().await?, &replication.identity) {
+        if theirs.is_same_node_as(ours) {
+            return Ok(Found::Ourselves);
+        }
+        is_copy = theirs.is_copy_of(ours);
     }
     // What is recorded here, also before the peer has any of it: it may be lost here at any moment.
     let mut streams: Vec<(Channel, Quality)> = replication.recorded.to_vec();
-    for channel in replication.channels() {
-        let (qualities, _) = peer.qualities(&channel).await?;
-        streams.extend(qualities.into_iter().take(MAX_QUALITIES).map(|quality| (channel.clone(), quality)));
+    let channels = replication.channels();
+    let (asked, mut unlisted) = (channels.len(), Vec::new());
+    let ask = |channel: Channel| async {
+        let answer = peer.qualities(&channel).await;
+        (channel, answer)
+    };
+    let mut answers = stream::iter(channels).map(ask).buffered(LISTINGS_AT_ONCE);
+    while let Some((channel, answer)) = answers.next().await {
+        match answer {
+            Ok((qualities, _)) => {
+                streams.extend(qualities.into_iter().take(MAX_QUALITIES).map(|quality| (channel.clone(), quality)));
+            }
+            // Nothing else will fare better.
+            Err(error) if health.is_down() => return Err(error),
+            Err(error) => unlisted.push((channel, error)),
+        }
+    }
+    if asked > 0 && unlisted.len() == asked {
+        return Err(unlisted.swap_remove(0).1);
     }
     streams.sort_unstable();
     streams.dedup();
-    Ok(Found::Streams(streams))
+    Ok(Found::Streams { streams, unlisted, is_copy })
 }
 
 impl Actor for PeerBook {
@@ -319,16 +379,17 @@ impl Handler<Look> for PeerBook {
                     this.stand(&peer, Standing::Ourselves, None);
                     this.replication.config.interval
                 }
-                Ok(Found::Streams(streams)) => {
+                Ok(Found::Streams { streams, unlisted, is_copy }) => {
                     this.replication.metrics.backfill_peer_is_up(&peer, true);
-                    this.stand(&peer, Standing::There, None);
+                    this.stand(&peer, if is_copy { Standing::Copy } else { Standing::There }, None);
+                    this.tell_unlisted(&peer, unlisted);
                     this.keep(&peer, &health, streams);
                     this.replication.config.interval
                 }
                 Err(error) => {
                     let failures = match this.standing.get(&peer) {
                         Some(Standing::Fails(failures)) => failures.saturating_add(1),
-                        Some(Standing::NotAsked | Standing::There | Standing::Ourselves) | None => 1,
+                        Some(Standing::NotAsked | Standing::There | Standing::Ourselves | Standing::Copy) | None => 1,
                     };
                     this.replication.metrics.backfill_pass_failed(&peer);
                     this.stand(&peer, Standing::Fails(failures), Some(&error));

@@ -45,14 +45,14 @@ use crate::cut::{Ffmpeg, Waveforms};
 use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
-use crate::model::{NodeId, NodeName};
+use crate::model::{NodeIdentity, NodeName};
 use crate::store::{Digests, Layout};
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
 pub struct Site {
     pub name: NodeName,
-    pub id: Option<NodeId>,
+    pub identity: Option<NodeIdentity>,
     pub layout: Layout,
     pub directory: Directory,
     /// The readers' own door to the disk.

@@ -24,7 +24,7 @@ pub use hashed::{CHAT_ENDING, HashedName};
 pub use login::{BadLogin, TwitchLogin};
 pub use loss::{BadLossCause, Loss, LossCause, LossDetail};
 pub use names::{BadName, Channel, ExtraDir, FileName, NodeName, Quality};
-pub use node_id::{BadNodeId, NodeId};
+pub use node_id::{BadNodeId, LifeId, NodeId, NodeIdentity};
 pub use peer::{BadPeerUrl, CopyOrder, PeerUrl};
 pub use range::BadRange;
 pub use segment::{

@@ -18,7 +18,7 @@ use super::PeerError;
 use super::health::PeerHealth;
 use super::names::{HourNames, Refused};
 use crate::ingest::{Body, ByteBudget, FetchError, HttpClient, Patience, Response};
-use crate::model::{Channel, Day, ExtraDir, ExtraPath, Hour, NodeId, PeerUrl, Quality};
+use crate::model::{Channel, Day, ExtraDir, ExtraPath, Hour, NodeIdentity, PeerUrl, Quality};
 use crate::select::{DayDigests, Digest, QualityDigests};
 
 /// An hour of one-second segments of ten recorders has 3 MB of names.
@@ -79,10 +79,11 @@ impl Peer {
     }
 
     /// What tells the node from others; `None` for one that does not say, as those of the existing system.
-    pub async fn id(&self) -> Result<Option<NodeId>, PeerError> {
+    pub async fn identity(&self) -> Result<Option<NodeIdentity>, PeerError> {
         #[derive(Deserialize)]
         struct Identity {
             id: String,
+            life: Option<String>,
         }
         const WHAT: &str = "the node's id";
         let failed = |source| PeerError::Ask { what: WHAT, source };
@@ -93,7 +94,11 @@ impl Peer {
             return Ok(None);
         }
         let json = answer.whole(ID_BUDGET.max_bytes).await.map_err(failed)?;
-        Ok(serde_json::from_slice(&json).ok().and_then(|Identity { id }| id.parse().ok()))
+        let read = |Identity { id, life }| {
+            let life = life.and_then(|life| life.parse().ok());
+            id.parse().ok().map(|id| NodeIdentity { id, life })
+        };
+        Ok(serde_json::from_slice(&json).ok().and_then(read))
     }
 
     pub async fn channels(&self) -> Result<(Vec<Channel>, Refused), PeerError> {

@@ -196,6 +196,26 @@ fn what_crawls_from_one_peer_is_taken_from_another() {
 }
 
 #[test]
+fn a_channel_that_cannot_be_listed_costs_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = dir.path().join("theirs");
+    plant_segment(&theirs.join("ch é/source").join(HOUR), "00:00.0", "full", b"listed");
+    plant_segment(&hour_of(&theirs), "00:00.0", "full", b"not listed");
+    let peer = StaticPeer::lying(&theirs, |path| (path == "/files/ch").then(|| Lie::Body(b"{}".to_vec())));
+    let ours = dir.path().join("ours");
+    let node = start(&ours, "127.0.0.1:0", &[peer.url()]);
+    eventually("the other channel is here", || (tree(&ours).len() == 1).then_some(()));
+    eventually("it is named", || {
+        let told = node.logged("a peer does not list a channel, will try again");
+        told.iter().any(|line| line["channel"] == "ch" && line["peer"] == peer.url()).then_some(())
+    });
+    eventually("it is counted each time", || (failed_passes(&node, &peer.url()) >= 2.0).then_some(()));
+    assert_eq!(node.logged("a peer does not list a channel, will try again").len(), 1);
+    node.stop();
+    assert!(tree(&ours).into_keys().all(|path| path.starts_with("ch é/")));
+}
+
+#[test]
 fn a_peer_that_is_down_is_asked_by_one_quality_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));

@@ -133,6 +133,39 @@ fn the_same_bytes_on_both_sides_of_an_hours_edge_are_one() {
 }
 
 #[test]
+fn a_node_with_a_copy_of_the_disk_is_another_node_and_both_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let bases = [dir.path().join("original"), dir.path().join("copy")];
+    let addresses = [free_address(), free_address()];
+    let peers = addresses.each_ref().map(|address| format!("http://{address}"));
+    start(&bases[0], &addresses[0], &[]).stop();
+    let copied = std::process::Command::new("cp").arg("-r").args(&bases).status().unwrap();
+    assert!(copied.success());
+    let planted = [b"original", &b"the copy"[..]];
+    for (at, bytes) in planted.iter().enumerate() {
+        plant_segment(&hour_of(&bases[at]), &format!("00:0{}.0", at * 2), "full", bytes);
+    }
+    let nodes = [0, 1].map(|at| start(&bases[at], &addresses[at], &peers));
+    let [first, second] = nodes.each_ref().map(|node| node.get("/node").json());
+    assert_eq!(first["id"], second["id"], "that is what makes it hard");
+    for base in &bases {
+        eventually("each has what the other had", || (tree(base).len() == 2).then_some(()));
+    }
+    for (at, node) in nodes.iter().enumerate() {
+        let (own, other) = (&peers[at], &peers[1 - at]);
+        let told = "a peer has the id of this node, its disk is a copy: give one of the two an id of its own";
+        let said = eventually("it is told", || node.logged(told).pop());
+        assert!(said["level"] == "error" && said["peer"] == *other, "{said}");
+        let left_out =
+            eventually("itself is left out", || node.logged("a peer is this node itself, and left out").pop());
+        assert_eq!(left_out["peer"], *own);
+        let ready = node.get("/readyz").json();
+        assert!(ready["notes"].to_string().contains("its disk is a copy"), "{ready}");
+    }
+    nodes.into_iter().for_each(NodeProcess::stop);
+}
+
+#[test]
 fn peers_of_a_file_come_and_go_and_are_remembered_without_it() {
     let dir = tempfile::tempdir().unwrap();
     let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
