@@ -90,6 +90,9 @@ fn who_is_a_peer_in_the_database_is_for_people_to_say() {
     let (a_base, b_base) = (dir.path().join("a"), dir.path().join("b"));
     let planted = super::plant_segment(&super::nodes::hour_of(&a_base), "00:00.0", "full", b"planted");
     let a = start("alpha", &a_base, &free_address(), &database, None);
+    eventually("alpha has the tables", || {
+        a.get("/metrics").text().contains("\nsegvault_database_up 1\n").then_some(())
+    });
     eventually("alpha has its row", || {
         server.sql(name, "SELECT name FROM nodes WHERE url <> ''").contains("alpha").then_some(())
     });

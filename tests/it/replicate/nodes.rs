@@ -7,7 +7,8 @@ use super::{HOUR, plant_segment, plant_tree, tree};
 use crate::support::{NodeProcess, eventually, free_address};
 
 pub fn start(base: &Path, address: &str, peers: &[String]) -> NodeProcess {
-    let more = format!("[backfill]\npeers = {peers:?}\nchannels = [\"ch é\", \"ch\"]\ninterval = \"1s\"\n");
+    let listed = if peers.is_empty() { String::new() } else { format!("peers = {peers:?}\n") };
+    let more = format!("[backfill]\n{listed}channels = [\"ch é\", \"ch\"]\ninterval = \"1s\"\n");
     NodeProcess::start_with(base, &more, |command| {
         command.args(["--set", &format!("node.listen={address:?}")]);
     })
