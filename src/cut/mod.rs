@@ -32,6 +32,7 @@ pub use outline::Outline;
 pub use pack::ContentType;
 pub use piece::{BadJoints, Piece, pieces};
 pub use plan::{CutType, Part, Plan, PlanError, PlannedRange, UnknownCutType};
+pub use restamp::Restamp;
 pub use still::{still, still_span};
 pub use stream::{CutStream, start};
 pub use thumbnail::{Area, BadArea, BadFraming, Framing, thumbnail};

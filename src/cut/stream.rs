@@ -368,15 +368,15 @@ impl Current {
     async fn next(&mut self, restamp: &mut Restamp) -> Result<Option<Bytes>, CutError> {
         match self {
             Self::Raw(reader) => reader.next().await,
-            Self::Copy(reader) => Ok(reader.next().await?.map(|bytes| restamp.push(&bytes))),
-            Self::Remux(running) => Ok(running.next().await?.map(|bytes| restamp.push(&bytes))),
+            Self::Copy(reader) => Ok(reader.next().await?.map(|bytes| restamp.push(bytes))),
+            Self::Remux(running) => Ok(running.next().await?.map(|bytes| restamp.push(bytes))),
             Self::Made { running, job, seen } => {
                 let Some(bytes) = running.next().await? else {
                     job.check(std::mem::take(&mut **seen))?;
                     return Ok(None);
                 };
                 seen.push(&bytes);
-                Ok(Some(restamp.push(&bytes)))
+                Ok(Some(restamp.push(bytes)))
             }
         }
     }

@@ -398,7 +398,8 @@ mod tests {
 
     #[test]
     fn an_output_has_the_wanted_frames_or_is_refused() {
-        let mut bytes = super::super::restamp::Restamp::shifting(BASE_90K - 132_000).push(&vector("av_bf2")).to_vec();
+        let mut restamp = super::super::restamp::Restamp::shifting(BASE_90K - 132_000);
+        let mut bytes = restamp.push(vector("av_bf2").into()).to_vec();
         let full = job(edge_of_bf2(SegmentKind::Full, Some(40), None));
         let damaged = job(edge_of_bf2(SegmentKind::Partial, Some(40), None));
         let message = full.check(scan(&bytes)).unwrap_err().to_string();

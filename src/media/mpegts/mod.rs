@@ -8,7 +8,7 @@ mod packet;
 mod psi;
 mod scan;
 
-pub use packet::{PACKET_BYTES, Packet, PacketFinder, Pid, set_continuity, shift_stamps};
+pub use packet::{PACKET_BYTES, Packet, PacketFinder, Pid, SYNC_BYTE, set_continuity, shift_stamps};
 pub use psi::{AudioCoding, Codec, Program, ProgramStream, Tables};
 pub use scan::{Scan, Summary, Track, TsError};
 
