@@ -5,6 +5,9 @@ mod blends;
 mod command;
 mod exact;
 mod faults;
+mod matrix;
+mod matrix_judge;
+mod matrix_reels;
 mod served;
 mod types;
 
@@ -165,14 +168,18 @@ fn record(recipe: Recipe) -> Source {
     store(dir, &made, recipe)
 }
 
-/// Files what ffmpeg made under the names that a recorder would give.
-fn store(dir: tempfile::TempDir, made: &Path, recipe: Recipe) -> Source {
-    let record = Record {
+fn empty_record(dir: &tempfile::TempDir) -> Record {
+    Record {
         layout: Layout::new(dir.path().join("base")),
         channel: "ch".parse().unwrap(),
         quality: "source".parse().unwrap(),
         blocking: Blocking::new(4),
-    };
+    }
+}
+
+/// Files what ffmpeg made under the names that a recorder would give.
+fn store(dir: tempfile::TempDir, made: &Path, recipe: Recipe) -> Source {
+    let record = empty_record(&dir);
     let list = std::fs::read_to_string(made.join("list.m3u8")).unwrap();
     let init = std::fs::read(made.join("init.mp4")).unwrap_or_default();
     let contents: Vec<Vec<u8>> = list
@@ -181,9 +188,16 @@ fn store(dir: tempfile::TempDir, made: &Path, recipe: Recipe) -> Source {
         .map(|line| [init.clone(), std::fs::read(made.join(line)).unwrap()].concat())
         .collect();
     let pts: Vec<Vec<i64>> = contents.iter().map(|content| sorted_pts(content, recipe.mp4)).collect();
+    let frame_90k = 90_000 * i64::from(recipe.fps.1) / i64::from(recipe.fps.0);
+    let source = file(dir, record, &contents, pts, frame_90k);
+    assert_eq!(source.frames.len() as u32, recipe.seconds * recipe.fps.0 / recipe.fps.1);
+    source
+}
+
+/// Files segments of which the sorted PTS are known; the last frame is shown for `frame_90k`.
+fn file(dir: tempfile::TempDir, record: Record, contents: &[Vec<u8>], pts: Vec<Vec<i64>>, frame_90k: i64) -> Source {
     let first = pts[0][0];
     let time = |pts_90k: i64| epoch().plus_micros((pts_90k - first) * 100 / 9);
-    let frame_90k = 90_000 * i64::from(recipe.fps.1) / i64::from(recipe.fps.0);
     let mut segments = Vec::new();
     for (at, content) in contents.iter().enumerate() {
         let start = time(pts[at][0]);
@@ -191,7 +205,6 @@ fn store(dir: tempfile::TempDir, made: &Path, recipe: Recipe) -> Source {
         segments.push(put(&record, start, end, SegmentKind::Full, content));
     }
     let frames: BTreeMap<usize, Timestamp> = pts.into_iter().flatten().map(time).enumerate().collect();
-    assert_eq!(frames.len() as u32, recipe.seconds * recipe.fps.0 / recipe.fps.1);
     Source { _dir: dir, record, segments, frames }
 }
 
