@@ -17,6 +17,10 @@ use crate::model::{SegmentKind, SegmentName, Timestamp};
 
 /// Where the stamps that ffmpeg sees start: past the 60 s before the first one that its reader takes for a wrap.
 const BASE_90K: i64 = 100 * 90_000;
+/// The frames of audio that share a PES header have no stamps of their own. ffmpeg works them out with a length that it cuts to
+/// whole ticks, so they come up to 0.8 ticks early for each frame before them (1024 samples at 44.1 kHz are 2089.8 ticks). Half
+/// a millisecond is enough for 56 of them, and far less than a frame.
+const AUDIO_SLACK_90K: i64 = 45;
 /// PIDs below are refused by ffmpeg's muxer, for streams and for program maps.
 const LOWEST_STREAM_PID: u16 = 0x10;
 const LOWEST_MAP_PID: u16 = 0x20;
@@ -238,8 +242,9 @@ impl TrimJob {
     /// Which packets of audio to drop, as an expression of ffmpeg's. Audio goes in whole packets; one that starts before
     /// the first frame is left out.
     fn unwanted_audio(&self) -> Option<String> {
-        let early = self.audio_bounds.from.map(|from| format!("lt(pts\\,{from})"));
-        let late = self.audio_bounds.until.map(|until| format!("gte(pts\\,{until})"));
+        let bounds = self.audio_bounds.shifted(-AUDIO_SLACK_90K);
+        let early = bounds.from.map(|from| format!("lt(pts\\,{from})"));
+        let late = bounds.until.map(|until| format!("gte(pts\\,{until})"));
         let both: Vec<String> = early.into_iter().chain(late).collect();
         (!both.is_empty()).then(|| both.join("+"))
     }
@@ -262,7 +267,8 @@ impl TrimJob {
             }
             None => {
                 let came: Vec<i64> = output.map_or(Vec::new(), |output| output.main().all_pts().collect());
-                let right = came.iter().filter(|pts| self.bounds.contain(**pts)).count();
+                let bounds = self.bounds.shifted(-AUDIO_SLACK_90K);
+                let right = came.iter().filter(|pts| bounds.contain(**pts)).count();
                 if right == came.len() { Ok(()) } else { Err(self.inexact(came.len(), right)) }
             }
         }
@@ -388,7 +394,7 @@ mod tests {
         for part in [
             "-map 0:i:0x100 -map 0:i:0x101 -filter:v trim=start_pts=9090000:end_pts=9135000 ",
             " -bsf:v setts=dts=PTS-6000 ",
-            " -bsf:a noise=drop=lt(pts\\,9090000)+gte(pts\\,9135000) ",
+            " -bsf:a noise=drop=lt(pts\\,9089955)+gte(pts\\,9134955) ",
             " -muxdelay 0.7 ",
             " -mpegts_pmt_start_pid 4096 -streamid 0:256 -streamid 1:257 -f mpegts -",
         ] {
