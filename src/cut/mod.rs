@@ -16,6 +16,7 @@ mod piece;
 mod plan;
 mod png;
 mod restamp;
+mod seam;
 mod source;
 mod steps;
 mod still;
