@@ -6,17 +6,23 @@ use segvault::model::Timestamp;
 use segvault::rehearsal::barcode;
 
 use super::matrix_reels::Film;
-use super::{assert_clock, run};
+use super::{ODD_AND_HARMLESS, assert_clock, run};
 
 /// What an ear may hear before it notices: the sound may lie this far beside its picture.
 const MAX_DRIFT_90K: i64 = 20 * 90;
 /// Sound goes in whole packets, and a muxer may put the last of a segment's into the next.
 const MAX_SOUND_GAP_90K: i64 = 100 * 90;
+/// Sound whose stamps are worked out from those before lies this much beside them at most.
+const SOUND_ROUNDING_90K: i64 = 45;
 /// The first frame of an exact cut has this PTS.
 const START_90K: i64 = 2 * 90_000;
 /// ffmpeg looks at so many bytes for the length of a packet.
 const GUESSED_FROM_BYTES: usize = 8192;
+/// What ffmpeg says of a stream that is announced and has nothing.
+const OF_SILENCE: [&str; 3] = ["stream 1", "analyzeduration", "Last message"];
 const LEAST_SSIM: f64 = 0.98;
+/// So many may be re-encoded at each edge.
+const MAX_GOPS: usize = 2;
 
 /// One packet as ffprobe reads it. Stamps are in 90 kHz ticks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,30 +101,32 @@ pub struct Judged<'a> {
     pub film: &'a Film,
     /// Frames from one key frame to the next.
     pub gop: usize,
-    /// So many GOPs may be re-encoded at each edge. `None`: any number, as pictures of open GOPs refer to those before them, and
-    /// so on for as long as no closed one comes.
-    pub max_gops: Option<usize>,
     pub range: (Timestamp, Timestamp),
     pub bytes: &'a [u8],
     /// Whether frames carry their number.
     pub is_numbered: bool,
+    pub is_open_gop: bool,
 }
 
 /// What ffmpeg says when it decodes all of a cut.
-fn complaints(bytes: &[u8]) -> String {
+fn complaints(bytes: &[u8], has_sound: bool, is_open_gop: bool) -> String {
     let mut command = Command::new("ffmpeg");
     // A cut of one frame is too small for ffmpeg to guess its format, and one of two packets for how long packets are.
-    command.args("-nostdin -hide_banner -v warning -f mpegts -i - -map 0 -fps_mode passthrough".split(' '));
+    command.args("-nostdin -hide_banner -v warning -f mpegts -i -".split(' '));
+    command.args(["-map", if has_sound { "0" } else { "0:v" }, "-fps_mode", "passthrough"]);
     let words = run(command.args("-enc_time_base:v 1:90000 -f null -".split(' ')), bytes).1;
-    let is_of_the_cut = |line: &&str| bytes.len() > GUESSED_FROM_BYTES || !line.contains("detect TS packet size");
-    words.lines().filter(is_of_the_cut).collect()
+    let of_what_is_short = |line: &str| bytes.len() <= GUESSED_FROM_BYTES && line.contains("detect TS packet size");
+    // A range that is shorter than a packet of sound may have none.
+    let of_silence = |line: &str| !has_sound && OF_SILENCE.iter().any(|word| line.contains(word));
+    let of_open_gop = |line: &str| is_open_gop && line.contains(ODD_AND_HARMLESS[1]);
+    words.lines().filter(|line| !of_what_is_short(line) && !of_silence(line) && !of_open_gop(line)).collect()
 }
 
 impl Judged<'_> {
     /// Panics unless the cut is right in every respect.
     pub fn judge(&self) -> Worst {
-        assert_eq!(complaints(self.bytes), "", "{}", self.what);
         let (video, audio) = packets_of(self.bytes);
+        assert_eq!(complaints(self.bytes, !audio.is_empty(), self.is_open_gop), "", "{}", self.what);
         for packets in [&video, &audio] {
             self.assert_rising(packets);
         }
@@ -171,7 +179,7 @@ impl Judged<'_> {
         let edges = if head == video.len() { [head.div_ceil(2), head / 2] } else { [head, tail] };
         assert_eq!(encoded.len(), edges.iter().sum::<usize>(), "{what}: re-encoded amid what was copied");
         let gops = edges[0].max(edges[1]).div_ceil(self.gop);
-        assert!(self.max_gops.is_none_or(|most| gops <= most), "{what}: {head} and {tail} frames were re-encoded");
+        assert!(gops <= MAX_GOPS, "{what}: {head} and {tail} frames were re-encoded");
         let (copied_frames, encoded_frames) = (video.len() - encoded.len(), encoded.len());
         Worst { ssim: worst_ssim, gops, copied_frames, encoded_frames, ..Worst::default() }
     }
@@ -200,7 +208,8 @@ impl Judged<'_> {
         let what = self.what;
         let out = |pts: i64| pts - START_90K + from;
         let Some((first, last)) = audio.first().zip(audio.last()) else {
-            assert!(until - from < MAX_SOUND_GAP_90K, "{what}: there is no sound");
+            let packet_90k = self.film.audio[1].pts - self.film.audio[0].pts;
+            assert!(until - from <= packet_90k, "{what}: there is no sound");
             return Worst::default();
         };
         let mut drift_90k = 0;
@@ -220,14 +229,22 @@ impl Judged<'_> {
         Worst { drift_90k, gap_90k, ..Worst::default() }
     }
 
-    /// Exactly the packets whose time lies in the range.
+    /// Exactly the packets whose time lies in the range, as far apart as they were. The range starts where it was asked to, and the
+    /// first of them up to one's length after.
     fn sound_alone(&self, audio: &[Packet]) -> Worst {
         let numbers = self.film.source.expected(self.range.0, self.range.1);
         let own: Vec<&Packet> = numbers.iter().map(|number| &self.film.audio[*number]).collect();
         let hashes = |packets: &[&Packet]| packets.iter().map(|packet| packet.hash.clone()).collect::<Vec<_>>();
         assert_eq!(audio.len(), own.len(), "{}", self.what);
         assert!(hashes(&audio.iter().collect::<Vec<_>>()) == hashes(&own), "{}: packets differ", self.what);
-        let drift = |(cut, of): (&Packet, &&Packet)| ((cut.pts - START_90K) - (of.pts - own[0].pts)).abs();
+        let packet_90k = self.film.audio[1].pts - self.film.audio[0].pts;
+        assert!(
+            (-SOUND_ROUNDING_90K..=packet_90k).contains(&(audio[0].pts - START_90K)),
+            "{}: {} ticks",
+            self.what,
+            audio[0].pts
+        );
+        let drift = |(cut, of): (&Packet, &&Packet)| ((cut.pts - audio[0].pts) - (of.pts - own[0].pts)).abs();
         let drift_90k = audio.iter().zip(&own).map(drift).max().unwrap_or(0);
         assert!(drift_90k <= MAX_DRIFT_90K, "{}: {drift_90k} ticks", self.what);
         Worst { drift_90k, copied_frames: audio.len(), ..Worst::default() }

@@ -92,6 +92,10 @@ pub const KINDS: [Kind; 14] = [
 ];
 
 impl Kind {
+    pub fn has_pictures(&self) -> bool {
+        self.turned != Turned::SoundAlone
+    }
+
     /// Frames from one key frame to the next.
     pub fn gop(&self) -> usize {
         self.gop_frames.map_or(self.spec().segment_frames() as usize, |frames| frames as usize)
