@@ -4,6 +4,7 @@
 //! process left behind is recovered, never deleted; a copy from a peer, which is unverified until it is whole, is swept.
 //! Never: uses the network, or decides what is worth keeping.
 
+mod aging;
 mod anchor;
 mod copy;
 mod digests;
@@ -33,11 +34,12 @@ mod volume;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use aging::{read_aging, write_aging};
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use copy::{Copied, PendingCopy, sweep_copies};
 pub use digests::{Digests, DigestsError, HourDigests};
 pub use layout::Layout;
-pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, losses, note_losses, recorded_until};
+pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, is_noted, losses, note_losses, recorded_until};
 pub use life::{end_of_life, last_seen, sign_of_life, try_lock};
 pub use list::{
     HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,
