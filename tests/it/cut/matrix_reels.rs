@@ -120,22 +120,29 @@ impl Kind {
         let whole: Vec<Vec<u8>> = reel.tracks()[0].segments.iter().map(|segment| read(&segment.path)).collect();
         let contents = match self.turned {
             Turned::AsItIs => whole,
-            Turned::Varying => {
-                split_again(&whole.concat(), r"-c copy -bsf:v setts=pts=PTS+mod(floor(PTS/3000+0.5)*7\,5)*500:dts=DTS")
-            }
-            Turned::SoundAlone => split_again(&whole.concat(), "-map 0:a -c copy"),
+            Turned::Varying => split_again(
+                &whole.concat(),
+                r"-c copy -bsf:v setts=pts=PTS+mod(floor(PTS/3000+0.5)*7\,5)*500:dts=DTS",
+                2,
+            ),
+            Turned::SoundAlone => split_again(&whole.concat(), "-map 0:a -c copy", 2),
         };
         Film::of(contents, self.turned == Turned::SoundAlone)
     }
 }
 
-/// Passes a stream through ffmpeg and cuts what comes into segments anew.
-fn split_again(stream: &[u8], words: &str) -> Vec<Vec<u8>> {
+/// Passes a stream through ffmpeg and cuts what comes into segments of so many seconds.
+pub fn split_again(stream: &[u8], words: &str, seconds: u32) -> Vec<Vec<u8>> {
     let made = tempfile::tempdir().unwrap();
+    // A file, as an MP4 may have its index at the end.
+    let source = made.path().join("source");
+    std::fs::write(&source, stream).unwrap();
     let mut command = Command::new("ffmpeg");
-    command.current_dir(&made).args("-nostdin -v error -copyts -f mpegts -i -".split(' ')).args(words.split(' '));
-    command.args("-f hls -hls_time 1.99 -hls_list_size 0 -hls_segment_filename %05d.ts list.m3u8".split(' '));
-    run(&mut command, stream);
+    command.current_dir(&made).args("-nostdin -v error -copyts -i source".split(' ')).args(words.split(' '));
+    let length = f64::from(seconds) - 0.01;
+    command.args(["-f", "hls", "-hls_time", &length.to_string()]);
+    command.args("-hls_list_size 0 -hls_segment_filename %05d.ts list.m3u8".split(' '));
+    run(&mut command, &[]);
     let list = std::fs::read_to_string(made.path().join("list.m3u8")).unwrap();
     let files = list.lines().filter(|line| !line.starts_with('#'));
     files.map(|name| std::fs::read(made.path().join(name)).unwrap()).collect()

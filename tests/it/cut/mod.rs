@@ -2,6 +2,7 @@
 //! told.
 
 mod blends;
+mod busy;
 mod command;
 mod exact;
 mod faults;
