@@ -4,6 +4,7 @@
 mod commands;
 mod coverage;
 mod cut;
+mod dashboards;
 mod db;
 mod demo;
 mod deny;
