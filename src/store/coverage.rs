@@ -14,6 +14,8 @@ use crate::blocking::{Blocking, Panicked};
 use crate::model::{Channel, Hour, Quality};
 use crate::select::{HourCoverage, HourIndex, StreamCoverage};
 
+/// Where crews look for maps of coverage, beside the channels; no channel.
+pub(super) const MAPS_DIR: &str = "coverage-maps";
 /// Some 50 MB where nothing is torn: 20 channels of 4 qualities for 100 days.
 const MAX_HOURS: usize = 200_000;
 /// Hours that are listed at once, in one piece of disk work: a few dozen milliseconds.
@@ -169,7 +171,7 @@ pub fn write_map(
     png: &[u8],
 ) -> Result<(), StoreError> {
     volume.check()?;
-    let dir = layout.base().join("coverage-maps");
+    let dir = layout.base().join(MAPS_DIR);
     let path = dir.join(format!("{channel}_{quality}_coverage.png"));
     let temp = dir.join(format!(".{channel}_{quality}.temp"));
     let write = || {
