@@ -5,6 +5,11 @@
 //! Never: reads the disk, the clock or the network.
 
 mod codec;
+mod event;
+mod event_column;
+mod event_json;
+mod event_state;
+mod event_steps;
 mod hashed;
 mod login;
 mod loss;
@@ -12,17 +17,26 @@ mod names;
 mod node_id;
 mod peer;
 mod range;
+mod role;
 mod segment;
 mod time;
 
 pub use codec::{UnknownCodec, VideoCodec};
+pub use event::{
+    EditFields, Event, EventTransition, JobFields, PixelBox, SheetFields, Thumbnail, ThumbnailMode, VideoRange,
+};
+pub use event_column::{Column, ColumnKind};
+pub use event_json::{BadField, Difference, read_png, read_text};
+pub use event_state::{EventState, EventStep, IllegalStep};
+pub use event_steps::{EVERY_EDIT_NEEDS, Refusal};
 pub use hashed::{CHAT_ENDING, HashedName};
 pub use login::{BadLogin, TwitchLogin};
 pub use loss::{BadLossCause, Loss, LossCause, LossDetail};
-pub use names::{BadName, Channel, FileName, NodeName, Quality};
+pub use names::{BadName, Channel, EventId, FileName, NodeName, Quality, TemplateName, UploadLocation};
 pub use node_id::{BadNodeId, NodeId};
 pub use peer::{BadPeerUrl, PeerUrl};
 pub use range::BadRange;
+pub use role::{BadEmail, BadRole, Email, Role, Roles};
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,
     parse_duration_text, tombstone_of,
