@@ -111,6 +111,7 @@ fn advice(error: &DbError, engine: Engine) -> &'static str {
              program's"
         }
         (DbError::Broken(_), _) => "check that this user may read and write its tables, and that its disk is not full",
+        (DbError::Unreadable { .. }, _) => "somebody else wrote it; mend the row in the database",
         (DbError::Panicked(_), _) => "this is a fault of segvault; please report it",
     }
 }

@@ -31,6 +31,9 @@ pub enum DbError {
     /// It answered, but not as it should: a missing table or right, a broken file, a fault of ours.
     #[error("the database refused a query")]
     Broken(#[source] QueryError),
+    /// Somebody wrote what we cannot read.
+    #[error("{what} cannot be read: {why}")]
+    Unreadable { what: String, why: String },
     #[error(transparent)]
     Panicked(#[from] Panicked),
 }
