@@ -5,6 +5,7 @@
 //! Never: reads the disk, the clock or the network.
 
 mod codec;
+mod day;
 mod event;
 mod event_column;
 mod event_json;
@@ -22,6 +23,7 @@ mod segment;
 mod time;
 
 pub use codec::{UnknownCodec, VideoCodec};
+pub use day::Day;
 pub use event::{
     EditFields, Event, EventTransition, JobFields, PixelBox, SheetFields, Thumbnail, ThumbnailMode, VideoRange,
 };

@@ -1,14 +1,18 @@
 //! Copying between nodes: real processes and plain servers on loopback.
 
+mod bounty;
 mod command;
+mod digests;
+mod follow;
 mod nodes;
-mod static_peer;
+pub mod static_peer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use base64::Engine as _;
 use sha2::{Digest, Sha256};
+pub use static_peer::StaticPeer;
 
 pub const HOUR: &str = "2026-01-02T03";
 
