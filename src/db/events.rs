@@ -112,7 +112,7 @@ impl Db {
         .await
     }
 
-    /// Events that a node holds, or that any node holds under a lease that ended before `expired`; without images.
+    /// Events that a node holds under a lease, ended or not; without images.
     pub async fn claims_of(&self, uploader: &NodeName) -> Result<Vec<Event>, DbError> {
         let uploader = uploader.to_string();
         self.run(move |conn| {
