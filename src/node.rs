@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
     ActorKind, BountyBoard, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, Horizons, HourCache,
-    Keeping, LiveEdges, LiveReading, LostHere, MediaBook, Pace, PeerBook, Recording, Registrar, Registration,
-    Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed, StreamWorker, tell_left_behind,
+    Keeping, LiveEdges, LiveReading, LostHere, MediaBook, MediaReading, Pace, PeerBook, Recording, Registrar,
+    Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed, StreamWorker, tell_left_behind,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -143,6 +143,7 @@ impl Node {
         let live_reading = LiveReading {
             directory: directory.clone(),
             layout: layout.clone(),
+            volume: disk.volume.clone(),
             blocking: reading.clone(),
             clock: clock.clone(),
             log: logger.clone(),
@@ -256,7 +257,7 @@ impl Node {
             metrics: metrics.clone(),
             health: health.clone(),
             ffmpeg: ffmpeg.clone(),
-            waveforms: Waveforms::new(ffmpeg.clone()),
+            waveforms: Waveforms::new(ffmpeg.clone(), disk.volume.clone()),
             log: logger.clone(),
             under_way: under_way.clone(),
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
@@ -399,11 +400,11 @@ fn live_edges(reading: LiveReading) -> Child {
     Child { kind: ActorKind::LiveEdges, name: String::new(), arbiter: "live edges".into(), factory: Box::new(factory) }
 }
 
-fn media_book(recording: &Recording, reading: Blocking) -> Child {
-    let Recording { directory, disk: Disk { layout, .. }, clock, metrics, log, .. } = recording.clone();
+fn media_book(recording: &Recording, blocking: Blocking) -> Child {
+    let Recording { directory, disk: Disk { layout, volume, .. }, clock, metrics, log, .. } = recording.clone();
+    let reading = MediaReading { layout, volume, blocking, clock, metrics, log };
     let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let (layout, reading, clock) = (layout.clone(), reading.clone(), clock.clone());
-        let book = MediaBook::new(layout, reading, clock, metrics.clone(), log.clone(), MEDIA_BOOK_BYTES, sentinel);
+        let book = MediaBook::new(reading.clone(), MEDIA_BOOK_BYTES, sentinel);
         directory.media_book.publish((), MediaBook::start_in_arbiter(arbiter, move |_| book));
     };
     Child { kind: ActorKind::MediaBook, name: String::new(), arbiter: "media book".into(), factory: Box::new(factory) }

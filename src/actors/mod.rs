@@ -28,7 +28,7 @@ pub use guardian::{ActorKind, Child, Drain, Guardian, Sentinel};
 pub use hour_cache::{CacheError, GetHours, GetListing, HourCache};
 pub use left_behind::tell_left_behind;
 pub use live_edges::{GetGeneration, GetLive, LiveEdges, LiveError, LiveReading};
-pub use media_book::{GetMedia, MediaBook};
+pub use media_book::{GetMedia, MediaBook, MediaReading};
 pub use peer_book::PeerBook;
 pub use registrar::{Pace, Registrar, Registration};
 pub use retention::{

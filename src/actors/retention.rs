@@ -219,7 +219,8 @@ impl Actor for Retention {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.sentinel.keep_beating(ctx);
         // A node that has just started has yet to find its peers.
-        ctx.notify_later(Tick, jittered(self.keeping.config.interval.min(Duration::from_secs(20))));
+        let first = ctx.notify_later(Tick, jittered(self.keeping.config.interval.min(Duration::from_secs(20))));
+        self.look = Some(first);
     }
 }
 

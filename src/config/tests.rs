@@ -446,6 +446,22 @@ fn show_says_where_each_value_came_from() {
 }
 
 #[test]
+fn a_channel_is_kept_as_long_as_it_says_itself() {
+    let text = "[retention]\nmax_age = \"14d\"\nmin_free = \"20GiB\"\n";
+    let own = format!("{text}{CHANNEL}\nmax_age = \"90d\"");
+    let retention = load(&own).unwrap().config.retention;
+    let days = |days: u64| Some(Duration::from_secs(days * 24 * 3600));
+    let (named, other) = (load(&own).unwrap().config.channels[0].name.clone(), "other".parse().unwrap());
+    assert_eq!((retention.max_age(&named), retention.max_age(&other)), (days(90), days(14)));
+    assert_eq!((retention.quarantine_max_age(&named), retention.quarantine_max_age(&other)), (days(90), days(14)));
+    let set_aside = load(&own.replace("min_free", "quarantine_max_age = \"3d\"\nmin_free")).unwrap().config.retention;
+    assert_eq!((set_aside.quarantine_max_age(&named), set_aside.max_age(&other)), (days(3), days(14)));
+    assert_eq!((retention.min_copies, retention.min_free.map(ByteSize::bytes)), (1, Some(20 << 30)));
+    assert_eq!(load(CHANNEL).unwrap().config.retention.max_age(&named), None, "nothing goes unless it is said");
+    assert!(load("[retention]\nmax_age = \"59m\"").is_err());
+}
+
+#[test]
 fn peers_are_addresses_without_secrets() {
     let quiet = load("[backfill]\nfollow = false").unwrap().config.backfill;
     assert!(!quiet.follow && !quiet.may_have_peers());

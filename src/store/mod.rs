@@ -37,7 +37,7 @@ pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use copy::{Copied, PendingCopy, sweep_copies};
 pub use digests::{Digests, DigestsError, HourDigests};
 pub use layout::Layout;
-pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, losses, note_losses, recorded_until};
+pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, is_noted, losses, note_losses, recorded_until};
 pub use life::{end_of_life, last_seen, sign_of_life, try_lock};
 pub use list::{
     HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,

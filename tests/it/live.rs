@@ -9,6 +9,7 @@ use segvault::model::Timestamp;
 use crate::player::extends::Listed;
 use crate::support::{NodeProcess, eventually};
 
+/// Of no bytes.
 const HASH: &str = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU";
 const HOLD: Duration = Duration::from_secs(4);
 

@@ -99,9 +99,9 @@ fn what_is_too_old_goes_but_for_pins_and_tombstones_and_does_not_come_back() {
     eventually("tombstones are learnt however old they are", || tombstone.exists().then_some(()));
     assert!(pinned_and_hidden.exists());
     assert!(sample(&node, "segvault_retention_deleted_files_total{cause=\"age\"}") >= 4.0);
-    // Passes go on: what is too old is not fetched again.
+    // Passes go on (what is of the last two minutes is not theirs yet): what is too old is not fetched again.
     for offset in ["00:00.0", "00:02.0"] {
-        let new = plant(&theirs, &hours_ago(0), offset, offset.as_bytes());
+        let new = plant(&theirs, &hours_ago(1), offset, offset.as_bytes());
         let here = base.join(new.strip_prefix(&theirs).unwrap());
         eventually("what is young is copied", || here.exists().then_some(()));
     }
@@ -186,7 +186,7 @@ fn room_is_made_of_the_oldest_hours_that_a_peer_holds_and_of_nothing_else() {
     eventually("that is enough", || (sample(&node, "segvault_retention_stuck") == 0.0).then_some(()));
 
     // Passes go on, and what was deleted does not come back, although the peer has it.
-    let later = plant(&theirs, &hours_ago(0), "00:30.0", b"later");
+    let later = plant(&theirs, &hours_ago(1), "00:30.0", b"later");
     let here = inside.join(later.strip_prefix(&theirs).unwrap());
     eventually("what came later is copied", || here.exists().then_some(()));
     assert!(!planted[2].exists());
@@ -202,7 +202,7 @@ fn room_is_made_of_the_oldest_hours_that_a_peer_holds_and_of_nothing_else() {
     let ready = node.get("/readyz");
     assert!(ready.status == 200 && ready.text().contains("retention.min_free"), "{}", ready.text());
     assert!([0, 1, 5].iter().all(|at| planted[*at].exists()), "only here, pinned, and recent");
-    let unwanted = plant(&theirs, &hours_ago(0), "00:40.0", b"no room for it");
+    let unwanted = plant(&theirs, &hours_ago(1), "00:40.0", b"no room for it");
     let here = inside.join(unwanted.strip_prefix(&theirs).unwrap());
     let asked = peer.asked("/files/ch/source").values().sum::<usize>();
     eventually("passes go on", || (peer.asked("/files/ch/source").values().sum::<usize>() > asked + 6).then_some(()));

@@ -7,11 +7,12 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use super::{PLAIN, Source, assert_shows, record};
+use crate::support::output;
 
 fn segvault(from: &[&str], range: &str, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_segvault"));
     command.arg("cut").args(from).args(["ch", "source", "--range", range]).args(more);
-    command.stdin(Stdio::null()).output().unwrap()
+    output(&mut command)
 }
 
 fn error_of(output: &Output) -> String {
