@@ -3,6 +3,7 @@
 //! Promises: the same names give the same answer on every node.
 //! Never: reads the disk or the clock. Where a tie needs a file's size, the caller's closure is asked.
 
+mod aging;
 mod digest;
 mod index;
 mod listing;
@@ -10,6 +11,7 @@ pub mod losses;
 mod range;
 pub mod retain;
 
+pub use aging::AgingClock;
 pub use digest::{DayDigests, Digest, QualityDigests};
 pub use index::{HourIndex, Segment, Taken};
 pub use listing::Listing;

@@ -4,6 +4,7 @@
 //! process left behind is recovered, never deleted; a copy from a peer, which is unverified until it is whole, is swept.
 //! Never: uses the network, or decides what is worth keeping.
 
+mod aging;
 mod anchor;
 mod copy;
 mod digests;
@@ -33,6 +34,7 @@ mod volume;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use aging::{read_aging, write_aging};
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use copy::{Copied, PendingCopy, sweep_copies};
 pub use digests::{Digests, DigestsError, HourDigests};

@@ -340,7 +340,7 @@ fn plant_large(base: &Path) -> usize {
     std::fs::create_dir_all(&hour).unwrap();
     let (count, size) = (20, 4 << 20);
     for k in 0..count {
-        let name = format!("00:{:02}.0-2.0-full-47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU.ts", 2 * k);
+        let name = format!("00:{:02}.0-2.0-full-47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU.ts", 2 * k);
         std::fs::File::create(hour.join(name)).unwrap().set_len(size).unwrap();
     }
     count * size as usize
