@@ -95,7 +95,7 @@ async fn ask(db: &Db) -> Result<Status, DbError> {
 }
 
 /// What a person can do about it.
-fn advice(error: &DbError, engine: Engine) -> &'static str {
+pub(super) fn advice(error: &DbError, engine: Engine) -> &'static str {
     match (error, engine) {
         (DbError::Unavailable(_), Engine::Postgres) => {
             "check that the server runs and can be reached from here, and that database.url and the password are right \
@@ -272,7 +272,10 @@ mod tests {
         assert_eq!((code, out.lines().count()), (0, 1));
         let object: Value = serde_json::from_str(&out).unwrap();
         assert_eq!(object["engine"], "sqlite");
-        assert_eq!(object["migrations"], json!({ "applied": ["0001_nodes", "0002_events", "0003_people"], "pending": [] }));
+        assert_eq!(
+            object["migrations"],
+            json!({ "applied": ["0001_nodes", "0002_events", "0003_people"], "pending": [] })
+        );
         let node = json!({
             "name": "alpha", "url": null, "backfill_from": true, "version": "1.2.3",
             "started_at": "2026-01-02T03:04:05.000000", "last_seen": "2026-01-02T04:04:05.000000"

@@ -10,7 +10,7 @@ use super::conn::{DbConnection, on_engine};
 use super::error::DbError;
 use super::event_row::Row;
 use super::events::read_event;
-use super::handle::Db;
+use super::handle::{Db, Engine};
 use super::history::{self, Author};
 use super::schema::{event_progress, events};
 use crate::model::{Event, EventId, EventState, EventStep, NodeName, Refusal, Timestamp};
@@ -93,7 +93,7 @@ impl Db {
     ) -> Result<Changed, DbError> {
         let (expected, node) = (candidate.clone(), uploader.clone());
         let author = Author::Node(uploader.clone());
-        self.change_event(&candidate.id, EventStep::Claim.as_str(), &author, now, move |event| {
+        let claim = move |event: &mut Event| {
             let mut expected = expected.clone();
             if expected.edit.thumbnail.image.is_none() {
                 expected.edit.thumbnail.image.clone_from(&event.edit.thumbnail.image);
@@ -102,8 +102,18 @@ impl Db {
                 return Err(Refusal::Changed(expected.differences(event)));
             }
             event.claim(&node, lease_until)
-        })
-        .await
+        };
+        let id = candidate.id.clone();
+        let claimed =
+            self.write_once(move |conn| change_in(conn, &id, EventStep::Claim.as_str(), &author, now, &claim)).await;
+        match claimed {
+            // Somebody changed the event, or claimed it, at the same time: to wait and to try again would find that out.
+            // (On SQLite nobody is in the way of one event alone.)
+            Err(DbError::Busy { .. }) if self.engine() == Engine::Postgres => {
+                Ok(Changed::Refused(Refusal::Changed(Vec::new())))
+            }
+            claimed => claimed,
+        }
     }
 
     /// Says that the uploader is still at work. `false` if the event is not its own any more: it must stop.

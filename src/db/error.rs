@@ -45,6 +45,9 @@ pub enum Outage {
     Connect(String),
     #[error("the connection was lost")]
     Lost(#[source] QueryError),
+    /// It failed again and again, and is left alone for a moment.
+    #[error("it failed again and again, and is asked again in {:.1} s", .0.as_secs_f64())]
+    Resting(Duration),
     #[error("no answer within {:.1} s", .0.as_secs_f64())]
     NoAnswer(Duration),
 }

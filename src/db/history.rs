@@ -12,7 +12,7 @@ use super::schema::event_history;
 use crate::model::{Email, Event, EventId, NodeName, Timestamp};
 
 /// Most lines of an answer.
-const MAX_LINES: i64 = 1000;
+pub const MAX_LINES: i64 = 1000;
 
 /// Whom a change is put down to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! printed address holds the password.
 //! Never: in the way of recording.
 
+mod breaker;
 mod changes;
 mod conn;
 mod error;
@@ -24,7 +25,7 @@ pub use changes::{Changed, EventProgress};
 pub use error::{DbError, Outage};
 pub use events::{EventCursor, EventFilter, EventPage, MAX_PAGE};
 pub use handle::{Db, Engine, Patience};
-pub use history::{Author, HistoryLine};
+pub use history::{Author, HistoryLine, MAX_LINES};
 pub use migrate::MigrationStatus;
 pub use nodes::{Node, NodeList, OwnNode, UnreadableNode};
 pub use playlists::Playlist;
