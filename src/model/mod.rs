@@ -21,6 +21,7 @@ mod range;
 mod role;
 mod segment;
 mod time;
+mod wording;
 
 pub use codec::{UnknownCodec, VideoCodec};
 pub use day::Day;
@@ -29,7 +30,7 @@ pub use event::{
 };
 pub use event_column::{Column, ColumnKind};
 pub use event_json::{BadField, Difference, read_png, read_text};
-pub use event_state::{EventState, EventStep, IllegalStep};
+pub use event_state::{BadState, EventState, EventStep, IllegalStep};
 pub use event_steps::{EVERY_EDIT_NEEDS, Refusal};
 pub use hashed::{CHAT_ENDING, HashedName};
 pub use login::{BadLogin, TwitchLogin};
@@ -44,3 +45,4 @@ pub use segment::{
     parse_duration_text, tombstone_of,
 };
 pub use time::{BadTime, EmptySpan, Hour, Span, Timestamp};
+pub use wording::{MAX_DESCRIPTION_CHARS, MAX_TITLE_CHARS, Wording, check_wording};
