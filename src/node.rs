@@ -23,19 +23,20 @@ use crate::actors::{
     Keeping, LiveEdges, LiveReading, LostHere, MediaBook, MediaReading, Pace, PeerBook, Recording, Registrar,
     Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed, StreamWorker, tell_left_behind,
 };
+use crate::auth::Door;
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::config::{ChannelConfig, Config, TitlePrefix};
+use crate::config::{Affix, ChannelConfig, Config, TitlePrefix};
 use crate::cut::{Ffmpeg, Limits, Waveforms};
 use crate::db::Db;
 use crate::health::Health;
 use crate::hls::HourTexts;
-use crate::http::{self, Site, UnderWay};
+use crate::http::{self, EditorTerms, Feed, Site, UnderWay};
 use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::{Quality, Timestamp};
+use crate::model::{Quality, Timestamp, Wording};
 use crate::peers::{Claims, Copier, Throttle};
 use crate::store::{self, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
@@ -167,8 +168,9 @@ impl Node {
         for channel in &config.channels {
             children.extend(recorders(&recording, &deps, channel));
         }
+        let db = Db::new(&config.database.database);
         let registration = Registration {
-            db: Db::new(&config.database.database),
+            db: db.clone(),
             name: config.node.name.clone(),
             started_at: clock.now(),
             clock: clock.clone(),
@@ -263,6 +265,10 @@ impl Node {
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
             digests,
             min_free_bytes,
+            db,
+            door: Door::new(&config.auth),
+            terms: editor_terms(config),
+            feed: Feed::default(),
         };
         let address = config.node.listen;
         let listening = http::listen(site, address).map_err(|source| NodeError::Listen { address, source })?;
@@ -378,6 +384,20 @@ impl Node {
                 warn!(self.log, "the next start will check what was written last"; "error" => chain(&error));
             }
         }
+    }
+}
+
+fn editor_terms(config: &Config) -> EditorTerms {
+    let events = &config.events;
+    let text = |affix: &Option<Affix>| affix.as_ref().map_or(String::new(), |affix| affix.as_str().to_owned());
+    EditorTerms {
+        channel: events.channel.clone().or_else(|| config.channels.first().map(|channel| channel.name.clone())),
+        begins: events.begins,
+        wording: Wording {
+            title_header: text(&events.title_header),
+            description_footer: text(&events.description_footer),
+        },
+        upload_locations: events.upload_locations.clone(),
     }
 }
 

@@ -6,6 +6,7 @@ mod cut;
 pub mod db;
 mod demo;
 mod drain_check;
+mod events;
 mod health;
 mod losses;
 mod man;
@@ -60,6 +61,9 @@ enum Command {
     /// Prepare the database, or see how it is.
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// See and change events: what is to be cut, and what became of it.
+    #[command(subcommand)]
+    Events(events::EventsCommand),
     /// Print what was lost, and why.
     Losses(losses::LossesArgs),
     /// List what is kept out of the record, or put it back.
@@ -160,6 +164,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Db(command) => {
             Ok(db::run(&command, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
         }
+        Command::Events(command) => events::run(command),
         Command::Losses(args) => losses::run(&args),
         Command::Quarantine(command) => quarantine::run(&command),
         Command::Health(args) => health::run(&args),

@@ -3,11 +3,13 @@
 //!
 //! A new route: a handler in the file of its kind, a line in `routes`, its label in `ROUTES`.
 
+mod access;
 mod body;
 mod cuts;
 mod digest;
 mod encodings;
 mod error;
+mod events_api;
 mod files;
 mod follow;
 mod live;
@@ -18,6 +20,7 @@ mod playlists;
 mod probes;
 mod segments;
 mod stills;
+mod thrimshim;
 mod tombstones;
 mod under_way;
 mod videos;
@@ -34,13 +37,17 @@ use slog::Logger;
 use tokio::time::timeout;
 
 pub use error::HttpError;
+pub use events_api::Feed;
+pub use thrimshim::EditorTerms;
 use under_way::CountedBody;
 pub use under_way::UnderWay;
 
 use crate::actors::Directory;
+use crate::auth::Door;
 use crate::blocking::Blocking;
 use crate::clock::Clock;
 use crate::cut::{Ffmpeg, Waveforms};
+use crate::db::Db;
 use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
@@ -68,6 +75,13 @@ pub struct Site {
     pub digests: Digests,
     /// Where less is free, no archives are written.
     pub min_free_bytes: u64,
+    pub db: Db,
+    /// To what is not open to everybody.
+    pub door: Door,
+    /// What editors start from.
+    pub terms: EditorTerms,
+    /// Places for those who listen to changes of events.
+    pub feed: Feed,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.
@@ -143,6 +157,8 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/generate_videos/{channel}/{quality}").route(web::post().to(videos::generate)))
         .service(resource("/losses/{channel}/{quality}").route(get_or_head().to(losses::get)))
         .service(resource("/follow/{channel}/{quality}").route(web::get().to(follow::get)))
+        .configure(thrimshim::routes)
+        .configure(events_api::routes)
         .service(resource("/healthz").route(web::get().to(probes::healthz)))
         .service(resource("/readyz").route(web::get().to(probes::readyz)))
         .service(resource("/node").route(web::get().to(probes::node)))
@@ -161,7 +177,7 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 16] = [
+const ROUTES: [&str; 18] = [
     "/files",
     "/digest",
     "/segments",
@@ -174,6 +190,8 @@ const ROUTES: [&str; 16] = [
     "/generate_videos",
     "/losses",
     "/follow",
+    "/thrimshim",
+    "/api",
     "/healthz",
     "/readyz",
     "/node",
