@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{over_both, send, start};
 use crate::db::Ground;
 use crate::postgres::Postgres;
-use crate::support::{NodeProcess, eventually};
+use crate::support::{NodeProcess, PATIENCE, eventually};
 
 over_both! {
     events_are_noted_listed_changed_and_told_of,
@@ -24,9 +24,16 @@ fn note(node: &NodeProcess, id: &str, description: &str) {
 fn events_are_noted_listed_changed_and_told_of(ground: Ground) {
     let node = start(&ground, "");
     let mut told = BufReader::new(node.ask("/api/v1/events/stream")).lines();
+    let end = Instant::now() + PATIENCE;
+    let mut line = || {
+        // A quiet stream is not a silent one: it ends no read.
+        assert!(Instant::now() < end, "the rest was not told");
+        told.next().unwrap().unwrap()
+    };
+    // What happens before it listens is not told.
+    while !line().starts_with(": ") {}
     let mut next = || loop {
-        let line = told.next().unwrap().unwrap();
-        if let Some(data) = line.strip_prefix("data: ") {
+        if let Some(data) = line().strip_prefix("data: ") {
             break serde_json::from_str::<Value>(data).unwrap();
         }
     };

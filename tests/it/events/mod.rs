@@ -80,7 +80,12 @@ pub fn send(node: &NodeProcess, method: &str, path: &str, token: Option<&str>, b
 
 /// A node over a new database that is ready.
 pub fn start(ground: &Ground, more: &str) -> NodeProcess {
-    let more = format!("[database]\nurl = {:?}\n{more}", ground.url);
+    // Where `Ground::raw` finds it, whatever the node's directory.
+    let url = match ground.url.strip_prefix("sqlite:") {
+        Some(file) => format!("sqlite:{}", ground.dir.path().join(".segvault").join(file).display()),
+        None => ground.url.clone(),
+    };
+    let more = format!("[database]\nurl = {url:?}\n{more}");
     let node = NodeProcess::start_with(&ground.dir.path().join("record"), &more, |_| {});
     eventually("the schema is there", || (node.get("/thrimshim").status == 200).then_some(()));
     node
