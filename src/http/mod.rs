@@ -10,6 +10,7 @@ mod digest;
 mod encodings;
 mod error;
 mod events_api;
+mod extras;
 mod files;
 mod follow;
 mod live;
@@ -51,14 +52,14 @@ use crate::db::Db;
 use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
-use crate::model::{NodeId, NodeName};
+use crate::model::{NodeIdentity, NodeName};
 use crate::store::{Digests, Layout};
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
 pub struct Site {
     pub name: NodeName,
-    pub id: Option<NodeId>,
+    pub identity: Option<NodeIdentity>,
     pub layout: Layout,
     pub directory: Directory,
     /// The readers' own door to the disk.
@@ -100,9 +101,8 @@ pub struct Listening {
     pub address: SocketAddr,
 }
 
-/// Binds and starts to answer. `Site::under_way` tells when it can be stopped without cutting anybody off.
-pub fn listen(site: Site, address: SocketAddr) -> std::io::Result<Listening> {
-    let listener = TcpListener::bind(address)?;
+/// Starts to answer. `Site::under_way` tells when it can be stopped without cutting anybody off.
+pub fn listen(site: Site, listener: TcpListener) -> std::io::Result<Listening> {
     let address = listener.local_addr()?;
     let server = HttpServer::new(move || {
         App::new()
@@ -140,6 +140,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/digest/{channel}/{quality}").route(get_or_head().to(digest::quality)))
         .service(resource("/digest/{channel}/{quality}/{day}").route(get_or_head().to(digest::day)))
         .service(resource("/segments/{path:.+}").route(get_or_head().to(segments::get)))
+        .service(resource("/extras/{dir}").route(get_or_head().to(extras::list)))
         .service(resource("/tombstones/{channel}/{quality}/{hour}").route(get_or_head().to(tombstones::get)))
         .service(resource("/playlist/{channel}.m3u8").route(get_or_head().to(masters::get)))
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
@@ -177,10 +178,11 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 18] = [
+const ROUTES: [&str; 19] = [
     "/files",
     "/digest",
     "/segments",
+    "/extras",
     "/tombstones",
     "/playlist",
     "/cut",
