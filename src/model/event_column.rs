@@ -191,11 +191,11 @@ mod tests {
         let of = |kind: ColumnKind| Column::ALL.into_iter().filter(move |column| column.kind() == kind);
         assert_eq!(of(ColumnKind::Identity).collect::<Vec<_>>(), [Column::Id]);
         assert_eq!(
-            (of(ColumnKind::Sheet).next(), of(ColumnKind::Sheet).last()),
+            (of(ColumnKind::Sheet).next(), of(ColumnKind::Sheet).next_back()),
             (Some(Column::SheetName), Some(Column::Tags))
         );
         assert_eq!(of(ColumnKind::Edit).next(), Some(Column::AllowHoles));
-        assert_eq!(of(ColumnKind::Edit).last(), Some(Column::ThumbnailLocation));
+        assert_eq!(of(ColumnKind::Edit).next_back(), Some(Column::ThumbnailLocation));
         assert_eq!(of(ColumnKind::Job).next(), Some(Column::ThumbnailLastWritten));
         assert!(Column::ALL.iter().all(|column| !column.is_modifiable() || column.kind() == ColumnKind::Edit));
         assert!(Column::ALL.iter().all(|column| Column::by_name(column.as_str()) == Some(*column)));
