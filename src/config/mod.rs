@@ -11,6 +11,7 @@
 mod auth;
 mod backfill;
 mod channel;
+mod coverage;
 mod database;
 mod document;
 mod events;
@@ -36,6 +37,7 @@ use std::time::Duration;
 pub use auth::{AuthConfig, AuthMode, StaticToken};
 pub use backfill::{BackfillConfig, Since};
 pub use channel::{ChannelConfig, ClientId, CommandLine, PageUrl, SourceConfig, TwitchConfig};
+pub use coverage::CoverageConfig;
 pub use database::{Database, Postgres, PostgresAddress};
 pub(crate) use document::read_document;
 pub use events::{Affix, EventsConfig};
@@ -64,6 +66,7 @@ const SECTIONS: &[&str] = &[
     "record",
     "backfill",
     "scrub",
+    "coverage",
     "retention",
     "playlist",
     "cache",
@@ -97,6 +100,7 @@ pub struct Config {
     pub record: RecordConfig,
     pub backfill: BackfillConfig,
     pub scrub: ScrubConfig,
+    pub coverage: CoverageConfig,
     pub retention: RetentionConfig,
     pub playlist: PlaylistConfig,
     pub cache: CacheConfig,
@@ -222,6 +226,10 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     let record = read_record(reader.section(root, "record"));
     let backfill = backfill::read_backfill(reader.section(root, "backfill"), &channels);
     let scrub = scrub::read_scrub(reader.section(root, "scrub"));
+    let mut coverage = coverage::read_coverage(reader.section(root, "coverage"));
+    if let Some(coverage) = &mut coverage {
+        coverage.take_channels(&channels);
+    }
     let mut retention = retention::read_retention(reader.section(root, "retention"));
     if let Some(retention) = &mut retention {
         retention.take_channels(&channels);
@@ -242,6 +250,7 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
         record: record?,
         backfill: backfill?,
         scrub: scrub?,
+        coverage: coverage?,
         retention: retention?,
         playlist: playlist?,
         cache: cache?,
