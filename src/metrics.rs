@@ -130,6 +130,11 @@ impl Metrics {
         self.level().remove(peer);
         // An error means that it was never measured.
         let _ = self.0.families.backfill_lag.remove_label_values(&[&peer.to_string()]);
+        let _ = self.0.families.backfill_peer_up.remove_label_values(&[&peer.to_string()]);
+    }
+
+    pub fn backfill_peer_is_up(&self, peer: &PeerUrl, up: bool) {
+        self.0.families.backfill_peer_up.with_label_values(&[&peer.to_string()]).set(if up { 1.0 } else { 0.0 });
     }
 
     /// All that the peer had of a quality at that time is here.
@@ -362,6 +367,7 @@ mod tests {
         metrics.followers_are(2);
         metrics.backfill_names_refused(&peer, 3);
         metrics.backfill_pass_failed(&peer);
+        metrics.backfill_peer_is_up(&peer, false);
         metrics.backfill_is_level(&peer, &channel, &quality, "2026-01-02T03:04:00".parse().unwrap());
         metrics.backfill_began(&peer, &channel, &quality, "2026-01-02T03:04:09".parse().unwrap());
         metrics.actor_restarted("downloader");
@@ -406,6 +412,7 @@ mod tests {
             ("segvault_backfill_bytes_total{peer=\"http://beta:8000\"}", 700.0),
             ("segvault_backfill_refused_names_total{peer=\"http://beta:8000\"}", 3.0),
             ("segvault_backfill_failed_passes_total{peer=\"http://beta:8000\"}", 1.0),
+            ("segvault_backfill_peer_up{peer=\"http://beta:8000\"}", 0.0),
             ("segvault_backfill_lag_seconds{peer=\"http://beta:8000\"}", 10.0),
             ("segvault_actors_restarts_total{actor=\"downloader\"}", 1.0),
             ("segvault_cache_hour_hits_total", 1.0),

@@ -8,7 +8,7 @@ mod disk;
 
 use std::fs::{self, File};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::actors::{
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::config::{ChannelConfig, Config, TitlePrefix};
+use crate::config::{ChannelConfig, Config, Database, TitlePrefix};
 use crate::cut::{Ffmpeg, Limits, Waveforms};
 use crate::db::Db;
 use crate::health::Health;
@@ -35,7 +35,7 @@ use crate::http::{self, Site, UnderWay};
 use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::{Quality, Timestamp};
+use crate::model::{NodeIdentity, PeerUrl, Quality, Timestamp};
 use crate::peers::{Claims, Copier, Throttle};
 use crate::store::{self, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
@@ -117,7 +117,11 @@ impl Node {
         let ledger_of = LedgerOf { layout: layout.clone(), volume: volume.clone(), node: config.node.name.clone() };
         let (ledger, keeper) = Ledger::open(ledger_of, clock.clone(), metrics.clone(), logger.clone());
         actix_rt::spawn(keeper.run());
-        let id = volume.node_id();
+        let life = store::name_life(&layout, &volume);
+        if let Err(error) = &life {
+            warn!(logger, "a node with a copy of this disk will be taken for this one"; "error" => chain(error));
+        }
+        let identity = volume.node_id().map(|id| NodeIdentity { id, life: life.ok() });
         let spool_bytes = usize::try_from(config.record.spool_size.bytes()).unwrap_or(usize::MAX);
         let disk = Disk {
             layout: layout.clone(),
@@ -167,14 +171,29 @@ impl Node {
         for channel in &config.channels {
             children.extend(recorders(&recording, &deps, channel));
         }
+        // Bound before anybody is told the address; who comes early waits.
+        let listen_on = config.node.listen;
+        let listen_failed = |source| NodeError::Listen { address: listen_on, source };
+        let listener = TcpListener::bind(listen_on).map_err(listen_failed)?;
+        let listens_at = reachable_at(listener.local_addr().map_err(listen_failed)?);
+        if matches!(config.database.database, Database::Postgres(_))
+            && config.node.url.is_none()
+            && listens_at.is_none()
+        {
+            warn!(logger, "other nodes do not find this one by the database: say where it is (node.url)");
+        }
         let registration = Registration {
             db: Db::new(&config.database.database),
             name: config.node.name.clone(),
+            url: config.node.url.clone(),
+            listens_at,
+            directory: directory.clone(),
             started_at: clock.now(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             log: logger.clone(),
-            pace: Pace::default(),
+            // Whoever compares more often learns of new nodes as often.
+            pace: Pace { every: config.backfill.interval.min(Pace::default().every), ..Pace::default() },
         };
         children.push(registrar(registration, directory.clone()));
         let recorded = config
@@ -192,7 +211,7 @@ impl Node {
             metrics: metrics.clone(),
             health: health.clone(),
             log: logger.clone(),
-            id: id.clone(),
+            identity: identity.clone(),
             config: config.retention.clone(),
             horizons: horizons.clone(),
         };
@@ -218,13 +237,14 @@ impl Node {
             clock: clock.clone(),
             metrics: metrics.clone(),
             log: logger.clone(),
-            id: id.clone(),
+            health: health.clone(),
+            identity: identity.clone(),
             config: config.backfill.clone(),
             recorded: recorded.collect(),
             retention: config.retention.clone(),
             horizons: horizons.clone(),
         };
-        if config.backfill.may_have_peers() {
+        if config.backfill.may_have_peers(&config.database.database) {
             children.push(bounty_board(replication.clone()));
         }
         children.push(peer_book(replication));
@@ -249,7 +269,7 @@ impl Node {
         let digests = Digests::new(layout.clone(), reading.clone());
         let site = Site {
             name: config.node.name.clone(),
-            id,
+            identity,
             layout: layout.clone(),
             directory: directory.clone(),
             blocking: reading,
@@ -264,8 +284,7 @@ impl Node {
             digests,
             min_free_bytes,
         };
-        let address = config.node.listen;
-        let listening = http::listen(site, address).map_err(|source| NodeError::Listen { address, source })?;
+        let listening = http::listen(site, listener).map_err(listen_failed)?;
         let server = listening.server.handle();
         actix_rt::spawn(listening.server);
         write_listen_file(&layout, listening.address, &logger);
@@ -320,6 +339,8 @@ impl Node {
         if let Some(retention) = self.directory.retention.get(&()) {
             let _ = timeout(Duration::from_secs(1), retention.send(Drain)).await;
         }
+        let copying = self.directory.backfill_extras.all().into_iter().map(|extras| extras.send(Drain));
+        let _ = timeout(Duration::from_secs(1), futures_util::future::join_all(copying)).await;
 
         if let Some(registrar) = self.directory.registrar.get(&()) {
             let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
@@ -379,6 +400,11 @@ impl Node {
             }
         }
     }
+}
+
+/// Where others reach a node that listens there; unknown where it listens on all addresses.
+fn reachable_at(address: SocketAddr) -> Option<PeerUrl> {
+    if address.ip().is_unspecified() { None } else { format!("http://{address}").parse().ok() }
 }
 
 fn hour_cache(recording: &Recording, reading: Blocking, max_bytes: usize) -> Child {

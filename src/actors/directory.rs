@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use actix::{Actor, Addr};
 
 use super::{
-    BackfillPeer, BountyBoard, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, Retention,
-    Scrubber, StoredFeed, StreamWorker,
+    BackfillExtras, BackfillPeer, BountyBoard, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook,
+    Registrar, Retention, Scrubber, StoredFeed, StreamWorker,
 };
 use crate::model::{Channel, PeerUrl, Quality};
 
@@ -66,5 +66,6 @@ pub struct Directory {
     /// None where there can be no peers.
     pub bounty_board: Addresses<(), BountyBoard>,
     pub stored_feed: Addresses<(), StoredFeed>,
+    pub backfill_extras: Addresses<PeerUrl, BackfillExtras>,
     pub backfill_peers: Addresses<(PeerUrl, Channel, Quality), BackfillPeer>,
 }

@@ -39,6 +39,7 @@ pub enum ActorKind {
     BountyBoard,
     StoredFeed,
     BackfillPeer,
+    BackfillExtras,
     Scrubber,
 }
 
@@ -56,6 +57,7 @@ impl ActorKind {
             Self::BountyBoard => "bounty_board",
             Self::StoredFeed => "stored_feed",
             Self::BackfillPeer => "backfill_peer",
+            Self::BackfillExtras => "backfill_extras",
             Self::Scrubber => "scrubber",
         }
     }

@@ -24,7 +24,7 @@ use crate::config::RetentionConfig;
 use crate::health::Health;
 use crate::jitter::jittered;
 use crate::metrics::{DeleteCause, Metrics};
-use crate::model::{NodeId, PeerUrl, Timestamp};
+use crate::model::{NodeIdentity, PeerUrl, Timestamp};
 use crate::peers::{Found, Peer, find_nodes};
 use crate::select::AgingClock;
 use crate::store::{self, Layout, StoreError, Volume};
@@ -52,7 +52,7 @@ pub struct Keeping {
     pub metrics: Metrics,
     pub health: Health,
     pub log: Logger,
-    pub id: Option<NodeId>,
+    pub identity: Option<NodeIdentity>,
     pub config: RetentionConfig,
     pub horizons: Horizons,
 }
@@ -239,7 +239,7 @@ impl Keeping {
     async fn peers(&self) -> Vec<Peer> {
         let keys = self.directory.backfill_peers.keys();
         let urls: BTreeSet<PeerUrl> = keys.into_iter().map(|(peer, ..)| peer).collect();
-        let standing = find_nodes(urls.into_iter().collect(), self.id.clone()).await;
+        let standing = find_nodes(urls.into_iter().collect(), self.identity.clone()).await;
         standing
             .into_iter()
             .filter_map(|one| if let Found::Node(peer) = one.found { Some(peer) } else { None })

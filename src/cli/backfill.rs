@@ -22,8 +22,8 @@ use super::{EXIT_FAILED, Failure};
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::config::parse_duration;
-use crate::model::{BadName, Channel, PeerUrl, Quality, Timestamp};
+use crate::config::Since;
+use crate::model::{BadName, Channel, PeerUrl, Quality};
 use crate::peers::{Claims, Copier, Pass, PassReport, Peer, Remembered, Throttle, Window};
 use crate::store::{Layout, TempMark, Volume};
 use progress::Progress;
@@ -45,7 +45,7 @@ pub struct BackfillArgs {
     #[arg(value_name = "CHANNEL[/QUALITY]")]
     streams: Vec<Wish>,
     /// Only what is not older: a time in UTC, or an age such as 14d.
-    #[arg(long, value_name = "T", value_parser = parse_since)]
+    #[arg(long, value_name = "T")]
     since: Option<Since>,
     /// At the end print one object: {"copied_files", "copied_bytes", "tombstones", "failed_files", "refused_names",
     /// "seconds", "streams"}.
@@ -87,26 +87,6 @@ impl FromStr for Wish {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Since {
-    Time(Timestamp),
-    Age(Duration),
-}
-
-impl Since {
-    pub fn before(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::Time(time) => time,
-            Self::Age(age) => now.plus_micros(-i64::try_from(age.as_micros()).unwrap_or(i64::MAX)),
-        }
-    }
-}
-
-pub(super) fn parse_since(text: &str) -> Result<Since, String> {
-    let age = parse_duration(text).map(Since::Age);
-    age.or_else(|_| text.parse().map(Since::Time)).map_err(|_| "write a time in UTC, or an age such as 14d".to_owned())
-}
-
 pub fn run(args: &BackfillArgs) -> Result<u8, Failure> {
     let layout = args.place.layout()?;
     let volume = own_volume(&layout).context("cannot use the directory")?;
@@ -144,7 +124,7 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
         mark: TempMark::of_this_process(),
         min_free_bytes: 0,
     };
-    let since = args.since.map(|since| since.before(Clock::system().now()));
+    let since = args.since.map(|since| since.at(Clock::system().now()));
     let streams = streams(&peer, &args.streams).await?;
     let progress = Progress::begin();
     let mut total = PassReport::default();

@@ -260,6 +260,7 @@ mod tests {
         let own = OwnNode {
             name: "alpha".parse().unwrap(),
             url: None,
+            default_url: None,
             version: "1.2.3".into(),
             started_at: "2026-01-02T03:04:05".parse().unwrap(),
             last_seen: "2026-01-02T04:04:05".parse().unwrap(),

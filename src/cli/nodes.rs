@@ -50,7 +50,7 @@ impl Nodes {
     /// Asks all of them who they are. This node itself is left out.
     pub async fn ask(known: Vec<PeerUrl>, layout: &Layout) -> Self {
         let mut nodes = Self { there: Vec::new(), silent: Vec::new() };
-        for Standing { url, found } in find_nodes(known, Volume::id_under(layout)).await {
+        for Standing { url, found } in find_nodes(known, Volume::node_under(layout)).await {
             match found {
                 Found::Node(peer) => nodes.there.push(peer),
                 Found::Ourselves | Found::Again => {}

@@ -31,7 +31,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use backfill::BackfillConfig;
+pub use backfill::{BackfillConfig, Since};
 pub use channel::{ChannelConfig, ClientId, CommandLine, PageUrl, SourceConfig, TwitchConfig};
 pub use database::{Database, Postgres, PostgresAddress};
 pub(crate) use document::read_document;
@@ -48,7 +48,7 @@ pub(crate) use values::Setting;
 pub use values::{ByteSize, Secret, SourceUrl, TitlePrefix, parse_duration};
 
 use crate::log;
-use crate::model::NodeName;
+use crate::model::{NodeName, PeerUrl};
 use database::DatabaseUrl;
 use sources::{Machine, Sources};
 
@@ -105,6 +105,8 @@ pub struct NodeConfig {
     pub dir: PathBuf,
     /// Port 0 asks the system for one.
     pub listen: SocketAddr,
+    /// Where other nodes reach this one; by default where it listens, if that is one address.
+    pub url: Option<PeerUrl>,
     /// How long a stop may take, from the signal to the exit.
     pub grace: Duration,
 }
@@ -210,7 +212,7 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     let channels = channel::read_channels(reader, root);
     let twitch = channel::read_twitch(reader.section(root, "twitch"));
     let record = read_record(reader.section(root, "record"));
-    let backfill = backfill::read_backfill(reader.section(root, "backfill"));
+    let backfill = backfill::read_backfill(reader.section(root, "backfill"), &channels);
     let scrub = scrub::read_scrub(reader.section(root, "scrub"));
     let mut retention = retention::read_retention(reader.section(root, "retention"));
     if let Some(retention) = &mut retention {
@@ -242,10 +244,11 @@ fn read_node(mut section: Section<'_, '_>, machine: &Machine) -> Option<NodeConf
     let name = section.text("name", &machine.host_name);
     let dir = section.path("dir", "/var/lib/segvault");
     let listen = section.text("listen", "127.0.0.1:8000");
+    let url = section.optional("url");
     // Kubernetes kills after 30 s unless told otherwise; this leaves some of it to the last flush.
     let grace = section.duration("grace", "25s", GRACE);
     section.close();
-    Some(NodeConfig { name: name?, dir: dir?, listen: listen?, grace: grace? })
+    Some(NodeConfig { name: name?, dir: dir?, listen: listen?, url: url?, grace: grace? })
 }
 
 fn read_log(mut section: Section<'_, '_>) -> Option<LogConfig> {

@@ -111,7 +111,7 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
     let mut wrong = Vec::new();
     for (text, fault) in [
         ("[node]\nnmae = \"x\"", "2:1: node.nmae: unknown; did you mean name?".to_owned()),
-        ("[node]\nport = 1", "2:1: node.port: unknown; allowed here: name, dir, listen, grace".into()),
+        ("[node]\nport = 1", "2:1: node.port: unknown; allowed here: name, dir, listen, url, grace".into()),
         ("[nodes]", "1:2: nodes: unknown; did you mean node?".into()),
         ("[upload.local]\ntype = \"local\"", "1:2: upload: not supported by this version".into()),
         ("node = 3", "1:8: node: an integer where a section is due; write [node]".into()),
@@ -463,13 +463,15 @@ fn a_channel_is_kept_as_long_as_it_says_itself() {
 
 #[test]
 fn peers_are_addresses_without_secrets() {
-    let quiet = load("[backfill]\nfollow = false").unwrap().config.backfill;
-    assert!(!quiet.follow && !quiet.may_have_peers());
+    let quiet = load("[backfill]\nfollow = false").unwrap().config;
+    assert!(!quiet.backfill.follow && !quiet.backfill.may_have_peers(&quiet.database.database));
+    let shared = load("[database]\nurl = \"postgres://db/vault\"").unwrap().config;
+    assert!(shared.backfill.may_have_peers(&shared.database.database));
     let text = "[backfill]\npeers = [\"http://beta:8000/\"]\nchannels = [\"a\"]\nbandwidth = \"20MiB\"";
-    let backfill = load(text).unwrap().config.backfill;
+    let Config { backfill, database, .. } = load(text).unwrap().config;
     assert_eq!(backfill.peers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http://beta:8000"]);
     assert_eq!((backfill.channels.len(), backfill.bandwidth.map(ByteSize::bytes)), (1, Some(20 << 20)));
-    assert!(backfill.follow && backfill.may_have_peers());
+    assert!(backfill.follow && backfill.may_have_peers(&database.database));
     assert_eq!((backfill.interval, backfill.recent_cutoff), (Duration::from_secs(120), Duration::from_secs(120)));
     for (bad, says) in [
         ("peers = [\"http://me:secret@beta\"]", "holds no user"),
@@ -477,7 +479,10 @@ fn peers_are_addresses_without_secrets() {
         ("peers = [\"http://a\", \"http://a/\"]", "is there twice"),
         ("bandwidth = \"1KiB\"", "is not from 1MiB"),
         ("peers_dns = \"https://segvault\"", "no certificate"),
-        ("extras = [\"emotes\"]", "unknown"),
+        ("extras = [\"../emotes\"]", "may not start with a period"),
+        ("extras = [\"a\"]\nchannels = [\"a\"]", "is a channel"),
+        ("since = \"soon\"", "neither a time nor an age"),
+        ("order = \"random\"", "is no order"),
     ] {
         let faults = faults_of(load(&format!("[backfill]\n{bad}")));
         assert!(faults.len() == 1 && faults[0].contains(says), "{bad}: {faults:?}");
@@ -538,6 +543,8 @@ fn the_sample_holds_every_key_with_its_default() {
         "peers_dns",
         "channels",
         "bandwidth",
+        "since",
+        "extras",
         "max_age",
         "quarantine_max_age",
         "min_free",

@@ -29,6 +29,8 @@ pub enum HttpError {
     EmptySpan(#[from] EmptySpan),
     #[error("a range without start or end may not be longer than 12 hours; give both")]
     ImplicitRangeTooLong,
+    #[error("the directory holds more files than can be listed")]
+    TooManyFiles,
     #[error("no such {0}")]
     Absent(&'static str),
     #[error("the segment was deleted by a tombstone")]
@@ -104,6 +106,7 @@ impl HttpError {
             Self::Parameter { .. } => (S::BAD_REQUEST, "bad_parameter", true),
             Self::EmptySpan(_) => (S::BAD_REQUEST, "end_before_start", true),
             Self::ImplicitRangeTooLong => (S::BAD_REQUEST, "range_too_long", true),
+            Self::TooManyFiles => (S::UNPROCESSABLE_ENTITY, "too_many_files", true),
             Self::Absent(_) => (S::NOT_FOUND, "absent", true),
             Self::Tombstoned => (S::GONE, "tombstoned", true),
             Self::RangeOutside { .. } => (S::RANGE_NOT_SATISFIABLE, "range_outside", true),

@@ -8,6 +8,7 @@ mod cuts;
 mod digest;
 mod encodings;
 mod error;
+mod extras;
 mod files;
 mod follow;
 mod live;
@@ -44,14 +45,14 @@ use crate::cut::{Ffmpeg, Waveforms};
 use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
-use crate::model::{NodeId, NodeName};
+use crate::model::{NodeIdentity, NodeName};
 use crate::store::{Digests, Layout};
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
 pub struct Site {
     pub name: NodeName,
-    pub id: Option<NodeId>,
+    pub identity: Option<NodeIdentity>,
     pub layout: Layout,
     pub directory: Directory,
     /// The readers' own door to the disk.
@@ -86,9 +87,8 @@ pub struct Listening {
     pub address: SocketAddr,
 }
 
-/// Binds and starts to answer. `Site::under_way` tells when it can be stopped without cutting anybody off.
-pub fn listen(site: Site, address: SocketAddr) -> std::io::Result<Listening> {
-    let listener = TcpListener::bind(address)?;
+/// Starts to answer. `Site::under_way` tells when it can be stopped without cutting anybody off.
+pub fn listen(site: Site, listener: TcpListener) -> std::io::Result<Listening> {
     let address = listener.local_addr()?;
     let server = HttpServer::new(move || {
         App::new()
@@ -126,6 +126,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/digest/{channel}/{quality}").route(get_or_head().to(digest::quality)))
         .service(resource("/digest/{channel}/{quality}/{day}").route(get_or_head().to(digest::day)))
         .service(resource("/segments/{path:.+}").route(get_or_head().to(segments::get)))
+        .service(resource("/extras/{dir}").route(get_or_head().to(extras::list)))
         .service(resource("/tombstones/{channel}/{quality}/{hour}").route(get_or_head().to(tombstones::get)))
         .service(resource("/playlist/{channel}.m3u8").route(get_or_head().to(masters::get)))
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
@@ -161,10 +162,11 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 16] = [
+const ROUTES: [&str; 17] = [
     "/files",
     "/digest",
     "/segments",
+    "/extras",
     "/tombstones",
     "/playlist",
     "/cut",

@@ -65,6 +65,16 @@ impl FetchError {
         matches!(self, Self::Status(404 | 410))
     }
 
+    /// Whether there was no connection.
+    pub fn is_unconnected(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+
+    /// Whether nobody answered at all.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::NoAnswer(_))
+    }
+
     /// Whether the server does not accept the address: a token has expired, mostly.
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Status(401 | 403))

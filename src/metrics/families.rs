@@ -97,6 +97,8 @@ families! {
     backfill_refused_names: IntCounterVec = "segvault_backfill_refused_names_total", ["peer"];
     /// Comparisons with a peer that it ended by failing.
     backfill_failures: IntCounterVec = "segvault_backfill_failed_passes_total", ["peer"];
+    /// 1 if a peer could be reached when it was asked last, 0 if not.
+    backfill_peer_up: GaugeVec = "segvault_backfill_peer_up", ["peer"];
     /// Seconds lost here that peers were asked for at once.
     backfill_bounties: CounterVec = "segvault_backfill_bounty_seconds_total", ["channel", "quality", "outcome"];
     /// Time since this node last had all that the peer has, of the quality that is furthest behind.

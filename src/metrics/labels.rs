@@ -62,6 +62,8 @@ label!(
         NotNeeded = "not_needed",
         /// Another peer was giving it.
         UnderWay = "under_way",
+        /// Another peer took it over, as this one is slow.
+        Yielded = "yielded",
         /// The peer does not have it any more.
         Gone = "gone",
         /// What came are not the bytes of the name.

@@ -6,6 +6,7 @@
 
 mod codec;
 mod day;
+mod extra;
 mod hashed;
 mod login;
 mod loss;
@@ -18,12 +19,13 @@ mod time;
 
 pub use codec::{UnknownCodec, VideoCodec};
 pub use day::Day;
+pub use extra::{BadExtraPath, ExtraPath, MAX_EXTRA_PARTS};
 pub use hashed::{CHAT_ENDING, HashedName};
 pub use login::{BadLogin, TwitchLogin};
 pub use loss::{BadLossCause, Loss, LossCause, LossDetail};
-pub use names::{BadName, Channel, FileName, NodeName, Quality};
-pub use node_id::{BadNodeId, NodeId};
-pub use peer::{BadPeerUrl, PeerUrl};
+pub use names::{BadName, Channel, ExtraDir, FileName, NodeName, Quality};
+pub use node_id::{BadNodeId, LifeId, NodeId, NodeIdentity};
+pub use peer::{BadPeerUrl, CopyOrder, PeerUrl};
 pub use range::BadRange;
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,

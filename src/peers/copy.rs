@@ -7,18 +7,22 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-use super::claims::Claims;
+use super::claims::{Claim, Claims, Copying};
 use super::client::Peer;
+use super::health::PeerHealth;
 use super::throttle::Throttle;
+use super::twins;
 use crate::blocking::{Blocking, Panicked};
 use crate::ingest::{Body, FetchError};
-use crate::model::{Channel, HashedName, Quality, SegmentHash};
-use crate::store::{Copied, Layout, PendingCopy, StoreError, TempMark, Volume, free_bytes, is_tombstoned};
+use crate::model::{Channel, ExtraDir, ExtraPath, HashedName, Quality, SegmentHash};
+use crate::store::{self, Copied, Layout, PendingCopy, StoreError, TempMark, Volume, free_bytes, is_tombstoned};
 
 /// Bytes gathered before they go to the disk: few enough to stay small, enough to make few system calls.
 const WRITE_BYTES: usize = 256 * 1024;
-/// No segment and no emote is larger; an hour of the largest quality has less.
+/// No segment is larger; an hour of the largest quality has less.
 const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Nobody can say whether an extra file is what it should be; so it is at least no way to fill a disk.
+const MAX_EXTRA_BYTES: u64 = 64 << 20;
 
 /// What became of a file that was to be copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub enum Outcome {
     NotNeeded,
     /// Another peer is giving it.
     UnderWay,
+    /// Another peer took it over, as this one is slow.
+    Yielded,
     /// The peer does not have it any more.
     Gone,
 }
@@ -83,19 +89,53 @@ impl Copier {
         quality: &Quality,
         name: &HashedName,
     ) -> Result<Outcome, CopyError> {
-        let Some(_claim) = self.claims.claim(channel, quality, name.hash()) else { return Ok(Outcome::UnderWay) };
         let hour = name.hour().to_string();
         let path = self.layout.hour_dir(channel, quality, name.hour()).join(name.as_str());
         let asked = [channel.as_str(), quality.as_str(), &hour, name.as_str()];
-        self.fetch(peer, &asked, path, Some(name.hash())).await
+        let what = Copying::Segment(channel.clone(), quality.clone(), name.hash());
+        let (layout, own) = (self.layout.clone(), (channel.clone(), quality.clone(), name.clone()));
+        let has_twin = move || twins::is_beside(&layout, &own.0, &own.1, &own.2);
+        if name.hour_beside().is_some() && self.blocking.run(has_twin).await?? {
+            return Ok(Outcome::NotNeeded);
+        }
+        let wanted = WantedFile { asked: &asked, path, expected: Some(name.hash()), max_bytes: MAX_FILE_BYTES };
+        self.claim_and_fetch(peer, what, wanted).await
+    }
+
+    /// Copies a file that has no hash, and stays as it is once it is here.
+    pub async fn copy_extra(&self, peer: &Peer, dir: &ExtraDir, path: &ExtraPath) -> Result<Outcome, CopyError> {
+        let (layout, of) = (self.layout.clone(), (dir.clone(), path.clone()));
+        let place = self.blocking.run(move || store::place_of_extra(&layout, &of.0, &of.1)).await?;
+        // A link that an operator made stays what it is.
+        let Some(place) = place else { return Ok(Outcome::NotNeeded) };
+        let asked: Vec<&str> = std::iter::once(dir.as_str()).chain(path.parts()).collect();
+        let what = Copying::Extra(place.clone());
+        let wanted = WantedFile { asked: &asked, path: place, expected: None, max_bytes: MAX_EXTRA_BYTES };
+        self.claim_and_fetch(peer, what, wanted).await
+    }
+
+    /// Measures how the peer fares, unless nothing came of it.
+    async fn claim_and_fetch(&self, peer: &Peer, what: Copying, wanted: WantedFile<'_>) -> Result<Outcome, CopyError> {
+        let speed = peer.health().and_then(PeerHealth::speed);
+        let Some(claim) = self.claims.claim(what, speed) else { return Ok(Outcome::UnderWay) };
+        let done = tokio::select! {
+            biased;
+            done = self.fetch(peer, &claim, wanted) => done,
+            () = claim.taken() => Ok(Outcome::Yielded),
+        };
+        let is_telling = !matches!(done, Ok(Outcome::NotNeeded | Outcome::Gone)) && !is_our_fault(&done);
+        if let Some(health) = peer.health().filter(|_| is_telling) {
+            let (bytes, took) = claim.progress();
+            health.gave(bytes, took);
+        }
+        done
     }
 
     async fn fetch(
         &self,
         peer: &Peer,
-        asked: &[&str],
-        path: PathBuf,
-        expected: Option<SegmentHash>,
+        claim: &Claim,
+        WantedFile { asked, path, expected, max_bytes }: WantedFile<'_>,
     ) -> Result<Outcome, CopyError> {
         let (looked_at, layout, min_free_bytes) = (path.clone(), self.layout.clone(), self.min_free_bytes);
         let is_needed = move || {
@@ -118,10 +158,11 @@ impl Copier {
             Err(error) if error.is_gone() => return Ok(Outcome::Gone),
             Err(error) => return Err(failed(error)),
         };
-        if body.expected_bytes().is_some_and(|bytes| bytes > MAX_FILE_BYTES) {
-            return Err(failed(FetchError::TooLong(MAX_FILE_BYTES as usize)));
+        let too_long = FetchError::TooLong(usize::try_from(max_bytes).unwrap_or(usize::MAX));
+        if body.expected_bytes().is_some_and(|bytes| bytes > max_bytes) {
+            return Err(failed(too_long));
         }
-        match self.store(body, path, expected, failed).await? {
+        match self.store(body, claim, path, expected, max_bytes, failed).await? {
             (Copied::New, bytes) => Ok(Outcome::Copied { bytes }),
             (Copied::AlreadyThere | Copied::Tombstoned, _) => Ok(Outcome::NotNeeded),
             (Copied::WrongBytes, _) => Err(CopyError::WrongBytes { file: file() }),
@@ -131,17 +172,22 @@ impl Copier {
     async fn store(
         &self,
         mut body: Body,
+        claim: &Claim,
         path: PathBuf,
         expected: Option<SegmentHash>,
+        max_bytes: u64,
         failed: impl Fn(FetchError) -> CopyError,
     ) -> Result<(Copied, u64), CopyError> {
         let mut pending = None;
         let mut received_bytes = 0;
         loop {
-            let (gathered, is_all) = self.gather(&mut body).await.map_err(&failed)?;
+            let (gathered, is_all) = self.gather(&mut body, claim).await.map_err(&failed)?;
+            if is_all {
+                claim.is_whole();
+            }
             received_bytes += gathered.iter().map(|piece| piece.len() as u64).sum::<u64>();
-            if received_bytes > MAX_FILE_BYTES {
-                return Err(failed(FetchError::TooLong(MAX_FILE_BYTES as usize)));
+            if received_bytes > max_bytes {
+                return Err(failed(FetchError::TooLong(usize::try_from(max_bytes).unwrap_or(usize::MAX))));
             }
             let (this, path) = (self.clone(), path.clone());
             let write = move || {
@@ -165,17 +211,33 @@ impl Copier {
     }
 
     /// Some of the body, and whether that was the rest of it.
-    async fn gather(&self, body: &mut Body) -> Result<(Vec<Bytes>, bool), FetchError> {
+    async fn gather(&self, body: &mut Body, claim: &Claim) -> Result<(Vec<Bytes>, bool), FetchError> {
         let (mut gathered, mut gathered_bytes) = (Vec::new(), 0);
         while gathered_bytes < WRITE_BYTES {
             let Some(piece) = body.next().await else { return Ok((gathered, true)) };
             let piece = piece?;
+            claim.received(piece.len() as u64);
             self.throttle.took(piece.len()).await;
             gathered_bytes += piece.len();
             gathered.push(piece);
         }
         Ok((gathered, false))
     }
+}
+
+/// A file of a peer.
+struct WantedFile<'a> {
+    /// The parts of its path under the peer's `/segments`.
+    asked: &'a [&'a str],
+    /// Where it shall lie.
+    path: PathBuf,
+    /// `None` where nobody knows.
+    expected: Option<SegmentHash>,
+    max_bytes: u64,
+}
+
+fn is_our_fault(done: &Result<Outcome, CopyError>) -> bool {
+    done.as_ref().is_err_and(CopyError::is_ours)
 }
 
 enum Written {

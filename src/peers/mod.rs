@@ -12,12 +12,16 @@ mod claims;
 mod client;
 mod copy;
 mod drain;
+mod extras;
 mod follow;
+mod health;
 mod names;
 mod pass;
 mod plan;
 mod span;
+mod srv;
 mod throttle;
+mod twins;
 
 pub use book::{BookError, PeerSource};
 pub use bounty::{Bounties, LostLately, Opened};
@@ -26,7 +30,9 @@ pub use claims::Claims;
 pub use client::{DigestAnswer, HourAnswer, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};
 pub use drain::{OnlyHere, only_here};
+pub use extras::{ExtraNotice, ExtrasPass, ExtrasReport};
 pub use follow::{FollowEvent, Following, follow};
+pub use health::{News, PeerHealth, Turn, backoff_after};
 pub use names::{HourNames, Refused, TombstoneName};
 pub use pass::{Notice, Pass, PassReport, Remembered};
 pub use plan::{HourPlan, Window, plan_hour};
@@ -57,6 +63,19 @@ pub enum PeerError {
 }
 
 impl PeerError {
+    /// Whether the peer as a whole is at fault: nothing else will fare better.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Ask { source, .. } | Self::Copy(CopyError::Fetch { source, .. }) => source.is_unreachable(),
+            Self::NoList { .. }
+            | Self::NoDigests
+            | Self::NoFeed { .. }
+            | Self::Copy(_)
+            | Self::Store(_)
+            | Self::Panicked(_) => false,
+        }
+    }
+
     /// Whether an answer has only lasted for as long as any may.
     pub fn is_of_age(&self) -> bool {
         matches!(self, Self::Ask { source: FetchError::TooSlow(_), .. })

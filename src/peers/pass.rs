@@ -1,6 +1,7 @@
 //! One comparison of a quality with a peer's, and the copying that follows.
 //!
-//! Promises: tombstones of all hours are taken over before the first byte is fetched; then the newest hours come first.
+//! Promises: tombstones of all hours are taken over before the first byte is fetched; then the newest hours come first, or
+//! the oldest if that is wished.
 //! A pass may be dropped at any point: the next one finds what it left. What two sides had in common is remembered, so
 //! that a converged hour costs a conditional request and a look at the directory.
 //! Never: keeps more than so many names, however much a peer lists.
@@ -18,7 +19,8 @@ use super::client::{HourAnswer, Peer, Tag};
 use super::copy::{Copier, CopyError, Outcome};
 use super::names::{HourNames, Refused, TombstoneName};
 use super::plan::{HourPlan, Window, plan_hour};
-use crate::model::{Channel, HashedName, Hour, Quality};
+use super::twins;
+use crate::model::{Channel, CopyOrder, HashedName, Hour, Quality};
 use crate::store::{self, HourStamp};
 
 /// Listings asked for at once: enough to hide a round trip, few enough to be no burden.
@@ -27,7 +29,7 @@ const LISTINGS_AT_ONCE: usize = 4;
 /// listing is asked for again.
 const KEPT_NAMES: usize = 50_000;
 /// A peer that fails so often in a row is left alone for a while.
-const FAILURES_IN_A_ROW: u32 = 5;
+pub(super) const FAILURES_IN_A_ROW: u32 = 5;
 /// A file whose bytes were wrong is not asked for again from that peer for so long; a scrubber may mend it.
 const WRONG_FOR: Duration = Duration::from_secs(3600);
 /// Of more wrong files the earliest are forgotten, and asked for again.
@@ -148,13 +150,20 @@ impl Pass {
         report: &mut PassReport,
         notice: &dyn Fn(Notice<'_>),
     ) -> Result<(), PeerError> {
-        let behind = self.compare_all(memory, report, notice).await?;
+        let mut behind = self.compare_all(memory, report, notice).await?;
+        let is_backwards = self.window.order == CopyOrder::Oldest;
+        if is_backwards {
+            behind.reverse();
+        }
         let mut failures = 0;
         for behind in behind {
-            let names = match behind {
+            let mut names = match behind {
                 Behind::Names(names) => names,
                 Behind::Hour(hour) => self.plan(hour, None).await?.map_or(Vec::new(), |compared| compared.plan.fetch),
             };
+            if is_backwards {
+                names.reverse();
+            }
             self.fetch(names, memory, &mut failures, report, notice).await?;
         }
         Ok(())
@@ -244,10 +253,13 @@ impl Pass {
             let (copier, channel, quality) = (self.copier.clone(), self.channel.clone(), self.quality.clone());
             let hide = move || {
                 copier.volume.as_ref().map_or(Ok(()), store::Volume::check)?;
-                store::add_tombstone(&copier.layout, &channel, &quality, hour, name.as_str()).map(|_| name)
+                store::add_tombstone(&copier.layout, &channel, &quality, hour, name.as_str())?;
+                let beside = twins::hide_beside(&copier.layout, &channel, &quality, &name)?;
+                Ok::<_, PeerError>((name, beside))
             };
-            let name = self.copier.blocking.run(hide).await??;
+            let (name, beside) = self.copier.blocking.run(hide).await??;
             notice(Notice::Hidden { hour, name: &name });
+            beside.iter().for_each(|(hour, name)| notice(Notice::Hidden { hour: *hour, name }));
         }
         Ok(count)
     }
@@ -277,7 +289,7 @@ impl Pass {
                             report.copied_files += 1;
                             report.copied_bytes += bytes;
                         }
-                        Outcome::UnderWay => report.under_way_files += 1,
+                        Outcome::UnderWay | Outcome::Yielded => report.under_way_files += 1,
                         Outcome::NotNeeded | Outcome::Gone => {}
                     }
                     notice(Notice::File { name: &name, outcome });

@@ -8,6 +8,7 @@ mod aging;
 mod anchor;
 mod copy;
 mod digests;
+mod extras;
 mod layout;
 mod ledger;
 mod life;
@@ -38,9 +39,10 @@ pub use aging::{read_aging, write_aging};
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use copy::{Copied, PendingCopy, sweep_copies};
 pub use digests::{Digests, DigestsError, HourDigests};
+pub use extras::{Extras, MAX_EXTRA_FILES, list_extras, place_of_extra};
 pub use layout::Layout;
 pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, is_noted, losses, note_losses, recorded_until};
-pub use life::{end_of_life, last_seen, sign_of_life, try_lock};
+pub use life::{end_of_life, last_seen, life_under, name_life, sign_of_life, try_lock};
 pub use list::{
     HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,
 };

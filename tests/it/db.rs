@@ -72,6 +72,7 @@ fn own(name: &str, last_seen: &str) -> OwnNode {
     OwnNode {
         name: name.parse().unwrap(),
         url: None,
+        default_url: None,
         version: "1.2.3".into(),
         started_at: "2026-01-02T03:04:05.678901".parse().unwrap(),
         last_seen: last_seen.parse().unwrap(),
@@ -163,6 +164,14 @@ async fn what_a_person_wrote_stays(ground: Ground) {
     assert_eq!(nodes[0].url.as_ref().unwrap().as_str(), "http://alpha:8000/");
     assert_eq!((nodes[0].backfill_from, nodes[0].last_seen), (false, Some(seen)));
     assert_eq!((nodes[1].backfill_from, nodes[1].last_seen, &nodes[1].version), (true, None, &None));
+    // What a node only thinks counts where nobody knows better.
+    for (name, kept) in [("alpha", "http://alpha:8000/"), ("gamma", "http://10.0.0.1:8000/")] {
+        let default_url = Some("http://10.0.0.1:8000/".parse().unwrap());
+        db.keep_node(&OwnNode { default_url, ..own(name, "2026-01-02") }).await.unwrap();
+        let nodes = db.nodes().await.unwrap().nodes;
+        let row = nodes.iter().find(|node| node.name.as_str() == name).unwrap();
+        assert_eq!(row.url.as_ref().unwrap().as_str(), kept);
+    }
 }
 
 async fn rows_of_others_are_read_as_they_are(ground: Ground) {

@@ -3,7 +3,11 @@
 mod bounty;
 mod command;
 mod digests;
+mod extras;
 mod follow;
+mod hostile;
+mod isolation;
+mod many;
 mod nodes;
 pub mod static_peer;
 
