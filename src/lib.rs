@@ -29,6 +29,7 @@ pub mod health;
 pub mod jitter;
 pub mod log;
 pub mod metrics;
+pub mod png;
 
 pub mod rehearsal;
 pub mod shutdown;

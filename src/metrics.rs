@@ -14,7 +14,9 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
-pub use labels::{BountyOutcome, CopyOutcome, Damage, DeleteCause, FetchReason, LookOutcome, PollOutcome};
+pub use labels::{
+    BountyOutcome, CopyOutcome, CoverageWindow, Damage, DeleteCause, FetchReason, LookOutcome, PollOutcome,
+};
 
 use crate::clock::Clock;
 use crate::log::DropCount;
@@ -140,6 +142,36 @@ impl Metrics {
     /// All that the peer had of a quality at that time is here.
     pub fn backfill_is_level(&self, peer: &PeerUrl, channel: &Channel, quality: &Quality, at: Timestamp) {
         self.level().entry(peer.clone()).or_default().insert((channel.clone(), quality.clone()), at);
+    }
+
+    /// What is missing of a stream within a window.
+    pub fn coverage(
+        &self,
+        channel: &Channel,
+        quality: &Quality,
+        window: CoverageWindow,
+        holes: usize,
+        missing: Duration,
+    ) {
+        let labels = [channel.as_str(), quality.as_str(), window.as_str()];
+        self.0.families.coverage_missing.with_label_values(&labels).set(missing.as_secs_f64());
+        self.0.families.coverage_holes.with_label_values(&labels).set(i64::try_from(holes).unwrap_or(i64::MAX));
+    }
+
+    pub fn coverage_lost(&self, channel: &Channel, quality: &Quality, window: CoverageWindow, lost: Duration) {
+        let labels = [channel.as_str(), quality.as_str(), window.as_str()];
+        self.0.families.coverage_lost.with_label_values(&labels).set(lost.as_secs_f64());
+    }
+
+    /// The stream is there no more.
+    pub fn coverage_is_unknown(&self, channel: &Channel, quality: &Quality) {
+        for window in CoverageWindow::ALL.iter().copied() {
+            let labels = [channel.as_str(), quality.as_str(), window.as_str()];
+            // An error means that it was never measured.
+            let _ = self.0.families.coverage_missing.remove_label_values(&labels);
+            let _ = self.0.families.coverage_holes.remove_label_values(&labels);
+            let _ = self.0.families.coverage_lost.remove_label_values(&labels);
+        }
     }
 
     /// `bytes` are those of a file that was copied.
@@ -362,6 +394,8 @@ mod tests {
         let peer = "http://beta:8000".parse().unwrap();
         metrics.backfill_began(&peer, &channel, &quality, "2026-01-02T03:03:10".parse().unwrap());
         metrics.backfill_file(&peer, CopyOutcome::Copied, 700);
+        metrics.coverage(&channel, &quality, CoverageWindow::Hour, 2, Duration::from_millis(3500));
+        metrics.coverage_lost(&channel, &quality, CoverageWindow::Day, Duration::from_millis(1500));
         metrics.bounty(&channel, &quality, BountyOutcome::Filled, Duration::from_millis(1500));
         metrics.backfill_follow_failed(&peer);
         metrics.followers_are(2);
@@ -430,6 +464,9 @@ mod tests {
             ("segvault_cut_cuts_total{outcome=\"done\",type=\"fast\"}", 1.0),
             ("segvault_cut_duration_seconds_sum{type=\"fast\"}", 2.0),
             ("segvault_cut_ffmpeg_in_use_processes", 1.0),
+            ("segvault_coverage_missing_seconds{channel=\"gdq\",quality=\"source\",window=\"hour\"}", 3.5),
+            ("segvault_coverage_holes_entries{channel=\"gdq\",quality=\"source\",window=\"hour\"}", 2.0),
+            ("segvault_coverage_lost_seconds{channel=\"gdq\",quality=\"source\",window=\"day\"}", 1.5),
             ("segvault_scrub_files_total", 3.0),
             ("segvault_scrub_bytes_total", 4500.0),
             ("segvault_scrub_bad_files_total{cause=\"empty\"}", 1.0),

@@ -19,9 +19,10 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, BountyBoard, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, Horizons, HourCache,
-    Keeping, LiveEdges, LiveReading, LostHere, MediaBook, MediaReading, Pace, PeerBook, Recording, Registrar,
-    Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed, StreamWorker, tell_left_behind,
+    ActorKind, BountyBoard, Checking, Child, CoverageChecker, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS,
+    Horizons, HourCache, Keeping, LiveEdges, LiveReading, LostHere, MediaBook, MediaReading, Pace, PeerBook, Recording,
+    Registrar, Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed, StreamWorker,
+    tell_left_behind,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -37,7 +38,7 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::{NodeIdentity, PeerUrl, Quality, Timestamp};
 use crate::peers::{Claims, Copier, Throttle};
-use crate::store::{self, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
+use crate::store::{self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
 
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
@@ -263,6 +264,20 @@ impl Node {
             is_busy: Arc::new(move || answers.count() > MANY_ANSWERS || programs.in_use() > 0),
         };
         children.push(scrubber(scrubbing));
+        let coverages = Coverages::new(layout.clone());
+        if config.coverage.enabled {
+            children.push(coverage_checker(Checking {
+                directory: directory.clone(),
+                layout: layout.clone(),
+                volume: disk.volume.clone(),
+                blocking: Blocking::new(1),
+                coverages: coverages.clone(),
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+                log: logger.clone(),
+                config: config.coverage.clone(),
+            }));
+        }
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
         directory.guardian.publish((), guardian.clone());
 
@@ -282,6 +297,8 @@ impl Node {
             under_way: under_way.clone(),
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
             digests,
+            coverages,
+            coverage: config.coverage.clone(),
             min_free_bytes,
         };
         let listening = http::listen(site, listener).map_err(listen_failed)?;
@@ -335,6 +352,9 @@ impl Node {
 
         if let Some(scrubber) = self.directory.scrubber.get(&()) {
             let _ = timeout(Duration::from_secs(1), scrubber.send(Drain)).await;
+        }
+        if let Some(checker) = self.directory.coverage_checker.get(&()) {
+            let _ = timeout(Duration::from_secs(1), checker.send(Drain)).await;
         }
         if let Some(retention) = self.directory.retention.get(&()) {
             let _ = timeout(Duration::from_secs(1), retention.send(Drain)).await;
@@ -476,6 +496,16 @@ fn scrubber(scrubbing: Scrubbing) -> Child {
         directory.scrubber.publish((), address);
     };
     Child { kind: ActorKind::Scrubber, name: String::new(), arbiter: "scrubber".into(), factory: Box::new(factory) }
+}
+
+fn coverage_checker(checking: Checking) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (directory, checking) = (checking.directory.clone(), checking.clone());
+        let address = CoverageChecker::start_in_arbiter(arbiter, move |_| CoverageChecker::new(checking, sentinel));
+        directory.coverage_checker.publish((), address);
+    };
+    let (name, arbiter) = (String::new(), "coverage".into());
+    Child { kind: ActorKind::CoverageChecker, name, arbiter, factory: Box::new(factory) }
 }
 
 fn retention(keeping: Keeping) -> Child {

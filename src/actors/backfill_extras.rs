@@ -14,7 +14,7 @@ use crate::causes::chain;
 use crate::jitter::jittered;
 use crate::metrics::Metrics;
 use crate::model::PeerUrl;
-use crate::peers::{ExtraNotice, ExtrasPass, ExtrasReport, Peer, PeerError, PeerHealth, backoff_after};
+use crate::peers::{CopyError, ExtraNotice, ExtrasPass, ExtrasReport, Peer, PeerError, PeerHealth, backoff_after};
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -79,6 +79,8 @@ impl BackfillExtras {
                 self.failures = self.failures.saturating_add(1);
                 backoff_after(self.failures).max(self.replication.config.interval)
             }
+            // Not the peer's fault; retention tells it.
+            Err(PeerError::Copy(CopyError::NoRoom)) => jittered(self.replication.config.interval),
             // The turn that the next pass waits for is its rest.
             Err(error) if error.is_unreachable() && self.health.is_down() => Duration::ZERO,
             Err(error) => {
@@ -101,7 +103,7 @@ fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, is_first: bool, (path, 
     metrics.backfill_file(peer, label, bytes);
     match done {
         Ok(_) => debug!(log, "extra file from a peer"; "file" => path.to_string(), "outcome" => label.as_str()),
-        Err(error) if is_first => {
+        Err(error) if is_first && !matches!(error, CopyError::NoRoom) => {
             warn!(log, "an extra file of a peer is refused"; "file" => path.to_string(), "error" => chain(*error));
         }
         Err(error) => {

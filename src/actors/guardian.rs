@@ -41,6 +41,7 @@ pub enum ActorKind {
     BackfillPeer,
     BackfillExtras,
     Scrubber,
+    CoverageChecker,
 }
 
 impl ActorKind {
@@ -59,6 +60,7 @@ impl ActorKind {
             Self::BackfillPeer => "backfill_peer",
             Self::BackfillExtras => "backfill_extras",
             Self::Scrubber => "scrubber",
+            Self::CoverageChecker => "coverage_checker",
         }
     }
 }

@@ -7,6 +7,7 @@
 mod backfill_extras;
 mod backfill_peer;
 mod bounty_board;
+mod coverage_checker;
 mod directory;
 mod downloader;
 mod guardian;
@@ -24,6 +25,7 @@ mod stream_worker;
 pub use backfill_extras::BackfillExtras;
 pub use backfill_peer::{BackfillPeer, Replication};
 pub use bounty_board::{BountyBoard, LostHere};
+pub use coverage_checker::{Checking, CoverageChecker};
 pub use directory::Directory;
 pub use downloader::{Downloader, FindMedia, MediaFound};
 pub use guardian::{ActorKind, Child, Drain, Guardian, Sentinel};

@@ -105,6 +105,12 @@ impl PeerBook {
     fn take(&mut self, ctx: &mut Context<Self>) {
         let listed = self.sources.values().flatten().chain(&self.replication.config.peers);
         let peers: BTreeSet<PeerUrl> = listed.cloned().collect();
+        for gone in self.stints.keys().filter(|peer| !peers.contains(*peer)) {
+            self.replication.metrics.backfill_ended(gone);
+            if let Some(health) = self.health.get(gone) {
+                health.forget_news();
+            }
+        }
         self.stints.retain(|peer, _| peers.contains(peer));
         self.standing.retain(|peer, _| peers.contains(peer));
         self.unlisted.retain(|peer, _| peers.contains(peer));

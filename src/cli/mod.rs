@@ -2,6 +2,7 @@
 
 mod backfill;
 pub mod config;
+mod coverage;
 mod cut;
 pub mod db;
 mod demo;
@@ -60,6 +61,8 @@ enum Command {
     /// Prepare the database, or see how it is.
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// Print how much is there, hour by hour, and what is missing; draw a map of it.
+    Coverage(coverage::CoverageArgs),
     /// Print what was lost, and why.
     Losses(losses::LossesArgs),
     /// List what is kept out of the record, or put it back.
@@ -160,6 +163,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Db(command) => {
             Ok(db::run(&command, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
         }
+        Command::Coverage(args) => coverage::run(&args),
         Command::Losses(args) => losses::run(&args),
         Command::Quarantine(command) => quarantine::run(&command),
         Command::Health(args) => health::run(&args),

@@ -37,13 +37,20 @@ impl NodeArgs {
     pub fn known(&self, place: &PlaceArgs, layout: &Layout) -> Result<Vec<PeerUrl>, Failure> {
         let mut known = self.peer.clone();
         if known.is_empty() {
-            known = place.config()?.backfill.peers;
-            known.extend(store::kept_peers(layout));
+            return Ok(known_nodes(place.config()?.backfill.peers, layout));
         }
         known.sort_unstable();
         known.dedup();
         Ok(known)
     }
+}
+
+/// Those of the configuration, and those that a node here has found.
+pub fn known_nodes(mut known: Vec<PeerUrl>, layout: &Layout) -> Vec<PeerUrl> {
+    known.extend(store::kept_peers(layout));
+    known.sort_unstable();
+    known.dedup();
+    known
 }
 
 impl Nodes {

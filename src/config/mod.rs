@@ -10,6 +10,7 @@
 
 mod backfill;
 mod channel;
+mod coverage;
 mod database;
 mod document;
 mod fault;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 pub use backfill::{BackfillConfig, Since};
 pub use channel::{ChannelConfig, ClientId, CommandLine, PageUrl, SourceConfig, TwitchConfig};
+pub use coverage::CoverageConfig;
 pub use database::{Database, Postgres, PostgresAddress};
 pub(crate) use document::read_document;
 pub(crate) use fault::quoted;
@@ -60,6 +62,7 @@ const SECTIONS: &[&str] = &[
     "record",
     "backfill",
     "scrub",
+    "coverage",
     "retention",
     "playlist",
     "cache",
@@ -91,6 +94,7 @@ pub struct Config {
     pub record: RecordConfig,
     pub backfill: BackfillConfig,
     pub scrub: ScrubConfig,
+    pub coverage: CoverageConfig,
     pub retention: RetentionConfig,
     pub playlist: PlaylistConfig,
     pub cache: CacheConfig,
@@ -214,6 +218,10 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     let record = read_record(reader.section(root, "record"));
     let backfill = backfill::read_backfill(reader.section(root, "backfill"), &channels);
     let scrub = scrub::read_scrub(reader.section(root, "scrub"));
+    let mut coverage = coverage::read_coverage(reader.section(root, "coverage"));
+    if let Some(coverage) = &mut coverage {
+        coverage.take_channels(&channels);
+    }
     let mut retention = retention::read_retention(reader.section(root, "retention"));
     if let Some(retention) = &mut retention {
         retention.take_channels(&channels);
@@ -232,6 +240,7 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
         record: record?,
         backfill: backfill?,
         scrub: scrub?,
+        coverage: coverage?,
         retention: retention?,
         playlist: playlist?,
         cache: cache?,

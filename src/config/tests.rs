@@ -211,7 +211,7 @@ fn each_fault_of_a_channel_names_its_element() {
     assert_eq!(
         with("quality = 1"),
         ["4:1: channel.0.quality: unknown; allowed here: name, hls, twitch, youtube, command, qualities, important, \
-          codecs, url_life, advertisement_titles, max_age"]
+          codecs, url_life, advertisement_titles, planned_off, max_age"]
     );
     assert_eq!(
         with("codecs = [\"vp9\"]"),
@@ -462,6 +462,19 @@ fn a_channel_is_kept_as_long_as_it_says_itself() {
 }
 
 #[test]
+fn a_channel_may_be_meant_to_be_off() {
+    let with = |off: &str| load(&format!("{CHANNEL}\nplanned_off = [{off}]"));
+    let loaded = with("\"2026-01-02T03:00/2026-01-02T05:30\"").unwrap().config;
+    let off = loaded.coverage.off(&loaded.channels[0].name);
+    assert_eq!((off.len(), off[0].end().to_string().as_str()), (1, "2026-01-02T05:30:00.000000"));
+    assert_eq!(loaded.coverage.off(&"other".parse().unwrap()), []);
+    assert_eq!(loaded.coverage.map_hours(), 168);
+    for bad in ["2026-01-02T03:00", "2026-01-02T03:00/", "2026-01-02T03:00/2026-01-02T02:00"] {
+        assert!(with(&format!("{bad:?}")).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn peers_are_addresses_without_secrets() {
     let quiet = load("[backfill]\nfollow = false").unwrap().config;
     assert!(!quiet.backfill.follow && !quiet.backfill.may_have_peers(&quiet.database.database));
@@ -534,6 +547,7 @@ fn the_sample_holds_every_key_with_its_default() {
         "youtube",
         "command",
         "url_life",
+        "planned_off",
         "max_ffmpeg",
         "url",
         "password_file",

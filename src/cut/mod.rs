@@ -14,7 +14,6 @@ mod outline;
 mod pack;
 mod piece;
 mod plan;
-mod png;
 mod restamp;
 mod seam;
 mod source;

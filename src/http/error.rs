@@ -10,7 +10,7 @@ use crate::causes::chain;
 use crate::cut::{CutError, PlanError};
 use crate::health::NotReady;
 use crate::model::{BadName, BadRange, BadTime, EmptySpan};
-use crate::store::{DigestsError, StoreError};
+use crate::store::{CoverageError, DigestsError, StoreError};
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,15 @@ impl From<CacheError> for HttpError {
         match error {
             CacheError::Store(error) => Self::Store(error),
             CacheError::Panicked(error) => Self::Panicked(error),
+        }
+    }
+}
+
+impl From<CoverageError> for HttpError {
+    fn from(error: CoverageError) -> Self {
+        match error {
+            CoverageError::Store(error) => Self::Store(error),
+            CoverageError::Panicked(error) => Self::Panicked(error),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! A new route: a handler in the file of its kind, a line in `routes`, its label in `ROUTES`.
 
 mod body;
+mod coverage;
 mod cuts;
 mod digest;
 mod encodings;
@@ -41,12 +42,13 @@ pub use under_way::UnderWay;
 use crate::actors::Directory;
 use crate::blocking::Blocking;
 use crate::clock::Clock;
+use crate::config::CoverageConfig;
 use crate::cut::{Ffmpeg, Waveforms};
 use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
 use crate::model::{NodeIdentity, NodeName};
-use crate::store::{Digests, Layout};
+use crate::store::{Coverages, Digests, Layout};
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
@@ -67,6 +69,8 @@ pub struct Site {
     /// What playlists of ranges that are over are put together from.
     pub hour_texts: HourTexts,
     pub digests: Digests,
+    pub coverages: Coverages,
+    pub coverage: CoverageConfig,
     /// Where less is free, no archives are written.
     pub min_free_bytes: u64,
 }
@@ -143,6 +147,10 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/waveform/{channel}/{quality}.json").route(web::get().to(stills::waveform_json)))
         .service(resource("/generate_videos/{channel}/{quality}").route(web::post().to(videos::generate)))
         .service(resource("/losses/{channel}/{quality}").route(get_or_head().to(losses::get)))
+        .service(resource("/coverage").route(get_or_head().to(coverage::page)))
+        .service(resource("/coverage/style.css").route(get_or_head().to(coverage::style)))
+        .service(resource("/coverage/{channel}/{quality}.png").route(get_or_head().to(coverage::map)))
+        .service(resource("/coverage/{channel}/{quality}").route(get_or_head().to(coverage::figures)))
         .service(resource("/follow/{channel}/{quality}").route(web::get().to(follow::get)))
         .service(resource("/healthz").route(web::get().to(probes::healthz)))
         .service(resource("/readyz").route(web::get().to(probes::readyz)))
@@ -162,7 +170,7 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 17] = [
+const ROUTES: [&str; 18] = [
     "/files",
     "/digest",
     "/segments",
@@ -175,6 +183,7 @@ const ROUTES: [&str; 17] = [
     "/waveform",
     "/generate_videos",
     "/losses",
+    "/coverage",
     "/follow",
     "/healthz",
     "/readyz",

@@ -105,6 +105,12 @@ families! {
     backfill_lag: GaugeVec = "segvault_backfill_lag_seconds", ["peer"];
     /// Connections on which a peer could not be followed.
     backfill_follow_failures: IntCounterVec = "segvault_backfill_follow_failures_total", ["peer"];
+    /// Seconds that are not in the record, between the first and the last that are.
+    coverage_missing: GaugeVec = "segvault_coverage_missing_seconds", ["channel", "quality", "window"];
+    /// Holes in the record.
+    coverage_holes: IntGaugeVec = "segvault_coverage_holes_entries", ["channel", "quality", "window"];
+    /// Seconds that were there to be had and are not in the record, advertisements aside.
+    coverage_lost: GaugeVec = "segvault_coverage_lost_seconds", ["channel", "quality", "window"];
     /// Those who follow what is stored here.
     http_followers: IntGauge = "segvault_http_followers_connections", [];
     /// Actors that ended unasked and were rebuilt.

@@ -93,12 +93,9 @@ impl Copier {
         let path = self.layout.hour_dir(channel, quality, name.hour()).join(name.as_str());
         let asked = [channel.as_str(), quality.as_str(), &hour, name.as_str()];
         let what = Copying::Segment(channel.clone(), quality.clone(), name.hash());
-        let (layout, own) = (self.layout.clone(), (channel.clone(), quality.clone(), name.clone()));
-        let has_twin = move || twins::is_beside(&layout, &own.0, &own.1, &own.2);
-        if name.hour_beside().is_some() && self.blocking.run(has_twin).await?? {
-            return Ok(Outcome::NotNeeded);
-        }
-        let wanted = WantedFile { asked: &asked, path, expected: Some(name.hash()), max_bytes: MAX_FILE_BYTES };
+        let at_edge = name.hour_beside().map(|_| (channel.clone(), quality.clone(), name.clone()));
+        let wanted =
+            WantedFile { asked: &asked, path, at_edge, expected: Some(name.hash()), max_bytes: MAX_FILE_BYTES };
         self.claim_and_fetch(peer, what, wanted).await
     }
 
@@ -110,7 +107,8 @@ impl Copier {
         let Some(place) = place else { return Ok(Outcome::NotNeeded) };
         let asked: Vec<&str> = std::iter::once(dir.as_str()).chain(path.parts()).collect();
         let what = Copying::Extra(place.clone());
-        let wanted = WantedFile { asked: &asked, path: place, expected: None, max_bytes: MAX_EXTRA_BYTES };
+        let wanted =
+            WantedFile { asked: &asked, path: place, at_edge: None, expected: None, max_bytes: MAX_EXTRA_BYTES };
         self.claim_and_fetch(peer, what, wanted).await
     }
 
@@ -135,11 +133,16 @@ impl Copier {
         &self,
         peer: &Peer,
         claim: &Claim,
-        WantedFile { asked, path, expected, max_bytes }: WantedFile<'_>,
+        WantedFile { asked, path, at_edge, expected, max_bytes }: WantedFile<'_>,
     ) -> Result<Outcome, CopyError> {
         let (looked_at, layout, min_free_bytes) = (path.clone(), self.layout.clone(), self.min_free_bytes);
         let is_needed = move || {
             if looked_at.symlink_metadata().is_ok() || is_tombstoned(&looked_at) {
+                return Ok(false);
+            }
+            if let Some((channel, quality, name)) = &at_edge
+                && twins::is_beside(&layout, channel, quality, name)?
+            {
                 return Ok(false);
             }
             if min_free_bytes > 0 && free_bytes(&layout)? < min_free_bytes {
@@ -231,6 +234,8 @@ struct WantedFile<'a> {
     asked: &'a [&'a str],
     /// Where it shall lie.
     path: PathBuf,
+    /// Of a segment that may have a twin in the hour beside.
+    at_edge: Option<(Channel, Quality, HashedName)>,
     /// `None` where nobody knows.
     expected: Option<SegmentHash>,
     max_bytes: u64,

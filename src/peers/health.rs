@@ -183,6 +183,11 @@ impl PeerHealth {
         }
     }
 
+    /// What was told of it counts no more: it is no peer for now.
+    pub fn forget_news(&self) {
+        self.state().told_down = false;
+    }
+
     /// So much of a file came in that time, and then the file had ended, or was given up.
     pub fn gave(&self, bytes: u64, took: Duration) {
         let latest = Speed::of(bytes, took);
@@ -224,6 +229,8 @@ mod tests {
         health.was_unreachable_at(began + Duration::from_secs(500));
         assert!(at(400).is_err(), "nobody asks during the backoff, and one failure counts once");
         assert_eq!((health.news(), health.news()), (Some(News::Down), None));
+        health.forget_news();
+        assert_eq!((health.news(), health.news()), (Some(News::Down), None), "it is told anew");
         let probe = at(1000).unwrap();
         assert!(at(1000).is_err(), "somebody asks already");
         health.was_unreachable_at(began + Duration::from_secs(1));

@@ -7,6 +7,7 @@
 mod aging;
 mod anchor;
 mod copy;
+mod coverage;
 mod digests;
 mod extras;
 mod layout;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 pub use aging::{read_aging, write_aging};
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use copy::{Copied, PendingCopy, sweep_copies};
+pub use coverage::{CoverageError, Coverages, coverage, write_map};
 pub use digests::{Digests, DigestsError, HourDigests};
 pub use extras::{Extras, MAX_EXTRA_FILES, list_extras, place_of_extra};
 pub use layout::Layout;

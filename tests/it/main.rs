@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod coverage;
 mod cut;
 mod db;
 mod demo;

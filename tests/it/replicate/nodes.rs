@@ -182,11 +182,16 @@ fn peers_of_a_file_come_and_go_and_are_remembered_without_it() {
     eventually("that there is no file is told", || {
         node.logged("a list of peers cannot be had, its last answer counts").pop()
     });
-    std::fs::write(&list, format!("{} # the only one\n", peer.url())).unwrap();
+    let dead = format!("http://{}", free_address());
+    std::fs::write(&list, format!("{} # the only one that lives\n{dead}\n", peer.url())).unwrap();
     eventually("the peer of the file is copied from", || is_here(&first));
+    let is_told = |node: &NodeProcess| node.get("/metrics").text().contains(&dead);
+    eventually("the other one is told", || is_told(&node).then_some(()));
     std::fs::write(&list, "# none\n").unwrap();
     let has_lag = |node: &NodeProcess| node.get("/metrics").text().contains("segvault_backfill_lag_seconds{");
     eventually("the peer is none any more", || (!has_lag(&node)).then_some(()));
+    let is_up = |node: &NodeProcess| node.get("/metrics").text().contains("segvault_backfill_peer_up{");
+    eventually("nobody is missed", || (!is_up(&node)).then_some(()));
     let second = plant(1);
     std::fs::write(&list, peer.url()).unwrap();
     eventually("it is one again", || is_here(&second));
