@@ -74,7 +74,7 @@ impl Table {
             "\nThe tree is a week of one quality, 2 s segments, with 0.5 % missing, partial and suspect segments, duplicates, temps,\n\
              tombstones, jitter of 1 to 5 ms, and the overlap of a restart. Load comes from 16 clients on the same machine and shares\n\
              its cores. Files are in the page cache. A player takes the whole playlist each time (200 KB). Smart cuts are of an hour of\n\
-             720p at 30 fps with B-frames in 2.75 GB, from the middle of a segment to the middle of another.\n",
+             720p at 30 fps with B-frames in 3 GB, from the middle of a segment to the middle of another.\n",
         );
         text
     }
