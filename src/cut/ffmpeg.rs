@@ -164,6 +164,8 @@ impl Seat {
             .stderr(Stdio::piped());
         let mut child = Group::spawn(&mut command)
             .map_err(|source| CutError::FfmpegMissing { program: self.shared.program.clone(), source })?;
+        // Cuts can wait; recording, and whoever asks how it is, cannot.
+        child.yield_to_others();
         let stdin = child.0.stdin.take().expect("standard input was asked for");
         let stdout = child.0.stdout.take().expect("standard output was asked for");
         let stderr = child.0.stderr.take().expect("standard error was asked for");
@@ -390,6 +392,12 @@ mod tests {
         panic!("process {process_id} is still there");
     }
 
+    fn nice(process_id: u32) -> i32 {
+        let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).unwrap();
+        // The 17th field after the name: proc(5).
+        stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().parse().unwrap()
+    }
+
     #[actix_rt::test]
     async fn a_child_dies_with_its_handle_and_when_it_stalls() {
         let seat = ffmpeg("ffmpeg").seat().await.unwrap();
@@ -397,6 +405,7 @@ mod tests {
         let mut running = seat.run(endless, nothing()).unwrap();
         let process_id = running.process_id().unwrap();
         assert!(running.next().await.unwrap().is_some());
+        assert!(nice(process_id) >= 10, "it takes the processor from recording");
         drop(running);
         gone(process_id).await;
 

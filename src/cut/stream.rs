@@ -143,7 +143,7 @@ struct Executor {
     is_exact: bool,
     steps: VecDeque<(usize, Step)>,
     /// What comes before the next step: the other parts of the file that came last.
-    rest_of_file: VecDeque<TrimJob>,
+    rest_of_file: VecDeque<(usize, SourceFile, TrimJob)>,
     current: Option<Current>,
     /// Per range, or blend, the file before its first one.
     lead_ins: Vec<Option<SegmentName>>,
@@ -229,7 +229,7 @@ impl Executor {
                     None => self.current = None,
                 }
             }
-            if let (Some(job), Some((range, file))) = (self.rest_of_file.pop_front(), self.before.clone()) {
+            if let Some((range, file, job)) = self.rest_of_file.pop_front() {
                 let seat = self.seat().await?;
                 self.current = Some(self.run(range, file, Box::new(job), &seat).await?);
                 continue;
@@ -290,10 +290,10 @@ impl Executor {
             Err(CutError::NoStamps { .. }) => return Ok(None),
             measured => measured?,
         };
-        let mut jobs: VecDeque<TrimJob> = seam(&file.segment, &summary, self.output.starts_after_cut(range))?.into();
-        match jobs.pop_front() {
+        let mut jobs = seam(&file.segment, &summary, self.output.starts_after_cut(range))?.into_iter();
+        match jobs.next() {
             Some(job) => {
-                self.rest_of_file = jobs;
+                self.rest_of_file = jobs.map(|job| (range, file.clone(), job)).collect();
                 self.run(range, file.clone(), Box::new(job), &seat).await.map(Some)
             }
             None => {

@@ -10,8 +10,9 @@ use crate::support::{NodeProcess, eventually};
 /// Of `KINDS`.
 const OPEN_GOP: usize = 4;
 /// Frames of each film that are cut: from the middle of a segment to the middle of another, over the hour.
-const FIRST_SECONDS: f64 = 4.5;
-const SECONDS: f64 = 3.2;
+const FIRST_SECONDS: f64 = 5.5;
+const SECONDS: f64 = 2.8;
+const ATTEMPTS: usize = 4;
 
 /// The frames that a cut shows, and its range.
 struct Asked {
@@ -36,7 +37,20 @@ impl Asked {
         Browser::play_cut(&url, as_segment.then_some(SECONDS))
     }
 
-    fn assert_played(&self, what: &str, browser: &Browser) {
+    /// Plays it until all of its pictures were shown: a browser leaves some out that has too little of the processor.
+    fn assert_played(&self, node: &NodeProcess, what: &str, cut_type: &str, as_segment: bool) {
+        let mut missed = Vec::new();
+        for _ in 0..ATTEMPTS {
+            match self.played(what, &self.play(node, cut_type, as_segment)) {
+                Ok(()) => return,
+                Err(shown) => missed.push(shown),
+            }
+        }
+        panic!("{what}: {} frames from {} on, but {missed:?}", self.count, self.first);
+    }
+
+    /// Panics if the browser has anything to complain about; an error if it has not shown every picture.
+    fn played(&self, what: &str, browser: &Browser) -> Result<(), String> {
         let told: Told = eventually("a browser has played a cut", || {
             let told = browser.told();
             (told.report.is_some() || !told.misunderstood.is_empty()).then_some(told)
@@ -45,13 +59,14 @@ impl Asked {
         let report = told.report.unwrap();
         assert_eq!((report.how.as_str(), &report.error), ("ended", &None), "{what}: {report:?}");
         assert_eq!(report.complaints, [""; 0], "{what}");
+        assert!((report.current_time - SECONDS).abs() < 0.25, "{what}: {report:?}");
         let number = |date| {
             let picture = told.pictures.iter().find(|picture| picture.date == date).unwrap();
             barcode::read_bytes(&picture.png).unwrap()[0] as usize
         };
-        assert_eq!((number(0), number(1)), (self.first, self.first + self.count - 1), "{what}: {report:?}");
-        assert_eq!(report.frames, self.count as u64, "{what}: {report:?}");
-        assert!((report.current_time - SECONDS).abs() < 0.25, "{what}: {report:?}");
+        let shown = (number(0), number(1), report.frames);
+        let all = (self.first, self.first + self.count - 1, self.count as u64);
+        if shown == all { Ok(()) } else { Err(format!("first, last, frames: {shown:?}")) }
     }
 }
 
@@ -60,12 +75,9 @@ fn chromium_plays_cuts_of_every_type_to_the_end() {
     let film = KINDS[OPEN_GOP].film();
     let node = NodeProcess::start(film.source.record.layout.base(), &[]);
     let asked = Asked::of(&film);
-    let browsers = [("mp4", false), ("webm", false), ("smart", true)]
-        .map(|(cut_type, as_segment)| (cut_type, asked.play(&node, cut_type, as_segment)));
-    for (cut_type, browser) in &browsers {
-        asked.assert_played(cut_type, browser);
+    for (cut_type, as_segment) in [("mp4", false), ("webm", false), ("smart", true)] {
+        asked.assert_played(&node, cut_type, cut_type, as_segment);
     }
-    drop(browsers);
     node.stop();
 }
 
@@ -77,7 +89,7 @@ fn soak_chromium_plays_cuts_of_every_stream_to_the_end() {
         let node = NodeProcess::start(film.source.record.layout.base(), &[]);
         let asked = Asked::of(&film);
         for (cut_type, as_segment) in [("mp4", false), ("smart", true)] {
-            asked.assert_played(&format!("{} as {cut_type}", kind.name), &asked.play(&node, cut_type, as_segment));
+            asked.assert_played(&node, &format!("{} as {cut_type}", kind.name), cut_type, as_segment);
         }
         node.stop();
     }

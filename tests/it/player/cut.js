@@ -45,7 +45,10 @@ if (seconds === null) {
   const target = Math.ceil(Number(seconds));
   const list = ["#EXTM3U", "#EXT-X-VERSION:3", `#EXT-X-TARGETDURATION:${target}`, `#EXTINF:${seconds},`, url, "#EXT-X-ENDLIST"];
   const hls = new Hls();
-  hls.on(Hls.Events.ERROR, (_, { type, details, error }) => complaints.push(`${type} ${details}: ${error?.message}`));
+  hls.on(Hls.Events.ERROR, (_, { type, details, error }) => {
+    // On a machine that is busy with other things the picture may stand still for a moment.
+    if (details !== Hls.ErrorDetails.BUFFER_STALLED_ERROR) complaints.push(`${type} ${details}: ${error?.message}`);
+  });
   hls.loadSource(URL.createObjectURL(new Blob([list.join("\n")], { type: "application/vnd.apple.mpegurl" })));
   hls.attachMedia(video);
 }
