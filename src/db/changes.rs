@@ -104,15 +104,16 @@ impl Db {
             event.claim(&node, lease_until)
         };
         let id = candidate.id.clone();
-        let claimed =
-            self.write_once(move |conn| change_in(conn, &id, EventStep::Claim.as_str(), &author, now, &claim)).await;
-        match claimed {
-            // Somebody changed the event, or claimed it, at the same time: to wait and to try again would find that out.
-            // (On SQLite nobody is in the way of one event alone.)
-            Err(DbError::Busy { .. }) if self.engine() == Engine::Postgres => {
-                Ok(Changed::Refused(Refusal::Changed(Vec::new())))
-            }
-            claimed => claimed,
+        let work = move |conn: &mut DbConnection| change_in(conn, &id, EventStep::Claim.as_str(), &author, now, &claim);
+        match self.engine() {
+            // Whoever writes is in the way of all: that says nothing about this event.
+            Engine::Sqlite => self.write(work).await,
+            Engine::Postgres => match self.write_once(work).await {
+                // Somebody changed the event, or claimed it, at the same time: to wait and to try again would find that
+                // out.
+                Err(DbError::Busy { .. }) => Ok(Changed::Refused(Refusal::Changed(Vec::new()))),
+                claimed => claimed,
+            },
         }
     }
 
