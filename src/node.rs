@@ -33,7 +33,7 @@ use crate::cut::{Ffmpeg, Limits, Waveforms};
 use crate::db::Db;
 use crate::health::Health;
 use crate::hls::HourTexts;
-use crate::http::{self, EditorTerms, Feed, Site, UnderWay};
+use crate::http::{self, EditorTerms, Feed, Receipts, Site, UnderWay};
 use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -295,6 +295,7 @@ impl Node {
             health: health.clone(),
             ffmpeg: ffmpeg.clone(),
             waveforms: Waveforms::new(ffmpeg.clone(), disk.volume.clone()),
+            receipts: Receipts::default(),
             log: logger.clone(),
             under_way: under_way.clone(),
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),

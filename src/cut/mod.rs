@@ -7,6 +7,9 @@
 
 mod args;
 mod blend;
+mod change;
+mod check;
+mod convert;
 mod error;
 mod ffmpeg;
 mod files;
@@ -14,6 +17,7 @@ mod outline;
 mod pack;
 mod piece;
 mod plan;
+mod receipt;
 mod restamp;
 mod seam;
 mod source;
@@ -25,6 +29,8 @@ mod transition;
 mod trim;
 mod waveform;
 
+pub use change::{EncodingFrom, KnownEncodings, OnChange, UnknownOnChange};
+pub use check::CheckFault;
 pub use error::CutError;
 pub use ffmpeg::{Ffmpeg, Limits, Probe};
 pub use files::Record;
@@ -32,9 +38,10 @@ pub use outline::Outline;
 pub use pack::ContentType;
 pub use piece::{BadJoints, Piece, pieces};
 pub use plan::{CutType, Part, Plan, PlanError, PlannedRange, UnknownCutType};
+pub use receipt::Receipt;
 pub use restamp::Restamp;
 pub use still::{still, still_span};
 pub use stream::{CutStream, start};
-pub use thumbnail::{Area, BadArea, BadFraming, Framing, thumbnail};
+pub use thumbnail::{Area, BadArea, BadFraming, Framing, TemplateAbout, thumbnail};
 pub use transition::{BadTransition, Joint, TRANSITIONS, Transition};
 pub use waveform::{Waveform, Waveforms};

@@ -10,7 +10,7 @@ use crate::media::mpegts::{
 };
 
 /// PES stream ids of video and audio (ISO/IEC 13818-1, table 2-22).
-const VIDEO_IDS: std::ops::RangeInclusive<u8> = 0xe0..=0xef;
+pub(super) const VIDEO_IDS: std::ops::RangeInclusive<u8> = 0xe0..=0xef;
 
 /// The two highest PTS of a kind of stream that have gone by.
 #[derive(Debug, Clone, Copy, Default)]

@@ -11,6 +11,7 @@ use std::ffi::OsString;
 
 use super::CutError;
 use super::args::Args;
+use super::check::Expected;
 use super::plan::ticks_of_micros;
 use crate::media::mpegts::{Codec, Pid, Program, Scan, Summary, Track};
 use crate::model::{SegmentKind, SegmentName, Timestamp};
@@ -37,7 +38,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    fn contain(self, pts: i64) -> bool {
+    pub fn contain(self, pts: i64) -> bool {
         self.from.is_none_or(|from| pts >= from) && self.until.is_none_or(|until| pts < until)
     }
 
@@ -69,6 +70,7 @@ pub(super) struct TrimJob {
     program: Program,
     starts_fresh: bool,
     pcr_lead_90k: i64,
+    expected: Expected,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,6 +216,7 @@ impl TrimJob {
         // The file before this one may be read too, for its pictures; its audio has gone out already.
         let own_audio = summary.audio.iter().map(Track::lowest_pts).min();
         let audio_bounds = Bounds { from: bounds.from.or(own_audio.filter(|_| !summary.starts_fresh)), ..bounds };
+        let expected = expected(segment, summary, bounds, video.as_ref());
         video.iter_mut().for_each(|video| video.shift(shift_90k));
         Self {
             segment: segment.clone(),
@@ -225,11 +228,23 @@ impl TrimJob {
             program: summary.program.clone(),
             starts_fresh: summary.starts_fresh,
             pcr_lead_90k: summary.pcr_lead_90k,
+            expected,
         }
+    }
+
+    pub fn expected(&self) -> Expected {
+        self.expected
     }
 
     pub fn shift_90k(&self) -> i64 {
         self.shift_90k
+    }
+
+    /// Leaves out what is heard before the first frame: it would lie over the sound of what went before.
+    pub fn start_sound_with_picture(&mut self) {
+        if let Some(video) = &self.video {
+            self.audio_bounds.from = Some(video.wanted[0]).max(self.audio_bounds.from);
+        }
     }
 
     /// The first PTS that comes out, as the file has it.
@@ -309,7 +324,35 @@ impl TrimJob {
     }
 }
 
-fn trim_filter(bounds: Bounds) -> String {
+/// What must come out. Of the sound, only where it is cut: elsewhere it is as the source has it.
+fn expected(segment: &SegmentName, summary: &Summary, bounds: Bounds, video: Option<&VideoJob>) -> Expected {
+    let Some(video) = video else { return Expected::default() };
+    let first = video.wanted.first().copied().unwrap_or_default();
+    let is_heard_at =
+        |pts: i64| !summary.audio.is_empty() && summary.audio.iter().all(|track| has_sound_at(track, pts));
+    // What is damaged may lack any of it.
+    let may_miss = segment.kind() != SegmentKind::Full;
+    let due = |pts: Option<i64>| pts.filter(|pts| !may_miss && is_heard_at(*pts)).map(|pts| pts - first);
+    Expected {
+        frames: Some(video.wanted.len() as u64),
+        may_miss,
+        sound_start_90k: due(bounds.from),
+        sound_end_90k: due(bounds.until),
+    }
+}
+
+/// Whether the stamps around a moment are no farther apart than is usual in the track.
+pub(super) fn has_sound_at(track: &Track, pts: i64) -> bool {
+    let mut all: Vec<i64> = track.all_pts().collect();
+    all.sort_unstable();
+    let mut steps: Vec<i64> = all.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let after = all.partition_point(|stamp| *stamp <= pts);
+    let Some(around) = after.checked_sub(1).and_then(|before| steps.get(before).copied()) else { return false };
+    steps.sort_unstable();
+    around <= 2 * steps[steps.len() / 2]
+}
+
+pub(super) fn trim_filter(bounds: Bounds) -> String {
     let from = bounds.from.map(|from| format!("start_pts={from}"));
     let until = bounds.until.map(|until| format!("end_pts={until}"));
     format!("trim={}", from.into_iter().chain(until).collect::<Vec<_>>().join(":"))

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use super::CutError;
 use super::args::Args;
 use super::ffmpeg::Ffmpeg;
-use super::files::{Record, SourceFile, survey};
+use super::files::{Record, SourceFile, one_container, survey};
 use super::source::Source;
 use crate::media::Container;
 use crate::model::{Channel, Hour, Quality, SegmentName, Span, Timestamp};
@@ -156,8 +156,9 @@ impl Waveforms {
     }
 
     async fn listen_to_all(&self, record: &Record, run: &[SegmentName]) -> Result<Vec<Box<[u8]>>, CutError> {
-        let (container, files) = survey(record, run.to_vec()).await?;
-        let source = Source { record: record.clone(), ffmpeg: self.shared.ffmpeg.clone(), container };
+        let files = survey(record, run.to_vec()).await?;
+        let container = one_container(&files, |_| false)?;
+        let source = Source { record: record.clone(), ffmpeg: self.shared.ffmpeg.clone() };
         let seat = source.ffmpeg.seat().await?;
         let input = match container {
             Container::MpegTs => source.shifted_streams(&seat, files, 0)?,

@@ -20,6 +20,7 @@ mod masters;
 mod params;
 mod playlists;
 mod probes;
+mod receipts;
 mod segments;
 mod stills;
 mod thrimshim;
@@ -40,6 +41,7 @@ use tokio::time::timeout;
 
 pub use error::HttpError;
 pub use events_api::Feed;
+pub use receipts::Receipts;
 pub use thrimshim::EditorTerms;
 use under_way::CountedBody;
 pub use under_way::UnderWay;
@@ -71,6 +73,7 @@ pub struct Site {
     pub health: Health,
     pub ffmpeg: Ffmpeg,
     pub waveforms: Waveforms,
+    pub receipts: Receipts,
     pub log: Logger,
     pub under_way: UnderWay,
     /// What playlists of ranges that are over are put together from.
@@ -150,6 +153,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
         .service(resource("/cut/{channel}/{quality}.ts").route(web::get().to(cuts::cut)))
         .service(resource("/cut/preview/{channel}/{quality}.ts").route(web::get().to(cuts::preview)))
+        .service(resource("/cut/receipts/{number}").route(get_or_head().to(receipts::get)))
         .service(resource("/frame/{channel}/{quality}.png").route(get_or_head().to(stills::frame)))
         .service(
             resource("/thumbnail/{channel}/{quality}.png")

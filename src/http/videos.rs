@@ -9,12 +9,12 @@ use futures_util::{StreamExt, stream};
 use slog::{error, info};
 
 use super::access;
-use super::cuts::record;
+use super::cuts::{learn_encodings, record};
 use super::params;
 use super::playlists::{hours_of, select};
 use super::{HttpError, Site};
 use crate::causes::chain;
-use crate::cut::{self, Plan, Record};
+use crate::cut::{self, KnownEncodings, Plan, Record};
 use crate::model::{FileName, Quality, Role, Span};
 use crate::store::{self, PendingVideo, StoreError};
 
@@ -57,7 +57,9 @@ pub async fn generate(
         let name: Quality = name.parse().map_err(named)?;
         let span = Span::new(params::time("start", &start)?, params::time("end", &end)?)?;
         let selection = select(&site, &channel, &quality, span).await?;
-        for (number, plan) in Plan::archives(&selection).into_iter().enumerate() {
+        let mut known = KnownEncodings::default();
+        learn_encodings(&site, &channel, &quality, &selection, &mut known).await;
+        for (number, plan) in Plan::archives(&selection, &known).into_iter().enumerate() {
             jobs.push((format!("{channel}_{quality}_{name}_{number}.mkv").parse().map_err(named)?, plan));
         }
     }

@@ -278,6 +278,8 @@ pub struct Response {
     pub url: Url,
     /// As it came, where it is plain text.
     pub etag: Option<Box<str>>,
+    /// Under which number a node keeps the receipt of the cut that this is.
+    pub cut_number: Option<u64>,
     /// What time it was where it came from.
     pub date: Option<Timestamp>,
     pub body: Body,
@@ -294,6 +296,7 @@ impl Response {
         let expected_bytes = header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
         let is_encoded = header(header::CONTENT_ENCODING).is_some();
         let etag = header(header::ETAG).map(Box::from);
+        let cut_number = header(header::HeaderName::from_static("x-segvault-cut")).and_then(|text| text.parse().ok());
         let date = header(header::DATE).and_then(Timestamp::from_http_date);
         let status = answer.status();
         let body = Body {
@@ -303,7 +306,7 @@ impl Response {
             deadline,
             patience,
         };
-        Self { status, url, etag, date, body }
+        Self { status, url, etag, cut_number, date, body }
     }
 
     /// The body, if it has no more than `max_bytes`.

@@ -29,6 +29,7 @@ mod retain;
 mod scrub;
 mod scrub_state;
 mod spool;
+mod templates;
 mod tombstone;
 mod video;
 mod volume;
@@ -69,6 +70,7 @@ pub use scrub::{
 };
 pub use scrub_state::{RoundState, ScrubState, read_scrub_state, write_scrub_state};
 pub use spool::{SegmentLabel, Shelf, Spool, SpoolFull, SpoolWriter, SpooledSegment};
+pub use templates::{TemplateFiles, read_template};
 pub use tombstone::{Tombstone, add_tombstone, add_tombstones, is_tombstoned, tombstones};
 pub use video::PendingVideo;
 pub use volume::Volume;

@@ -60,6 +60,11 @@ impl Track {
         self.stamps.iter().map(|stamp| stamp.dts).max().expect("a track is never empty")
     }
 
+    /// Whether decoding times rise throughout, by no more than this at once: a clock that begins anew does neither.
+    pub fn is_steady(&self, most_90k: i64) -> bool {
+        self.stamps.windows(2).all(|pair| (1..=most_90k).contains(&(pair[1].dts - pair[0].dts)))
+    }
+
     /// In decoding order.
     pub fn stamps(&self) -> &[Stamp] {
         &self.stamps
@@ -234,6 +239,14 @@ mod tests {
     fn stamps_are_those_that_ffprobe_reads() {
         assert_eq!(video("av_bf2"), (60, 132_000, 309_000, 126_000, 1));
         assert_eq!(video("av_wrap"), (90, 8_589_906_000, 8_590_173_000, 8_589_906_000, 1));
+    }
+
+    #[test]
+    fn a_clock_that_begins_anew_is_not_steady() {
+        let steady = |bytes: &[u8]| scan(bytes, 1000).unwrap().video.unwrap().is_steady(90_000);
+        let (one, two) = (vector("av_bf2"), vector("av_bf0"));
+        assert!(steady(&one) && steady(&two));
+        assert!(!steady(&[&one[..], &two].concat()));
     }
 
     #[test]

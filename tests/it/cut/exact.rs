@@ -83,6 +83,12 @@ async fn fragmented_mp4_is_cut_exactly() {
 }
 
 #[actix_rt::test]
+async fn hevc_in_fragmented_mp4_is_cut_exactly() {
+    let quiet = &["-x265-params", "log-level=error:open-gop=0", "-tag:v", "hvc1"];
+    random_cuts("HEVC in fMP4", Recipe { codec: "libx265", seconds: 6, mp4: true, extra: quiet, ..PLAIN }, 3).await;
+}
+
+#[actix_rt::test]
 async fn open_gops_are_cut_exactly() {
     random_cuts("open GOP", Recipe { extra: &["-x264-params", "open-gop=1", "-bsf:v", "dump_extra"], ..PLAIN }, 8)
         .await;

@@ -3,6 +3,7 @@
 
 mod blends;
 mod busy;
+mod changes;
 mod command;
 mod exact;
 mod faults;
@@ -11,6 +12,8 @@ mod matrix;
 mod matrix_judge;
 mod matrix_reels;
 mod played;
+mod processes;
+mod receipts;
 mod served;
 mod types;
 
