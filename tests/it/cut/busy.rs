@@ -14,6 +14,8 @@ const LIVE_SECONDS: u64 = 40;
 const TYPES: [&str; 5] = ["smart", "mp4", "mpegts", "smart", "rough"];
 /// Whoever watches a node asks for its metrics more rarely.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The node records only, for comparison.
+const ALONE: Duration = Duration::from_secs(10);
 const METRICS_WITHIN: Duration = Duration::from_millis(100);
 
 #[test]
@@ -29,6 +31,7 @@ fn soak_ten_cuts_at_once_cost_recording_nothing() {
     let (first, until) = (41, 309);
     let range = format!("start={}&end={}", film.source.frame(first), film.source.frame(until));
     let (is_over, cuts) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let alone = look(&node, ALONE);
     let mut waits = Vec::new();
     std::thread::scope(|scope| {
         for client in 0..AT_ONCE {
@@ -67,8 +70,24 @@ fn soak_ten_cuts_at_once_cost_recording_nothing() {
     );
     // Half a second each; the first ones may have left the playlist before the node was up.
     assert_all_recorded(&node, &live, &qualities, LIVE_SECONDS as usize * 2, LIVE_SECONDS as usize * 2 - 10);
-    assert!(most <= METRICS_WITHIN, "{most:?}");
+    // Where others than cuts keep the machine busy, it cannot be told.
+    let within = METRICS_WITHIN.max(alone[alone.len() - 1] * 3);
+    assert!(most <= within, "{most:?}, not {within:?}");
     node.stop();
+}
+
+/// How long each answer of /metrics took, sorted.
+fn look(node: &NodeProcess, duration: Duration) -> Vec<Duration> {
+    let (began, mut waits) = (Instant::now(), Vec::new());
+    while began.elapsed() < duration {
+        let asked = Instant::now();
+        let metrics = node.get("/metrics");
+        waits.push(asked.elapsed());
+        assert_eq!((metrics.status, metrics.complete), (200, true));
+        std::thread::sleep(LOOK_EVERY);
+    }
+    waits.sort_unstable();
+    waits
 }
 
 fn assert_shows_all(cut: &Reply, frames: std::ops::Range<usize>) {
