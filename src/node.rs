@@ -24,19 +24,20 @@ use crate::actors::{
     Registrar, Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed, StreamWorker,
     tell_left_behind,
 };
+use crate::auth::Door;
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::config::{ChannelConfig, Config, Database, TitlePrefix};
+use crate::config::{Affix, ChannelConfig, Config, Database, TitlePrefix};
 use crate::cut::{Ffmpeg, Limits, Waveforms};
 use crate::db::Db;
 use crate::health::Health;
 use crate::hls::HourTexts;
-use crate::http::{self, Site, UnderWay};
+use crate::http::{self, EditorTerms, Feed, Site, UnderWay};
 use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::{NodeIdentity, PeerUrl, Quality, Timestamp};
+use crate::model::{NodeIdentity, PeerUrl, Quality, Timestamp, Wording};
 use crate::peers::{Claims, Copier, Throttle};
 use crate::store::{self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
@@ -172,6 +173,7 @@ impl Node {
         for channel in &config.channels {
             children.extend(recorders(&recording, &deps, channel));
         }
+        let db = Db::new(&config.database.database);
         // Bound before anybody is told the address; who comes early waits.
         let listen_on = config.node.listen;
         let listen_failed = |source| NodeError::Listen { address: listen_on, source };
@@ -184,7 +186,7 @@ impl Node {
             warn!(logger, "other nodes do not find this one by the database: say where it is (node.url)");
         }
         let registration = Registration {
-            db: Db::new(&config.database.database),
+            db: db.clone(),
             name: config.node.name.clone(),
             url: config.node.url.clone(),
             listens_at,
@@ -300,6 +302,10 @@ impl Node {
             coverages,
             coverage: config.coverage.clone(),
             min_free_bytes,
+            db,
+            door: Door::new(&config.auth),
+            terms: editor_terms(config),
+            feed: Feed::default(),
         };
         let listening = http::listen(site, listener).map_err(listen_failed)?;
         let server = listening.server.handle();
@@ -419,6 +425,20 @@ impl Node {
                 warn!(self.log, "the next start will check what was written last"; "error" => chain(&error));
             }
         }
+    }
+}
+
+fn editor_terms(config: &Config) -> EditorTerms {
+    let events = &config.events;
+    let text = |affix: &Option<Affix>| affix.as_ref().map_or(String::new(), |affix| affix.as_str().to_owned());
+    EditorTerms {
+        channel: events.channel.clone().or_else(|| config.channels.first().map(|channel| channel.name.clone())),
+        begins: events.begins,
+        wording: Wording {
+            title_header: text(&events.title_header),
+            description_footer: text(&events.description_footer),
+        },
+        upload_locations: events.upload_locations.clone(),
     }
 }
 

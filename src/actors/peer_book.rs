@@ -262,7 +262,13 @@ async fn look(replication: Replication, url: PeerUrl, health: PeerHealth) -> Res
     let _turn = health.turn().await;
     let peer = Peer::watched(url, health.clone());
     let mut is_copy = false;
-    if let (Some(theirs), Some(ours)) = (peer.identity().await?, &replication.identity) {
+    let said = peer.introduction().await?;
+    if let Some(date) = said.date {
+        // Of the second that began then, the middle.
+        let skew_micros = date.micros_since(replication.clock.now()) + 500_000;
+        replication.metrics.backfill_peer_clock_is_off(peer.url(), skew_micros as f64 / 1e6);
+    }
+    if let (Some(theirs), Some(ours)) = (said.identity, &replication.identity) {
         if theirs.is_same_node_as(ours) {
             return Ok(Found::Ourselves);
         }

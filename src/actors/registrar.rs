@@ -204,7 +204,7 @@ impl Registrar {
             DbError::Unavailable(_) | DbError::Busy { .. } | DbError::Panicked(_) => {
                 warn!(self.log(), "database fails, will try again"; "address" => address, "error" => chain(failure));
             }
-            DbError::Migration(_) | DbError::Broken(_) => {
+            DbError::Migration(_) | DbError::Broken(_) | DbError::Unreadable { .. } => {
                 error!(self.log(), "database cannot be used until somebody mends it"; "address" => address,
                     "error" => chain(failure));
             }

@@ -197,8 +197,9 @@ impl Keeping {
 
     async fn make_room(&self, now: Timestamp, unproven: &mut Unproven) -> Result<(Looked, Option<Short>), SpaceError> {
         let layout = self.layout.clone();
-        let free = self.blocking.run(move || store::free_bytes(&layout)).await??;
-        self.metrics.store_has_free(free);
+        let room = self.blocking.run(move || store::room(&layout)).await??;
+        self.metrics.store_has_room(room.free_bytes, room.size_bytes);
+        let free = room.free_bytes;
         let min_free = self.config.min_free.map_or(0, |size| size.bytes());
         self.horizons.set_has_much_room(free >= min_free.saturating_mul(MUCH_ROOM));
         let missing_bytes = min_free.saturating_sub(free);

@@ -8,11 +8,13 @@
 //! To add a key: a field here, a line in the `read_…` function of its section, and its place in
 //! `docs/segvault.sample.toml` (a test compares the two).
 
+mod auth;
 mod backfill;
 mod channel;
 mod coverage;
 mod database;
 mod document;
+mod events;
 mod fault;
 mod overrides;
 mod programs;
@@ -32,11 +34,13 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use auth::{AuthConfig, AuthMode, StaticToken};
 pub use backfill::{BackfillConfig, Since};
 pub use channel::{ChannelConfig, ClientId, CommandLine, PageUrl, SourceConfig, TwitchConfig};
 pub use coverage::CoverageConfig;
 pub use database::{Database, Postgres, PostgresAddress};
 pub(crate) use document::read_document;
+pub use events::{Affix, EventsConfig};
 pub(crate) use fault::quoted;
 pub use fault::{Fault, Faults, Origin};
 pub use programs::{AbsentProgram, YT_DLP};
@@ -68,9 +72,11 @@ const SECTIONS: &[&str] = &[
     "cache",
     "cut",
     "database",
+    "auth",
+    "events",
 ];
 /// Sections that the design has and this version does not honour yet.
-const LATER_SECTIONS: &[&str] = &["upload", "auth"];
+const LATER_SECTIONS: &[&str] = &["upload"];
 
 /// Long enough for any orchestrator's grace, short enough to be one.
 const GRACE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -100,6 +106,8 @@ pub struct Config {
     pub cache: CacheConfig,
     pub cut: CutConfig,
     pub database: DatabaseConfig,
+    pub auth: AuthConfig,
+    pub events: EventsConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -231,6 +239,8 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     let cut = read_cut(reader.section(root, "cut"), machine);
     let dir = node.as_ref().map(|node| node.dir.as_path());
     let database = read_database(reader.section(root, "database"), dir);
+    let auth = auth::read_auth(reader.section(root, "auth"), node.as_ref().map(|node| node.listen));
+    let events = events::read_events(reader.section(root, "events"));
     reader.close(root, SECTIONS, LATER_SECTIONS);
     Some(Config {
         node: node?,
@@ -246,6 +256,8 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
         cache: cache?,
         cut: cut?,
         database: database?,
+        auth: auth?,
+        events: events?,
     })
 }
 

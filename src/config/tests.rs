@@ -364,7 +364,13 @@ fn a_fault_of_an_override_names_it() {
         (&["node.nmae=x"], &[], "--set node.nmae: unknown; did you mean name?"),
         (&["nodename=x"], &[], "--set nodename: unknown; allowed here: node, log"),
         (&[], &[("SEGVAULT_NODE__NMAE", "x")], "SEGVAULT_NODE__NMAE: node.nmae: unknown; did you mean name?"),
-        (&[], &[("SEGVAULT_AUTH__MODE", "x")], "SEGVAULT_AUTH__MODE: auth: not supported by this version"),
+        (&[], &[("SEGVAULT_UPLOAD__MODE", "x")], "SEGVAULT_UPLOAD__MODE: upload: not supported by this version"),
+        (
+            &[],
+            &[("SEGVAULT_AUTH__MODE", "oidc")],
+            "SEGVAULT_AUTH__MODE: auth.mode: oidc is not supported by this version",
+        ),
+        (&["auth.mode=none", "node.listen=0.0.0.0:80"], &[], "--set auth.mode: none lets everybody write"),
         (&[], &[("SEGVAULT_LOG", "debug")], "SEGVAULT_LOG: log: a text where a section is due; write [log]"),
         (
             &[],
@@ -562,6 +568,13 @@ fn the_sample_holds_every_key_with_its_default() {
         "max_age",
         "quarantine_max_age",
         "min_free",
+        "mode",
+        "tokens",
+        "channel",
+        "begins",
+        "title_header",
+        "description_footer",
+        "upload_locations",
     ];
     for ((section, key), given) in sample {
         assert_ne!(given.origin, Origin::Default, "{section}.{key} is not in the sample");

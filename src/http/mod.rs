@@ -3,12 +3,14 @@
 //!
 //! A new route: a handler in the file of its kind, a line in `routes`, its label in `ROUTES`.
 
+mod access;
 mod body;
 mod coverage;
 mod cuts;
 mod digest;
 mod encodings;
 mod error;
+mod events_api;
 mod extras;
 mod files;
 mod follow;
@@ -20,6 +22,7 @@ mod playlists;
 mod probes;
 mod segments;
 mod stills;
+mod thrimshim;
 mod tombstones;
 mod under_way;
 mod videos;
@@ -36,14 +39,18 @@ use slog::Logger;
 use tokio::time::timeout;
 
 pub use error::HttpError;
+pub use events_api::Feed;
+pub use thrimshim::EditorTerms;
 use under_way::CountedBody;
 pub use under_way::UnderWay;
 
 use crate::actors::Directory;
+use crate::auth::Door;
 use crate::blocking::Blocking;
 use crate::clock::Clock;
 use crate::config::CoverageConfig;
 use crate::cut::{Ffmpeg, Waveforms};
+use crate::db::Db;
 use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
@@ -73,6 +80,13 @@ pub struct Site {
     pub coverage: CoverageConfig,
     /// Where less is free, no archives are written.
     pub min_free_bytes: u64,
+    pub db: Db,
+    /// To what is not open to everybody.
+    pub door: Door,
+    /// What editors start from.
+    pub terms: EditorTerms,
+    /// Places for those who listen to changes of events.
+    pub feed: Feed,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.
@@ -152,6 +166,8 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/coverage/{channel}/{quality}.png").route(get_or_head().to(coverage::map)))
         .service(resource("/coverage/{channel}/{quality}").route(get_or_head().to(coverage::figures)))
         .service(resource("/follow/{channel}/{quality}").route(web::get().to(follow::get)))
+        .configure(thrimshim::routes)
+        .configure(events_api::routes)
         .service(resource("/healthz").route(web::get().to(probes::healthz)))
         .service(resource("/readyz").route(web::get().to(probes::readyz)))
         .service(resource("/node").route(web::get().to(probes::node)))
@@ -170,7 +186,7 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 18] = [
+const ROUTES: [&str; 20] = [
     "/files",
     "/digest",
     "/segments",
@@ -185,6 +201,8 @@ const ROUTES: [&str; 18] = [
     "/losses",
     "/coverage",
     "/follow",
+    "/thrimshim",
+    "/api",
     "/healthz",
     "/readyz",
     "/node",

@@ -99,6 +99,8 @@ families! {
     backfill_failures: IntCounterVec = "segvault_backfill_failed_passes_total", ["peer"];
     /// 1 if a peer could be reached when it was asked last, 0 if not.
     backfill_peer_up: GaugeVec = "segvault_backfill_peer_up", ["peer"];
+    /// How far a peer's clock is ahead of this node's, to about a second.
+    backfill_peer_skew: GaugeVec = "segvault_backfill_peer_clock_skew_seconds", ["peer"];
     /// Seconds lost here that peers were asked for at once.
     backfill_bounties: CounterVec = "segvault_backfill_bounty_seconds_total", ["channel", "quality", "outcome"];
     /// Time since this node last had all that the peer has, of the quality that is furthest behind.
@@ -147,7 +149,9 @@ families! {
     retention_deleted_bytes: IntCounterVec = "segvault_retention_deleted_bytes_total", ["cause"];
     /// 1 if too little of the disk is free and nothing may be deleted, else 0.
     retention_stuck: IntGauge = "segvault_retention_stuck", [];
-    /// Bytes free on the disk, as retention last saw it.
+    /// Bytes that the disk has.
+    store_size_bytes: IntGauge = "segvault_store_size_bytes", [];
+    /// Bytes free on the disk.
     store_free_bytes: IntGauge = "segvault_store_free_bytes", [];
     /// 1 if the store took the last probe write, else 0.
     store_writable: IntGauge = "segvault_store_writable", [];

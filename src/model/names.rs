@@ -106,6 +106,21 @@ path_part!(
     FileName,
     MAX_FILE_NAME_BYTES
 );
+path_part!(
+    /// What an event is called, in the database and in addresses.
+    EventId,
+    MAX_NAME_BYTES
+);
+path_part!(
+    /// Where videos go: what the configuration calls a destination.
+    UploadLocation,
+    MAX_NAME_BYTES
+);
+path_part!(
+    /// What a thumbnail template is called.
+    TemplateName,
+    MAX_NAME_BYTES
+);
 
 #[cfg(test)]
 mod tests {

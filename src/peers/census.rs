@@ -32,7 +32,7 @@ pub struct Standing {
 pub async fn find_nodes(urls: Vec<PeerUrl>, ours: Option<NodeIdentity>) -> Vec<Standing> {
     let ask = |url: PeerUrl| async move {
         let peer = Peer::new(url);
-        let identity = peer.identity().await;
+        let identity = peer.introduction().await.map(|said| said.identity);
         (peer, identity)
     };
     let mut known: Vec<NodeIdentity> = Vec::new();

@@ -18,7 +18,7 @@ use super::PeerError;
 use super::health::PeerHealth;
 use super::names::{HourNames, Refused};
 use crate::ingest::{Body, ByteBudget, FetchError, HttpClient, Patience, Response};
-use crate::model::{Channel, Day, ExtraDir, ExtraPath, Hour, NodeIdentity, PeerUrl, Quality};
+use crate::model::{Channel, Day, ExtraDir, ExtraPath, Hour, NodeIdentity, PeerUrl, Quality, Timestamp};
 use crate::select::{DayDigests, Digest, QualityDigests};
 
 /// An hour of one-second segments of ten recorders has 3 MB of names.
@@ -59,6 +59,15 @@ pub enum DigestAnswer<T> {
     NotOffered,
 }
 
+/// What a node says of itself.
+#[derive(Debug, Clone)]
+pub struct Introduction {
+    /// `None` of one that does not say, as those of the existing system.
+    pub identity: Option<NodeIdentity>,
+    /// What time it is there, to the second.
+    pub date: Option<Timestamp>,
+}
+
 impl Peer {
     /// To be made on the arbiter that uses it.
     pub fn new(url: PeerUrl) -> Self {
@@ -78,8 +87,8 @@ impl Peer {
         &self.url
     }
 
-    /// What tells the node from others; `None` for one that does not say, as those of the existing system.
-    pub async fn identity(&self) -> Result<Option<NodeIdentity>, PeerError> {
+    /// What tells the node from others, and what time it has.
+    pub async fn introduction(&self) -> Result<Introduction, PeerError> {
         #[derive(Deserialize)]
         struct Identity {
             id: String,
@@ -90,15 +99,16 @@ impl Peer {
         let headers = [(header::ACCEPT_ENCODING, "identity")];
         let answer = self.ask(&self.url.join(["node"]), &headers, ID_BUDGET.patience()).await;
         let answer = answer.map_err(failed)?;
+        let date = answer.date;
         if answer.status != StatusCode::OK {
-            return Ok(None);
+            return Ok(Introduction { identity: None, date });
         }
         let json = answer.whole(ID_BUDGET.max_bytes).await.map_err(failed)?;
         let read = |Identity { id, life }| {
             let life = life.and_then(|life| life.parse().ok());
             id.parse().ok().map(|id| NodeIdentity { id, life })
         };
-        Ok(serde_json::from_slice(&json).ok().and_then(read))
+        Ok(Introduction { identity: serde_json::from_slice(&json).ok().and_then(read), date })
     }
 
     pub async fn channels(&self) -> Result<(Vec<Channel>, Refused), PeerError> {

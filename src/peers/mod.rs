@@ -27,7 +27,7 @@ pub use book::{BookError, PeerSource};
 pub use bounty::{Bounties, LostLately, Opened};
 pub use census::{Found, Standing, TombstoneState, find_nodes, holders, tombstone_state};
 pub use claims::Claims;
-pub use client::{DigestAnswer, HourAnswer, Peer, Tag};
+pub use client::{DigestAnswer, HourAnswer, Introduction, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};
 pub use drain::{OnlyHere, only_here};
 pub use extras::{ExtraNotice, ExtrasPass, ExtrasReport};

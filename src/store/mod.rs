@@ -60,7 +60,7 @@ pub use quarantine::{Restored, quarantined, restore};
 pub use reasons::{Reason, read_reasons, write_reasons};
 pub use recover::{LeftBehind, Recovery, TempMark, recover, recover_hour};
 pub use retain::{
-    Deleted, delete_files, forget_losses, free_bytes, hours_on_disk, read_horizons, stored_files, streams,
+    Deleted, Room, delete_files, forget_losses, free_bytes, hours_on_disk, read_horizons, room, stored_files, streams,
     sweep_learnt, write_horizons,
 };
 pub use scrub::{

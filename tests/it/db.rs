@@ -22,26 +22,26 @@ const PATIENCE: Patience =
 const SLACK: Duration = Duration::from_secs(2);
 
 /// A new, empty database.
-struct Ground {
-    url: String,
-    dir: tempfile::TempDir,
+pub struct Ground {
+    pub url: String,
+    pub dir: tempfile::TempDir,
 }
 
 impl Ground {
-    fn sqlite() -> Self {
+    pub fn sqlite() -> Self {
         Self { url: "sqlite:own/vault.db".into(), dir: tempfile::tempdir().unwrap() }
     }
 
-    fn postgres() -> Self {
+    pub fn postgres() -> Self {
         Self { url: Postgres::shared().new_database(), dir: tempfile::tempdir().unwrap() }
     }
 
-    fn db(&self) -> Db {
+    pub fn db(&self) -> Db {
         Db::with_patience(&database(&self.url, self.dir.path()), PATIENCE)
     }
 
     /// A connection past the room, to look and to stand in the way.
-    fn raw(&self) -> Raw {
+    pub fn raw(&self) -> Raw {
         match database(&self.url, self.dir.path()) {
             Database::Sqlite(path) => Raw::Sqlite(SqliteConnection::establish(path.to_str().unwrap()).unwrap()),
             Database::Postgres(_) => Raw::Postgres(PgConnection::establish(&self.url).unwrap()),
@@ -49,16 +49,20 @@ impl Ground {
     }
 }
 
-enum Raw {
+pub enum Raw {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
 }
 
 impl Raw {
-    fn execute(&mut self, sql: &str) {
+    pub fn execute(&mut self, sql: &str) {
+        self.try_execute(sql).unwrap();
+    }
+
+    pub fn try_execute(&mut self, sql: &str) -> QueryResult<()> {
         match self {
-            Raw::Sqlite(conn) => conn.batch_execute(sql).unwrap(),
-            Raw::Postgres(conn) => conn.batch_execute(sql).unwrap(),
+            Raw::Sqlite(conn) => conn.batch_execute(sql),
+            Raw::Postgres(conn) => conn.batch_execute(sql),
         }
     }
 }
@@ -96,6 +100,8 @@ macro_rules! contract {
         }
     };
 }
+
+pub(crate) use contract;
 
 contract! {
     migrating_twice_changes_nothing,
@@ -231,7 +237,7 @@ async fn a_schema_that_is_newer_is_left_alone(ground: Ground) {
 /// Table, column, type, whether it may be NULL; without what the engines and diesel keep for themselves.
 fn columns(ground: &Ground) -> Vec<(String, String, String, bool)> {
     type Column = (Text, Text, Text, Bool);
-    let sqlite = "SELECT t.name, c.name, lower(c.type), c.\"notnull\" = 0 FROM sqlite_master t, pragma_table_info(t.name) c \
+    let sqlite = "SELECT t.name, c.name, lower(c.type), c.\"notnull\" = 0 FROM sqlite_master t, pragma_table_xinfo(t.name) c \
                   WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite!_%' ESCAPE '!' AND t.name NOT LIKE '!_!_diesel%' \
                   ESCAPE '!'";
     let postgres = "SELECT table_name::text, column_name::text, data_type::text, is_nullable = 'YES' \

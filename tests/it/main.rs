@@ -8,6 +8,7 @@ mod db;
 mod demo;
 mod deny;
 mod docs;
+mod events;
 mod gate;
 mod golden;
 mod hardship;

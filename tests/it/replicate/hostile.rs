@@ -170,6 +170,7 @@ fn peers_that_lie_hang_or_flood_are_named_and_delay_nobody() {
         assert_eq!(outcome(&node, "copied", &peer.url()), 0.0, "{what}");
     }
     let more_kib = peak_kib(node.id()).saturating_sub(settled_kib);
+    println!("{more_kib} KiB more than {settled_kib} KiB with the honest one alone, whose files took {took:?}");
     assert!(more_kib < MORE_MEMORY_KIB, "{more_kib} KiB more than with the honest one alone ({settled_kib} KiB)");
     node.stop();
     assert_eq!(tree(&ours), tree(&theirs), "what was being copied at the stop leaves nothing");
