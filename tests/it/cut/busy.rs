@@ -32,8 +32,7 @@ fn soak_ten_cuts_at_once_cost_recording_nothing() {
     let range = format!("start={}&end={}", film.source.frame(first), film.source.frame(until));
     let (is_over, cuts) = (AtomicBool::new(false), AtomicUsize::new(0));
     let alone = look(&node, ALONE);
-    let mut waits = Vec::new();
-    std::thread::scope(|scope| {
+    let waits = std::thread::scope(|scope| {
         for client in 0..AT_ONCE {
             let (node, range, is_over, cuts) = (&node, &range, &is_over, &cuts);
             scope.spawn(move || {
