@@ -14,6 +14,8 @@ const LIVE_SECONDS: u64 = 40;
 const TYPES: [&str; 5] = ["smart", "mp4", "mpegts", "smart", "rough"];
 /// Whoever watches a node asks for its metrics more rarely.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The node records only, for comparison.
+const ALONE: Duration = Duration::from_secs(10);
 const METRICS_WITHIN: Duration = Duration::from_millis(100);
 
 #[test]
@@ -29,8 +31,8 @@ fn soak_ten_cuts_at_once_cost_recording_nothing() {
     let (first, until) = (41, 309);
     let range = format!("start={}&end={}", film.source.frame(first), film.source.frame(until));
     let (is_over, cuts) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let mut waits = Vec::new();
-    std::thread::scope(|scope| {
+    let alone = look(&node, ALONE);
+    let waits = std::thread::scope(|scope| {
         for client in 0..AT_ONCE {
             let (node, range, is_over, cuts) = (&node, &range, &is_over, &cuts);
             scope.spawn(move || {
@@ -48,27 +50,33 @@ fn soak_ten_cuts_at_once_cost_recording_nothing() {
                 }
             });
         }
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(LIVE_SECONDS) {
-            let asked = Instant::now();
-            let metrics = node.get("/metrics");
-            waits.push(asked.elapsed());
-            assert_eq!((metrics.status, metrics.complete), (200, true));
-            std::thread::sleep(LOOK_EVERY);
-        }
+        let waits = look(&node, Duration::from_secs(LIVE_SECONDS) - ALONE);
         is_over.store(true, Ordering::Relaxed);
+        waits
     });
-    waits.sort_unstable();
     let (p99, most) = (waits[waits.len() * 99 / 100], waits[waits.len() - 1]);
-    println!(
-        "{} cuts in {LIVE_SECONDS} s; /metrics {} times: p99 {p99:?}, most {most:?}",
-        cuts.into_inner(),
-        waits.len()
-    );
+    println!("{} cuts; /metrics {} times: p99 {p99:?}, most {most:?}", cuts.into_inner(), waits.len());
+    println!("without cuts: p99 {:?}, most {:?}", alone[alone.len() * 99 / 100], alone[alone.len() - 1]);
     // Half a second each; the first ones may have left the playlist before the node was up.
     assert_all_recorded(&node, &live, &qualities, LIVE_SECONDS as usize * 2, LIVE_SECONDS as usize * 2 - 10);
-    assert!(most <= METRICS_WITHIN, "{most:?}");
+    // Where others than cuts keep the machine busy, it cannot be told.
+    let within = METRICS_WITHIN.max(alone[alone.len() - 1] * 3);
+    assert!(most <= within, "{most:?}, not {within:?}");
     node.stop();
+}
+
+/// How long each answer of /metrics took, sorted.
+fn look(node: &NodeProcess, duration: Duration) -> Vec<Duration> {
+    let (began, mut waits) = (Instant::now(), Vec::new());
+    while began.elapsed() < duration {
+        let asked = Instant::now();
+        let metrics = node.get("/metrics");
+        waits.push(asked.elapsed());
+        assert_eq!((metrics.status, metrics.complete), (200, true));
+        std::thread::sleep(LOOK_EVERY);
+    }
+    waits.sort_unstable();
+    waits
 }
 
 fn assert_shows_all(cut: &Reply, frames: std::ops::Range<usize>) {
