@@ -111,6 +111,7 @@ impl Node {
         let health = Health::default();
         let directory = Directory::default();
         let reading = Blocking::new(READING_AT_ONCE);
+        let digests = Digests::new(layout.clone(), reading.clone());
         let limits = Limits { at_once: config.cut.max_ffmpeg as usize, stall: config.cut.stall, ..Limits::default() };
         let ffmpeg = Ffmpeg::new("ffmpeg", limits);
         let temp_mark = TempMark::of_this_process();
@@ -218,6 +219,7 @@ impl Node {
             clock: clock.clone(),
             metrics: metrics.clone(),
             log: logger.clone(),
+            digests: digests.clone(),
             id: id.clone(),
             config: config.backfill.clone(),
             recorded: recorded.collect(),
@@ -246,7 +248,6 @@ impl Node {
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
         directory.guardian.publish((), guardian.clone());
 
-        let digests = Digests::new(layout.clone(), reading.clone());
         let site = Site {
             name: config.node.name.clone(),
             id,

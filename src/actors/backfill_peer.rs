@@ -28,6 +28,7 @@ use crate::model::{Channel, HashedName, NodeId, PeerUrl, Quality};
 use crate::peers::{
     Copier, CopyError, Notice, Outcome, Pass, PassReport, Peer, PeerError, Refused, Remembered, Window,
 };
+use crate::store::Digests;
 use following::Followed;
 use seeking::Seeking;
 
@@ -50,6 +51,7 @@ pub struct Replication {
     pub clock: Clock,
     pub metrics: Metrics,
     pub log: Logger,
+    pub digests: Digests,
     /// This node's own.
     pub id: Option<NodeId>,
     pub config: BackfillConfig,
@@ -176,6 +178,7 @@ impl BackfillPeer {
     fn pass(&self) -> Pass {
         Pass {
             copier: self.replication.copier.clone(),
+            digests: self.replication.digests.clone(),
             peer: self.peer.clone(),
             channel: self.channel.clone(),
             quality: self.quality.clone(),

@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::parse_duration;
 use crate::model::{BadName, Channel, PeerUrl, Quality, Timestamp};
 use crate::peers::{Claims, Copier, Pass, PassReport, Peer, Remembered, Throttle, Window};
-use crate::store::{Layout, TempMark, Volume};
+use crate::store::{Digests, Layout, TempMark, Volume};
 use progress::Progress;
 
 /// Files at once. Each waits for the disk most of its time, and disks flush many at once nearly as fast as one.
@@ -144,6 +144,7 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
         mark: TempMark::of_this_process(),
         min_free_bytes: 0,
     };
+    let digests = Digests::new(copier.layout.clone(), copier.blocking.clone());
     let since = args.since.map(|since| since.before(Clock::system().now()));
     let streams = streams(&peer, &args.streams).await?;
     let progress = Progress::begin();
@@ -153,6 +154,7 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
     for (channel, quality) in streams {
         let pass = Pass {
             copier: copier.clone(),
+            digests: digests.clone(),
             peer: peer.clone(),
             channel: channel.clone(),
             quality: quality.clone(),

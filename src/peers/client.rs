@@ -51,7 +51,7 @@ pub enum HourAnswer {
 pub enum DigestAnswer<T> {
     Same,
     New(T),
-    /// It has none, as nodes of the existing system.
+    /// It has none, as nodes of the existing system, or none at the moment.
     NotOffered,
 }
 
@@ -161,8 +161,8 @@ impl Peer {
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if known.is_some() => return Ok(DigestAnswer::Same),
-            status if status.is_client_error() => return Ok(DigestAnswer::NotOffered),
-            status => return Err(failed(FetchError::Status(status.as_u16()))),
+            // Also of one that cannot just now: what it lists can be had without.
+            _ => return Ok(DigestAnswer::NotOffered),
         }
         let text = answer.whole(DIGEST_BUDGET.max_bytes).await.map_err(failed)?;
         read(&text).map(DigestAnswer::New).ok_or(PeerError::NoDigests)

@@ -11,11 +11,13 @@ mod census;
 mod claims;
 mod client;
 mod copy;
+mod digest;
 mod drain;
 mod follow;
 mod names;
 mod pass;
 mod plan;
+mod remembered;
 mod span;
 mod throttle;
 
@@ -28,14 +30,15 @@ pub use copy::{Copier, CopyError, Outcome};
 pub use drain::{OnlyHere, only_here};
 pub use follow::{FollowEvent, Following, follow};
 pub use names::{HourNames, Refused, TombstoneName};
-pub use pass::{Notice, Pass, PassReport, Remembered};
+pub use pass::{Notice, Pass, PassReport};
 pub use plan::{HourPlan, Window, plan_hour};
+pub use remembered::Remembered;
 pub use span::{SpanCopy, Wrong};
 pub use throttle::Throttle;
 
 use crate::blocking::Panicked;
 use crate::ingest::FetchError;
-use crate::store::StoreError;
+use crate::store::{DigestsError, StoreError};
 
 /// Why a peer could not be compared with.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,8 @@ pub enum PeerError {
     Copy(#[from] CopyError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Digests(#[from] DigestsError),
     #[error(transparent)]
     Panicked(#[from] Panicked),
 }

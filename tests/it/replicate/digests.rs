@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use segvault::model::Hour;
 use segvault::select::{DayDigests, Digest, QualityDigests};
 use serde_json::json;
 
-use super::{HOUR, plant_segment};
-use crate::support::NodeProcess;
+use super::counting_proxy::{Count, CountingProxy};
+use super::static_peer::{Lie, StaticPeer};
+use super::{HOUR, plant_segment, tree};
+use crate::support::{NodeProcess, eventually, run, segvault};
 
 /// Of a quality's directory, straight from the names on disk.
 fn digests_of(dir: &Path) -> BTreeMap<Hour, Digest> {
@@ -83,5 +86,223 @@ fn a_digest_stands_for_what_listings_show_and_is_asked_for_by_tag() {
     for path in ["/digest/.segvault/losses", "/digest/ch/source/.x"] {
         assert_eq!(node.get(path).status, 403, "{path}");
     }
+    node.stop();
+}
+
+const QUALITIES: [&str; 4] = ["source", "720p60", "480p", "160p"];
+
+/// A segment in each hour of so many days.
+fn plant_days(base: &Path, days: u32) {
+    let start: Hour = "2026-01-01T00".parse().unwrap();
+    let hours = std::iter::successors(Some(start), |hour| Some(hour.next())).take(days as usize * 24);
+    for (number, hour) in hours.enumerate() {
+        for quality in QUALITIES {
+            let dir = base.join("ch").join(quality).join(hour.to_string());
+            plant_segment(&dir, "00:00.0", "full", format!("{quality} {number}").as_bytes());
+        }
+    }
+}
+
+fn start(base: &Path, peers: &[String]) -> NodeProcess {
+    let peers = if peers.is_empty() { String::new() } else { format!("peers = {peers:?}\n") };
+    // What passes ask is counted, not what following does.
+    let more = format!("[backfill]\n{peers}channels = [\"ch\"]\ninterval = \"1s\"\nfollow = false\n");
+    NodeProcess::start_with(base, &more, |_| {})
+}
+
+/// Waits until each quality has been asked for its digest so often; answers what the question costs, in bytes of both
+/// directions, and asserts that of what they hold nothing else was asked.
+fn rounds(proxy: &CountingProxy, at_least: usize) -> u64 {
+    proxy.forget();
+    let path = |quality: &str| format!("/digest/ch/{quality}");
+    eventually("rounds go by", || {
+        let asked = proxy.asked();
+        let is_asked = |quality: &&str| asked.get(&path(quality)).is_some_and(|count| count.requests >= at_least);
+        QUALITIES.iter().all(is_asked).then_some(())
+    });
+    let mut asked = proxy.asked();
+    let questions: Vec<Count> = QUALITIES.iter().map(|quality| asked.remove(&path(quality)).unwrap()).collect();
+    // The book looks for new qualities, once for all of them.
+    // An answer may come after its question was forgotten.
+    asked.retain(|path, count| count.requests > 0 && path != "/node" && path != "/files/ch");
+    assert!(asked.is_empty(), "{asked:?}");
+    questions.iter().map(|count| count.bytes).sum::<u64>()
+        / questions.iter().map(|count| count.requests as u64).sum::<u64>()
+}
+
+/// What was asked for, but for what each round asks: in all, and of the segments alone.
+fn found_with(proxy: &CountingProxy, quality: &str) -> (usize, usize) {
+    let asked = proxy.asked();
+    let of =
+        |prefix: &str| asked.iter().filter(|(path, _)| path.starts_with(prefix)).map(|(_, count)| count.requests).sum();
+    let (days, hours): (usize, usize) = (of(&format!("/digest/ch/{quality}/")), of(&format!("/files/ch/{quality}/")));
+    (days + hours, of("/segments/"))
+}
+
+#[test]
+fn a_converged_pair_asks_one_small_question_a_round_and_finds_one_new_segment_with_three() {
+    for days in [7, 90] {
+        let dir = tempfile::tempdir().unwrap();
+        let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
+        plant_days(&theirs, days);
+        plant_days(&ours, days);
+        let peer = start(&theirs, &[]);
+        let proxy = CountingProxy::before(&peer);
+        let node = start(&ours, &[proxy.url()]);
+        // Of the first question the answer is whole.
+        rounds(&proxy, 2);
+        let bytes = rounds(&proxy, 3);
+        assert!(bytes < 1000, "{bytes} bytes a round and quality");
+        println!("{days} days: {bytes} bytes a round and quality");
+
+        // One new segment in the middle: its day, its hour; the first of the three is the round's own question.
+        proxy.forget();
+        let middle = theirs.join("ch/480p/2026-01-04T05");
+        let new = plant_segment(&middle, "00:02.0", "full", b"new");
+        let here = ours.join("ch/480p/2026-01-04T05");
+        eventually("it is found", || here.join(&new).exists().then_some(()));
+        assert_eq!(found_with(&proxy, "480p"), (2, 1));
+        eventually("and nothing more is asked", || {
+            proxy.forget();
+            std::thread::sleep(std::time::Duration::from_secs(2));
+            (found_with(&proxy, "480p") == (0, 0)).then_some(())
+        });
+        rounds(&proxy, 2);
+
+        // A deletion likewise; the hour is looked at once more, for twins of what is hidden.
+        std::fs::write(middle.join(new.replace(".ts", ".tombstone")), "").unwrap();
+        eventually("it is hidden", || here.join(new.replace(".ts", ".tombstone")).exists().then_some(()));
+        eventually("all is as it was", || {
+            proxy.forget();
+            std::thread::sleep(std::time::Duration::from_secs(2));
+            (found_with(&proxy, "480p") == (0, 0)).then_some(())
+        });
+        rounds(&proxy, 2);
+        node.stop();
+        peer.stop();
+    }
+}
+
+#[test]
+fn what_was_lost_or_found_bad_here_is_fetched_again_although_both_sides_were_level() {
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
+    plant_days(&theirs, 3);
+    plant_days(&ours, 3);
+    let hour = "ch/source/2026-01-02T07";
+    let (lost, bad) = (plant_segment(&theirs.join(hour), "00:10.0", "full", b"lost"), {
+        plant_segment(&theirs.join(hour), "00:12.0", "full", b"bad")
+    });
+    let peer = start(&theirs, &[]);
+    let proxy = CountingProxy::before(&peer);
+    let node = start(&ours, &[proxy.url()]);
+    let path = |name: &str| ours.join(hour).join(name);
+    let nothing_more_is_asked = || {
+        eventually("nothing more is asked", || {
+            proxy.forget();
+            std::thread::sleep(std::time::Duration::from_secs(2));
+            (found_with(&proxy, "source") == (0, 0)).then_some(())
+        });
+        rounds(&proxy, 2);
+    };
+    eventually("all is copied", || (path(&lost).exists() && path(&bad).exists()).then_some(()));
+    nothing_more_is_asked();
+
+    proxy.forget();
+    std::fs::remove_file(path(&lost)).unwrap();
+    eventually("it is back", || path(&lost).exists().then_some(()));
+    assert_eq!(found_with(&proxy, "source"), (2, 1));
+    nothing_more_is_asked();
+
+    std::fs::write(path(&bad), b"BAD").unwrap();
+    let (code, _, err) = run(segvault().arg("scrub").arg("--dir").arg(&ours).arg("ch/source"));
+    assert!(code == 1 && err.contains("wrong_bytes"), "{code} {err}");
+    eventually("it is good", || std::fs::read(path(&bad)).is_ok_and(|bytes| bytes == b"bad").then_some(()));
+    nothing_more_is_asked();
+    node.stop();
+    peer.stop();
+}
+
+#[test]
+fn nodes_that_stamp_differently_stop_listing_what_needs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
+    plant_days(&theirs, 3);
+    plant_days(&ours, 3);
+    for (base, offset) in [(&theirs, "00:10.000"), (&ours, "00:10.001")] {
+        plant_segment(&base.join("ch/source/2026-01-02T07"), offset, "full", b"a twin");
+    }
+    let peer = start(&theirs, &[]);
+    let proxy = CountingProxy::before(&peer);
+    let node = start(&ours, &[proxy.url()]);
+    eventually("it was compared, once", || {
+        proxy.asked().get("/files/ch/source/2026-01-02T07").filter(|count| count.requests == 1).map(drop)
+    });
+    rounds(&proxy, 1);
+    rounds(&proxy, 3);
+    node.stop();
+    peer.stop();
+}
+
+#[test]
+fn digests_that_lie_cost_a_pass_now_and_then_and_keep_nothing_from_being_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
+    for hour in 0..6u8 {
+        plant_segment(&theirs.join(format!("ch/source/2026-01-02T{hour:02}")), "00:00.0", "full", &[hour]);
+    }
+    let number = AtomicU64::new(0);
+    // Another table each time, which adds up.
+    let random = move |hours: std::ops::Range<u8>| -> BTreeMap<Hour, Digest> {
+        hours
+            .map(|hour| {
+                let name =
+                    format!("00:00-{}.json", super::hash_text(&number.fetch_add(1, Ordering::Relaxed).to_le_bytes()));
+                (format!("2026-01-02T{hour:02}").parse().unwrap(), Digest::of_hour([name.as_str()]).unwrap())
+            })
+            .collect()
+    };
+    let texts = |table: Vec<(String, String)>| table.into_iter().collect::<BTreeMap<_, _>>();
+    let day = std::sync::Mutex::new(DayDigests::new(BTreeMap::new()));
+    let peer = StaticPeer::lying(&theirs, move |path| match path {
+        "/digest/ch/source" => {
+            *day.lock().unwrap() = DayDigests::new(random(0..6));
+            let of_quality = QualityDigests::of_hours(&day.lock().unwrap().hours);
+            let days = texts(of_quality.days.iter().map(|(day, one)| (day.to_string(), one.to_string())).collect());
+            Some(Lie::Body(json!({ "digest": of_quality.digest.to_string(), "days": days }).to_string().into_bytes()))
+        }
+        "/digest/ch/source/2026-01-02" => {
+            let day = day.lock().unwrap();
+            let hours = texts(day.hours.iter().map(|(hour, one)| (hour.to_string(), one.to_string())).collect());
+            Some(Lie::Body(json!({ "digest": day.digest.to_string(), "hours": hours }).to_string().into_bytes()))
+        }
+        _ => None,
+    });
+    let node = start(&ours, &[peer.url()]);
+    eventually("all is copied", || (tree(&ours) == tree(&theirs)).then_some(()));
+    let passes = || peer.asked("/files/ch/source/2026-01-02T00").into_values().sum::<usize>();
+    eventually("a dozen passes", || (passes() >= 12).then_some(()));
+    let with_digests: usize = peer
+        .asked("/digest/")
+        .into_iter()
+        .filter(|(path, _)| path == "/digest/ch/source")
+        .map(|(_, times)| times)
+        .sum();
+    assert!((1..=5).contains(&with_digests), "{with_digests} passes with digests of {}", passes());
+    node.stop();
+}
+
+#[test]
+fn a_node_that_tells_no_digests_is_rarely_asked_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
+    plant_segment(&theirs.join("ch/source").join(HOUR), "00:00.0", "full", b"x");
+    let peer = StaticPeer::honest(&theirs);
+    let node = start(&ours, &[peer.url()]);
+    let listed = || peer.asked("/files/ch/source").get("/files/ch/source").copied().unwrap_or_default();
+    eventually("a dozen passes", || (listed() >= 12).then_some(()));
+    let asked: usize = peer.asked("/digest/").into_values().sum();
+    assert!((1..=5).contains(&asked), "{asked} of {}", listed());
+    assert_eq!(tree(&ours), tree(&theirs));
     node.stop();
 }
