@@ -271,9 +271,13 @@ pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)]
 }
 
 pub fn read_reply(mut stream: TcpStream, headless: bool) -> Reply {
-    let mut bytes = Vec::new();
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+    let end = Instant::now() + 2 * PATIENCE;
     // A reset after the last byte is the server's way to close early; completeness is judged below.
-    let _ = stream.read_to_end(&mut bytes);
+    while let Ok(read @ 1..) = stream.read(&mut piece) {
+        bytes.extend_from_slice(&piece[..read]);
+        assert!(Instant::now() < end, "an answer without end, after {} bytes", bytes.len());
+    }
     let head_end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head") + 4;
     let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
     let mut lines = head.lines();
