@@ -36,7 +36,7 @@ use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::{Quality, Timestamp};
-use crate::peers::{Claims, Copier, Throttle};
+use crate::peers::{Claims, Copier, Finisher, Throttle};
 use crate::store::{self, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
 
@@ -202,6 +202,7 @@ impl Node {
             layout: layout.clone(),
             volume: Some(disk.volume.clone()),
             blocking: Blocking::new(COPYING_AT_ONCE),
+            finisher: Finisher::default(),
             claims: Claims::default(),
             throttle: config.backfill.bandwidth.map_or_else(Throttle::default, |rate| Throttle::new(rate.bytes())),
             mark: temp_mark.clone(),
@@ -211,6 +212,7 @@ impl Node {
             directory: directory.clone(),
             urgent: Copier {
                 blocking: Blocking::new(URGENT_AT_ONCE),
+                finisher: Finisher::default(),
                 throttle: copier.throttle.hurried(),
                 ..copier.clone()
             },

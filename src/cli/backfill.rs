@@ -24,7 +24,7 @@ use crate::causes::chain;
 use crate::clock::Clock;
 use crate::config::parse_duration;
 use crate::model::{BadName, Channel, PeerUrl, Quality, Timestamp};
-use crate::peers::{Claims, Copier, Pass, PassReport, Peer, Remembered, Throttle, Window};
+use crate::peers::{Claims, Copier, Finisher, Pass, PassReport, Peer, Remembered, Throttle, Window};
 use crate::store::{Digests, Layout, TempMark, Volume};
 use progress::Progress;
 
@@ -139,6 +139,7 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
         layout,
         volume,
         blocking: Blocking::new(AT_ONCE),
+        finisher: Finisher::default(),
         claims: Claims::default(),
         throttle: Throttle::default(),
         mark: TempMark::of_this_process(),

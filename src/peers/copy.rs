@@ -1,14 +1,15 @@
 //! One file from a peer to the disk.
 //!
-//! Promises: small ones are one piece of disk work, large ones are never held whole; what is not the announced bytes is
-//! not stored; nothing is copied twice at once, or although it is there.
+//! Promises: small ones are one piece of disk work and share a flush with others, large ones are never held whole; what is
+//! not the announced bytes is not stored; nothing is copied twice at once, or although it is there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::claims::Claims;
+use super::claims::{Claim, Claims};
 use super::client::Peer;
+use super::finish::{Finisher, Place};
 use super::throttle::Throttle;
 use crate::blocking::{Blocking, Panicked};
 use crate::ingest::{Body, FetchError};
@@ -67,6 +68,8 @@ pub struct Copier {
     pub volume: Option<Volume>,
     /// A door of its own: copying never delays a recorder.
     pub blocking: Blocking,
+    /// Who waits for a flush waits with others of the same door.
+    pub finisher: Finisher,
     pub claims: Claims,
     pub throttle: Throttle,
     pub mark: TempMark,
@@ -83,23 +86,64 @@ impl Copier {
         quality: &Quality,
         name: &HashedName,
     ) -> Result<Outcome, CopyError> {
-        let Some(_claim) = self.claims.claim(channel, quality, name.hash()) else { return Ok(Outcome::UnderWay) };
+        self.finish(self.receive(peer, channel, quality, name).await?).await
+    }
+
+    /// The first half of it: everything that the peer has a part in.
+    pub(super) async fn receive(
+        &self,
+        peer: &Peer,
+        channel: &Channel,
+        quality: &Quality,
+        name: &HashedName,
+    ) -> Result<Received, CopyError> {
+        let Some(claim) = self.claims.claim(channel, quality, name.hash()) else {
+            return Ok(Received::Ended(Outcome::UnderWay));
+        };
         let hour = name.hour().to_string();
         let path = self.layout.hour_dir(channel, quality, name.hour()).join(name.as_str());
         let asked = [channel.as_str(), quality.as_str(), &hour, name.as_str()];
-        self.fetch(peer, &asked, path, Some(name.hash())).await
+        let file = || asked.join("/").into();
+        let Some(body) = self.ask(peer, &asked, &path).await? else { return Ok(Received::Ended(Outcome::NotNeeded)) };
+        let failed = |source| CopyError::Fetch { file: file(), source };
+        let body = match body {
+            Ok(body) => body,
+            // A tombstone, which the next listing shows; or it was deleted.
+            Err(error) if error.is_gone() => return Ok(Received::Ended(Outcome::Gone)),
+            Err(error) => return Err(failed(error)),
+        };
+        if body.expected_bytes().is_some_and(|bytes| bytes > MAX_FILE_BYTES) {
+            return Err(failed(FetchError::TooLong(MAX_FILE_BYTES as usize)));
+        }
+        match self.write(body, path, name.hash(), failed).await? {
+            Some(copy) => Ok(Received::Whole { copy, claim, place: self.finisher.place().await }),
+            None => Err(CopyError::WrongBytes { file: file() }),
+        }
     }
 
-    async fn fetch(
+    /// The second half.
+    pub(super) async fn finish(&self, received: Received) -> Result<Outcome, CopyError> {
+        let (copy, _claim, place) = match received {
+            Received::Ended(outcome) => return Ok(outcome),
+            Received::Whole { copy, claim, place } => (copy, claim, place),
+        };
+        let bytes = copy.len_bytes();
+        Ok(match self.finisher.finish(copy, place).await? {
+            Copied::New => Outcome::Copied { bytes },
+            Copied::AlreadyThere | Copied::Tombstoned => Outcome::NotNeeded,
+        })
+    }
+
+    /// `None` if the file is not needed any more.
+    async fn ask(
         &self,
         peer: &Peer,
         asked: &[&str],
-        path: PathBuf,
-        expected: Option<SegmentHash>,
-    ) -> Result<Outcome, CopyError> {
-        let (looked_at, layout, min_free_bytes) = (path.clone(), self.layout.clone(), self.min_free_bytes);
+        path: &Path,
+    ) -> Result<Option<Result<Body, FetchError>>, CopyError> {
+        let (path, layout, min_free_bytes) = (path.to_owned(), self.layout.clone(), self.min_free_bytes);
         let is_needed = move || {
-            if looked_at.symlink_metadata().is_ok() || is_tombstoned(&looked_at) {
+            if path.symlink_metadata().is_ok() || is_tombstoned(&path) {
                 return Ok(false);
             }
             if min_free_bytes > 0 && free_bytes(&layout)? < min_free_bytes {
@@ -107,59 +151,42 @@ impl Copier {
             }
             Ok(true)
         };
-        if !self.blocking.run(is_needed).await?? {
-            return Ok(Outcome::NotNeeded);
-        }
-        let file = || asked.join("/").into();
-        let failed = |source| CopyError::Fetch { file: file(), source };
-        let body = match peer.file(asked).await {
-            Ok(body) => body,
-            // A tombstone, which the next listing shows; or it was deleted.
-            Err(error) if error.is_gone() => return Ok(Outcome::Gone),
-            Err(error) => return Err(failed(error)),
-        };
-        if body.expected_bytes().is_some_and(|bytes| bytes > MAX_FILE_BYTES) {
-            return Err(failed(FetchError::TooLong(MAX_FILE_BYTES as usize)));
-        }
-        match self.store(body, path, expected, failed).await? {
-            (Copied::New, bytes) => Ok(Outcome::Copied { bytes }),
-            (Copied::AlreadyThere | Copied::Tombstoned, _) => Ok(Outcome::NotNeeded),
-            (Copied::WrongBytes, _) => Err(CopyError::WrongBytes { file: file() }),
-        }
+        Ok(if self.blocking.run(is_needed).await?? { Some(peer.file(asked).await) } else { None })
     }
 
-    async fn store(
+    /// `None` if they are other bytes than those of the hash.
+    async fn write(
         &self,
         mut body: Body,
         path: PathBuf,
-        expected: Option<SegmentHash>,
+        expected: SegmentHash,
         failed: impl Fn(FetchError) -> CopyError,
-    ) -> Result<(Copied, u64), CopyError> {
-        let mut pending = None;
-        let mut received_bytes = 0;
+    ) -> Result<Option<PendingCopy>, CopyError> {
+        let mut pending: Option<PendingCopy> = None;
         loop {
             let (gathered, is_all) = self.gather(&mut body).await.map_err(&failed)?;
-            received_bytes += gathered.iter().map(|piece| piece.len() as u64).sum::<u64>();
-            if received_bytes > MAX_FILE_BYTES {
-                return Err(failed(FetchError::TooLong(MAX_FILE_BYTES as usize)));
-            }
             let (this, path) = (self.clone(), path.clone());
-            let write = move || {
+            let write = move || -> Result<_, StoreError> {
                 let mut pending = match pending {
                     Some(pending) => pending,
                     None => this.create(&path)?,
                 };
                 gathered.iter().try_for_each(|piece| pending.append(piece))?;
-                if is_all { pending.finish(expected).map(Written::All) } else { Ok(Written::Part(pending)) }
+                let is_right = !is_all || pending.holds(expected);
+                Ok((pending, is_right))
             };
-            match self.blocking.run(write).await?? {
-                Written::Part(part) => pending = Some(part),
-                Written::All(copied) => return Ok((copied, received_bytes)),
+            let (written, is_right) = self.blocking.run(write).await??;
+            if written.len_bytes() > MAX_FILE_BYTES {
+                return Err(failed(FetchError::TooLong(MAX_FILE_BYTES as usize)));
             }
+            if is_all {
+                return Ok(is_right.then_some(written));
+            }
+            pending = Some(written);
         }
     }
 
-    fn create(&self, path: &std::path::Path) -> Result<PendingCopy, StoreError> {
+    fn create(&self, path: &Path) -> Result<PendingCopy, StoreError> {
         self.volume.as_ref().map_or(Ok(()), Volume::check)?;
         PendingCopy::create(path, &self.mark)
     }
@@ -178,7 +205,14 @@ impl Copier {
     }
 }
 
-enum Written {
-    Part(PendingCopy),
-    All(Copied),
+/// What a peer has done its part of.
+#[derive(Debug)]
+pub(super) enum Received {
+    Ended(Outcome),
+    /// The announced bytes, yet to be flushed and named.
+    Whole {
+        copy: PendingCopy,
+        claim: Claim,
+        place: Place,
+    },
 }

@@ -16,6 +16,7 @@ use super::PeerError;
 use super::client::{DigestAnswer, HourAnswer, Peer, Tag};
 use super::copy::{Copier, CopyError, Outcome};
 use super::digest::Differing;
+use super::finish::MOST_WAITING;
 use super::names::{HourNames, Refused, TombstoneName};
 use super::plan::{HourPlan, Window, plan_hour};
 use super::remembered::Remembered;
@@ -108,7 +109,7 @@ pub struct Pass {
     pub window: Window,
     /// Files of this peer at once, of all its qualities.
     pub permits: Arc<Semaphore>,
-    /// Files of this quality at once.
+    /// Files of this quality at once, but for those that wait for the disk.
     pub at_once: usize,
 }
 
@@ -308,6 +309,14 @@ impl Pass {
         Ok(count)
     }
 
+    async fn copy(&self, name: &HashedName) -> Result<Outcome, CopyError> {
+        let permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        let received = self.copier.receive(&self.peer, &self.channel, &self.quality, name).await?;
+        // The peer has done its part, and may send others while this waits for the disk.
+        drop(permit);
+        self.copier.finish(received).await
+    }
+
     async fn fetch(
         &self,
         names: Vec<HashedName>,
@@ -319,11 +328,10 @@ impl Pass {
         let names: Vec<HashedName> = names.into_iter().filter(|name| !memory.is_wrong(name)).collect();
         let mut copies = stream::iter(names)
             .map(|name| async move {
-                let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
-                let done = self.copier.copy(&self.peer, &self.channel, &self.quality, &name).await;
+                let done = self.copy(&name).await;
                 (name, done)
             })
-            .buffer_unordered(self.at_once);
+            .buffer_unordered(self.at_once + MOST_WAITING);
         while let Some((name, done)) = copies.next().await {
             match done {
                 Ok(outcome) => {
