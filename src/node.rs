@@ -36,7 +36,7 @@ use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::{Quality, Timestamp};
-use crate::peers::{Claims, Copier, Finisher, Throttle};
+use crate::peers::{Claims, Copier, Finisher, Roots, Throttle};
 use crate::store::{self, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
 
@@ -222,6 +222,7 @@ impl Node {
             metrics: metrics.clone(),
             log: logger.clone(),
             digests: digests.clone(),
+            roots: Roots::new(config.backfill.interval),
             id: id.clone(),
             config: config.backfill.clone(),
             recorded: recorded.collect(),
@@ -265,6 +266,7 @@ impl Node {
             under_way: under_way.clone(),
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
             digests,
+            digests_max_age: config.backfill.digests_max_age(),
             min_free_bytes,
         };
         let address = config.node.listen;

@@ -26,7 +26,7 @@ use crate::jitter::jittered;
 use crate::metrics::{CopyOutcome, Metrics};
 use crate::model::{Channel, HashedName, NodeId, PeerUrl, Quality};
 use crate::peers::{
-    Copier, CopyError, Notice, Outcome, Pass, PassReport, Peer, PeerError, Refused, Remembered, Window,
+    Copier, CopyError, Notice, Outcome, Pass, PassReport, Peer, PeerError, Refused, Remembered, Root, Roots, Window,
 };
 use crate::store::Digests;
 use following::Followed;
@@ -52,6 +52,7 @@ pub struct Replication {
     pub metrics: Metrics,
     pub log: Logger,
     pub digests: Digests,
+    pub roots: Roots,
     /// This node's own.
     pub id: Option<NodeId>,
     pub config: BackfillConfig,
@@ -105,6 +106,7 @@ pub struct BackfillPeer {
     channel: Channel,
     quality: Quality,
     permits: Arc<Semaphore>,
+    root: Arc<Root>,
     log: Logger,
     sentinel: Sentinel,
     /// Away during a pass.
@@ -135,8 +137,10 @@ impl BackfillPeer {
     ) -> Self {
         let log = replication.log.new(o!(
             "peer" => peer.to_string(), "channel" => channel.to_string(), "quality" => quality.to_string()));
+        let root = replication.roots.of(&peer);
         let peer = Peer::new(peer);
         Self {
+            root,
             seeking: Seeking::new(&replication, peer.clone(), channel.clone(), quality.clone()),
             replication,
             peer,
@@ -179,6 +183,8 @@ impl BackfillPeer {
         Pass {
             copier: self.replication.copier.clone(),
             digests: self.replication.digests.clone(),
+            digests_max_age: self.replication.config.digests_max_age(),
+            root: Arc::clone(&self.root),
             peer: self.peer.clone(),
             channel: self.channel.clone(),
             quality: self.quality.clone(),

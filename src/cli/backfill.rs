@@ -24,10 +24,12 @@ use crate::causes::chain;
 use crate::clock::Clock;
 use crate::config::parse_duration;
 use crate::model::{BadName, Channel, PeerUrl, Quality, Timestamp};
-use crate::peers::{Claims, Copier, Finisher, Pass, PassReport, Peer, Remembered, Throttle, Window};
+use crate::peers::{Claims, Copier, Finisher, Pass, PassReport, Peer, Remembered, Roots, Throttle, Window};
 use crate::store::{Digests, Layout, TempMark, Volume};
 use progress::Progress;
 
+/// For half of this the peer is not asked again what it has.
+const ROOT_INTERVAL: Duration = Duration::from_secs(120);
 /// Files at once. Each waits for the disk most of its time, and disks flush many at once nearly as fast as one.
 const AT_ONCE: usize = 32;
 /// Pieces of disk work that end after an interruption get so long.
@@ -145,6 +147,7 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
         mark: TempMark::of_this_process(),
         min_free_bytes: 0,
     };
+    let root = Roots::new(ROOT_INTERVAL).of(peer.url());
     let digests = Digests::new(copier.layout.clone(), copier.blocking.clone());
     let since = args.since.map(|since| since.before(Clock::system().now()));
     let streams = streams(&peer, &args.streams).await?;
@@ -156,6 +159,8 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
         let pass = Pass {
             copier: copier.clone(),
             digests: digests.clone(),
+            digests_max_age: Duration::ZERO,
+            root: Arc::clone(&root),
             peer: peer.clone(),
             channel: channel.clone(),
             quality: quality.clone(),

@@ -8,8 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{Day, Hour, Timestamp};
-use crate::select::{DayDigests, Digest, QualityDigests};
-use crate::store::HourDigests;
+use crate::select::{DayDigests, Digest, HourDigests, QualityDigests};
 
 /// Hours and days that are remembered: more than two years of hours that look different and need nothing.
 const MAX_REMEMBERED: usize = 20_000;
@@ -23,7 +22,7 @@ type Pair = (Option<Digest>, Digest);
 
 /// What is known of one quality of one peer.
 #[derive(Debug, Default)]
-pub(super) struct Reconciled {
+pub struct Reconciled {
     /// What the peer said last.
     theirs: Option<Arc<QualityDigests>>,
     /// Both sides' digests when nothing was left to do.
@@ -135,7 +134,7 @@ impl Reconciled {
 
 /// What differs between both sides in one pass.
 #[derive(Debug)]
-pub(super) struct Differing {
+pub struct Differing {
     ours: Arc<HourDigests>,
     theirs: Arc<QualityDigests>,
     /// What is earlier is not wanted, but for the tombstones of what is here.
@@ -191,7 +190,7 @@ mod tests {
     fn ours(hours: &[(u32, u32)], with_tombstones: &[u32]) -> Arc<HourDigests> {
         let hours = table(hours);
         let with_tombstones = with_tombstones.iter().copied().map(hour).collect();
-        Arc::new(HourDigests { quality: QualityDigests::of_hours(&hours), hours, with_tombstones })
+        Arc::new(HourDigests::new(hours, with_tombstones, None))
     }
 
     /// One pass against a peer that tells these; answers the hours that it compares. Those of `nothing` need nothing.

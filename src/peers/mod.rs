@@ -19,15 +19,18 @@ mod names;
 mod pass;
 mod plan;
 mod remembered;
+mod root;
 mod span;
 mod throttle;
+mod told;
 
 pub use book::{BookError, PeerSource};
 pub use bounty::{Bounties, LostLately, Opened};
 pub use census::{Found, Standing, TombstoneState, find_nodes, holders, tombstone_state};
 pub use claims::Claims;
-pub use client::{DigestAnswer, HourAnswer, Peer, Tag};
+pub use client::{DigestAnswer, HourAnswer, NodeTold, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};
+pub use digest::{Differing, Reconciled};
 pub use drain::{OnlyHere, only_here};
 pub use finish::Finisher;
 pub use follow::{FollowEvent, Following, follow};
@@ -35,6 +38,7 @@ pub use names::{HourNames, Refused, TombstoneName};
 pub use pass::{Notice, Pass, PassReport};
 pub use plan::{HourPlan, Window, plan_hour};
 pub use remembered::Remembered;
+pub use root::{Root, Roots};
 pub use span::{SpanCopy, Wrong};
 pub use throttle::Throttle;
 

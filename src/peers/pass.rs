@@ -8,24 +8,26 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::Semaphore;
 
 use super::PeerError;
-use super::client::{DigestAnswer, HourAnswer, Peer, Tag};
+use super::client::{HourAnswer, Peer, Tag};
 use super::copy::{Copier, CopyError, Outcome};
-use super::digest::Differing;
 use super::finish::MOST_WAITING;
 use super::names::{HourNames, Refused, TombstoneName};
 use super::plan::{HourPlan, Window, plan_hour};
 use super::remembered::Remembered;
+use super::root::Root;
+use super::told::Told;
 use crate::model::{Channel, HashedName, Hour, Quality};
 use crate::select::Digest;
 use crate::store::{self, Digests, HourStamp};
 
 /// Listings asked for at once: enough to hide a round trip, few enough to be no burden.
-const LISTINGS_AT_ONCE: usize = 4;
+pub(super) const LISTINGS_AT_ONCE: usize = 4;
 /// Names of files to fetch that are kept between the two halves of a pass (some 10 MB); of the hours beyond them the
 /// listing is asked for again.
 const KEPT_NAMES: usize = 50_000;
@@ -103,6 +105,10 @@ pub struct Pass {
     pub copier: Copier,
     /// This node's own.
     pub digests: Digests,
+    /// How old they may be.
+    pub digests_max_age: Duration,
+    /// What the peer tells of all its qualities.
+    pub root: Arc<Root>,
     pub peer: Peer,
     pub channel: Channel,
     pub quality: Quality,
@@ -111,14 +117,6 @@ pub struct Pass {
     pub permits: Arc<Semaphore>,
     /// Files of this quality at once, but for those that wait for the disk.
     pub at_once: usize,
-}
-
-/// What a peer's digests tell.
-enum Told {
-    /// Both sides are as they were when nothing was left to do.
-    Level,
-    Differing(Differing),
-    NoDigests,
 }
 
 /// What the first half of a pass leaves to the second.
@@ -156,7 +154,7 @@ impl Pass {
         notice: &dyn Fn(Notice<'_>),
     ) -> Result<Vec<Behind>, PeerError> {
         memory.set_since(self.window.since);
-        let differing = if memory.digests.is_due() { self.differing(memory).await? } else { Told::NoDigests };
+        let differing = if memory.digests.is_due() { self.told(memory).await? } else { Told::NoDigests };
         let differing = match differing {
             Told::Level => return Ok(Vec::new()),
             Told::Differing(differing) => Some(differing),
@@ -201,42 +199,6 @@ impl Pass {
             memory.digests.conclude(&differing, hours.len(), misstated);
         }
         Ok(behind)
-    }
-
-    /// What the peer's digests tell of its hours.
-    async fn differing(&self, memory: &mut Remembered) -> Result<Told, PeerError> {
-        let (channel, quality) = (&self.channel, &self.quality);
-        let ours = self.digests.of(channel, quality).await?;
-        let theirs = match self.peer.digest(channel, quality, memory.digests.known()).await {
-            Ok(DigestAnswer::Same) => memory.digests.take(None),
-            Ok(DigestAnswer::New(theirs)) => memory.digests.take(Some(theirs)),
-            Ok(DigestAnswer::NotOffered) | Err(PeerError::NoDigests) => None,
-            Err(error) => return Err(error),
-        };
-        let Some(theirs) = theirs else {
-            memory.digests.refuse();
-            return Ok(Told::NoDigests);
-        };
-        // What is listed plainly now and then remembers its own.
-        memory.reconciled.clear();
-        if memory.digests.is_level(&ours, &theirs) {
-            return Ok(Told::Level);
-        }
-        let (mut differing, days) = memory.digests.differing(ours, theirs, self.window.since);
-        let mut answers = stream::iter(days)
-            .map(|day| async move { (day, self.peer.day_digest(channel, quality, day, None).await) })
-            .buffered(LISTINGS_AT_ONCE);
-        while let Some((day, answer)) = answers.next().await {
-            match answer {
-                Ok(DigestAnswer::New(theirs)) => differing.take(day, theirs),
-                Ok(DigestAnswer::Same | DigestAnswer::NotOffered) | Err(PeerError::NoDigests) => {
-                    memory.digests.refuse();
-                    return Ok(Told::NoDigests);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Told::Differing(differing))
     }
 
     /// Every hour of a peer that tells no digests, newest first.

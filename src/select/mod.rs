@@ -12,7 +12,7 @@ mod range;
 pub mod retain;
 
 pub use aging::AgingClock;
-pub use digest::{DayDigests, Digest, QualityDigests};
+pub use digest::{DayDigests, Digest, HourDigests, NodeDigests, QualityDigests};
 pub use index::{HourIndex, Segment, Taken};
 pub use listing::Listing;
 pub use losses::StandingLoss;

@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 pub use aging::{read_aging, write_aging};
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use copy::{Copied, PendingCopy, finish_together, sweep_copies};
-pub use digests::{Digests, DigestsError, HourDigests};
+pub use digests::{Digests, DigestsError, NodeLook};
 pub use layout::Layout;
 pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, is_noted, losses, note_losses, recorded_until};
 pub use life::{end_of_life, last_seen, sign_of_life, try_lock};

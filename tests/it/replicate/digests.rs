@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use segvault::model::Hour;
-use segvault::select::{DayDigests, Digest, QualityDigests};
+use segvault::select::{DayDigests, Digest, NodeDigests, QualityDigests};
 use serde_json::json;
 
 use super::counting_proxy::{Count, CountingProxy};
@@ -62,6 +62,12 @@ fn a_digest_stands_for_what_listings_show_and_is_asked_for_by_tag() {
         (of_quality.digest, of_day.digest)
     };
     let (before, day_before) = check();
+    let key = ("ch".parse().unwrap(), "source".parse().unwrap());
+    let of_node = NodeDigests::new(BTreeMap::from([(key, before)])).digest;
+    let line = json!({ "digest": before.to_string(), "changed": null });
+    let answer = node.get("/digest");
+    assert_eq!(answer.json(), json!({ "digest": of_node.to_string(), "qualities": { "ch/source": line } }));
+    assert_eq!(node.get_with("GET", "/digest", &[("if-none-match", &tag(of_node))]).status, 304);
     for (path, digest) in [("/digest/ch/source", before), ("/digest/ch/source/2026-01-02", day_before)] {
         let again = node.get_with("GET", path, &[("if-none-match", &tag(digest))]);
         assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
@@ -110,77 +116,88 @@ fn start(base: &Path, peers: &[String]) -> NodeProcess {
     NodeProcess::start_with(base, &more, |_| {})
 }
 
-/// Waits until each quality has been asked for its digest so often; answers what the question costs, in bytes of both
-/// directions, and asserts that of what they hold nothing else was asked.
-fn rounds(proxy: &CountingProxy, at_least: usize) -> u64 {
-    proxy.forget();
-    let path = |quality: &str| format!("/digest/ch/{quality}");
-    eventually("rounds go by", || {
-        let asked = proxy.asked();
-        let is_asked = |quality: &&str| asked.get(&path(quality)).is_some_and(|count| count.requests >= at_least);
-        QUALITIES.iter().all(is_asked).then_some(())
-    });
+/// What was asked but for what every round asks: the one question for all qualities, and the book's looks for new ones.
+fn asked_beside_rounds(proxy: &CountingProxy) -> BTreeMap<String, Count> {
     let mut asked = proxy.asked();
-    let questions: Vec<Count> = QUALITIES.iter().map(|quality| asked.remove(&path(quality)).unwrap()).collect();
-    // The book looks for new qualities, once for all of them.
     // An answer may come after its question was forgotten.
-    asked.retain(|path, count| count.requests > 0 && path != "/node" && path != "/files/ch");
-    assert!(asked.is_empty(), "{asked:?}");
-    questions.iter().map(|count| count.bytes).sum::<u64>()
-        / questions.iter().map(|count| count.requests as u64).sum::<u64>()
+    asked.retain(|path, count| count.requests > 0 && !["/digest", "/node", "/files/ch"].contains(&&**path));
+    asked
 }
 
-/// What was asked for, but for what each round asks: in all, and of the segments alone.
-fn found_with(proxy: &CountingProxy, quality: &str) -> (usize, usize) {
-    let asked = proxy.asked();
-    let of =
-        |prefix: &str| asked.iter().filter(|(path, _)| path.starts_with(prefix)).map(|(_, count)| count.requests).sum();
-    let (days, hours): (usize, usize) = (of(&format!("/digest/ch/{quality}/")), of(&format!("/files/ch/{quality}/")));
-    (days + hours, of("/segments/"))
+/// Waits until a round asks nothing but whether anything has changed.
+fn settle(proxy: &CountingProxy) {
+    eventually("nothing more is asked", || {
+        proxy.forget();
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        (proxy.asked().contains_key("/digest") && asked_beside_rounds(proxy).is_empty()).then_some(())
+    });
+}
+
+/// Waits for so many questions, asserts that they were all that was asked, and answers what one costs: bytes of both
+/// directions, for all qualities.
+fn rounds(proxy: &CountingProxy, at_least: usize) -> u64 {
+    proxy.forget();
+    let questions =
+        eventually("rounds go by", || proxy.asked().get("/digest").copied().filter(|count| count.requests >= at_least));
+    assert_eq!(asked_beside_rounds(proxy), BTreeMap::new());
+    questions.bytes / questions.requests as u64
+}
+
+/// What else was asked for a quality: of digests, listings and segments.
+fn found_with(proxy: &CountingProxy, quality: &str) -> [usize; 3] {
+    let asked = asked_beside_rounds(proxy);
+    ["/digest/ch/", "/files/ch/", "/segments/ch/"].map(|prefix| {
+        let prefix = format!("{prefix}{quality}");
+        asked.iter().filter(|(path, _)| path.starts_with(&prefix)).map(|(_, count)| count.requests).sum()
+    })
+}
+
+/// Two nodes that hold the same, the second copying from the first through the proxy.
+fn converged(dir: &Path, days: u32) -> (NodeProcess, CountingProxy, NodeProcess) {
+    let (theirs, ours) = (dir.join("theirs"), dir.join("ours"));
+    plant_days(&theirs, days);
+    plant_days(&ours, days);
+    let peer = start(&theirs, &[]);
+    let proxy = CountingProxy::before(&peer);
+    let node = start(&ours, &[proxy.url()]);
+    settle(&proxy);
+    (peer, proxy, node)
 }
 
 #[test]
-fn a_converged_pair_asks_one_small_question_a_round_and_finds_one_new_segment_with_three() {
-    for days in [7, 90] {
-        let dir = tempfile::tempdir().unwrap();
-        let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
-        plant_days(&theirs, days);
-        plant_days(&ours, days);
-        let peer = start(&theirs, &[]);
-        let proxy = CountingProxy::before(&peer);
-        let node = start(&ours, &[proxy.url()]);
-        // Of the first question the answer is whole.
-        rounds(&proxy, 2);
-        let bytes = rounds(&proxy, 3);
-        assert!(bytes < 1000, "{bytes} bytes a round and quality");
-        println!("{days} days: {bytes} bytes a round and quality");
+fn a_converged_pair_asks_one_small_question_a_round() {
+    let dir = tempfile::tempdir().unwrap();
+    let (peer, proxy, node) = converged(dir.path(), 7);
+    let bytes = rounds(&proxy, 3);
+    println!("7 days: {bytes} bytes a round");
+    assert!(bytes < 1000, "{bytes} bytes a round");
+    node.stop();
+    peer.stop();
+}
 
-        // One new segment in the middle: its day, its hour; the first of the three is the round's own question.
-        proxy.forget();
-        let middle = theirs.join("ch/480p/2026-01-04T05");
-        let new = plant_segment(&middle, "00:02.0", "full", b"new");
-        let here = ours.join("ch/480p/2026-01-04T05");
-        eventually("it is found", || here.join(&new).exists().then_some(()));
-        assert_eq!(found_with(&proxy, "480p"), (2, 1));
-        eventually("and nothing more is asked", || {
-            proxy.forget();
-            std::thread::sleep(std::time::Duration::from_secs(2));
-            (found_with(&proxy, "480p") == (0, 0)).then_some(())
-        });
-        rounds(&proxy, 2);
+#[test]
+fn however_long_the_record_is_a_round_costs_the_same_and_one_new_segment_is_found_with_three_questions() {
+    let dir = tempfile::tempdir().unwrap();
+    let (peer, proxy, node) = converged(dir.path(), 90);
+    let bytes = rounds(&proxy, 3);
+    println!("90 days: {bytes} bytes a round");
+    assert!(bytes < 1000, "{bytes} bytes a round");
 
-        // A deletion likewise; the hour is looked at once more, for twins of what is hidden.
-        std::fs::write(middle.join(new.replace(".ts", ".tombstone")), "").unwrap();
-        eventually("it is hidden", || here.join(new.replace(".ts", ".tombstone")).exists().then_some(()));
-        eventually("all is as it was", || {
-            proxy.forget();
-            std::thread::sleep(std::time::Duration::from_secs(2));
-            (found_with(&proxy, "480p") == (0, 0)).then_some(())
-        });
-        rounds(&proxy, 2);
-        node.stop();
-        peer.stop();
-    }
+    // In the middle. The first of the three is the round's own question; then its day, its hour.
+    proxy.forget();
+    let [middle, here] = ["theirs", "ours"].map(|node| dir.path().join(node).join("ch/480p/2026-01-04T05"));
+    let new = plant_segment(&middle, "00:02.0", "full", b"new");
+    eventually("it is found", || here.join(&new).exists().then_some(()));
+    assert_eq!(found_with(&proxy, "480p"), [1, 1, 1]);
+    settle(&proxy);
+
+    // A deletion likewise.
+    let tombstone = new.replace(".ts", ".tombstone");
+    std::fs::write(middle.join(&tombstone), "").unwrap();
+    eventually("it is hidden", || here.join(&tombstone).exists().then_some(()));
+    settle(&proxy);
+    node.stop();
+    peer.stop();
 }
 
 #[test]
@@ -197,28 +214,20 @@ fn what_was_lost_or_found_bad_here_is_fetched_again_although_both_sides_were_lev
     let proxy = CountingProxy::before(&peer);
     let node = start(&ours, &[proxy.url()]);
     let path = |name: &str| ours.join(hour).join(name);
-    let nothing_more_is_asked = || {
-        eventually("nothing more is asked", || {
-            proxy.forget();
-            std::thread::sleep(std::time::Duration::from_secs(2));
-            (found_with(&proxy, "source") == (0, 0)).then_some(())
-        });
-        rounds(&proxy, 2);
-    };
     eventually("all is copied", || (path(&lost).exists() && path(&bad).exists()).then_some(()));
-    nothing_more_is_asked();
+    settle(&proxy);
 
     proxy.forget();
     std::fs::remove_file(path(&lost)).unwrap();
     eventually("it is back", || path(&lost).exists().then_some(()));
-    assert_eq!(found_with(&proxy, "source"), (2, 1));
-    nothing_more_is_asked();
+    assert_eq!(found_with(&proxy, "source"), [1, 1, 1]);
+    settle(&proxy);
 
     std::fs::write(path(&bad), b"BAD").unwrap();
     let (code, _, err) = run(segvault().arg("scrub").arg("--dir").arg(&ours).arg("ch/source"));
     assert!(code == 1 && err.contains("wrong_bytes"), "{code} {err}");
     eventually("it is good", || std::fs::read(path(&bad)).is_ok_and(|bytes| bytes == b"bad").then_some(()));
-    nothing_more_is_asked();
+    settle(&proxy);
     node.stop();
     peer.stop();
 }
@@ -238,7 +247,7 @@ fn nodes_that_stamp_differently_stop_listing_what_needs_nothing() {
     eventually("it was compared, once", || {
         proxy.asked().get("/files/ch/source/2026-01-02T07").filter(|count| count.requests == 1).map(drop)
     });
-    rounds(&proxy, 1);
+    settle(&proxy);
     rounds(&proxy, 3);
     node.stop();
     peer.stop();
@@ -265,6 +274,13 @@ fn digests_that_lie_cost_a_pass_now_and_then_and_keep_nothing_from_being_copied(
     let texts = |table: Vec<(String, String)>| table.into_iter().collect::<BTreeMap<_, _>>();
     let day = std::sync::Mutex::new(DayDigests::new(BTreeMap::new()));
     let peer = StaticPeer::lying(&theirs, move |path| match path {
+        "/digest" => {
+            let of_quality = QualityDigests::of_hours(&random(0..1)).digest;
+            let of_node = NodeDigests::new([(("ch".parse().unwrap(), "source".parse().unwrap()), of_quality)].into());
+            let lines = json!({ "ch/source": { "digest": of_quality.to_string(), "changed": "2026-01-02" } });
+            let text = json!({ "digest": of_node.digest.to_string(), "qualities": lines }).to_string();
+            Some(Lie::Body(text.into_bytes()))
+        }
         "/digest/ch/source" => {
             *day.lock().unwrap() = DayDigests::new(random(0..6));
             let of_quality = QualityDigests::of_hours(&day.lock().unwrap().hours);
