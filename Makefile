@@ -13,7 +13,8 @@ ARGS ?=
 
 # Seconds that `make fuzz` gives each target.
 TIME ?= 60
-FUZZ_TARGETS = playlist attributes time sessions
+FUZZ_TEXT = playlist attributes time sessions
+FUZZ_MEDIA = restamp mpegts mp4
 
 DEMO = $${CARGO_TARGET_DIR:-target}/debug/segvault
 SCRIPTS = .ci/run $(wildcard scripts/*.sh deploy/docker/*.sh)
@@ -66,14 +67,19 @@ soak: ## Run the long tests (named soak_…), in release mode, one after the oth
 	@scripts/deps.sh test
 	cargo test --locked --release --test it -- --ignored --nocapture --test-threads=1 soak_
 
-fuzz: ## Feed the readers of foreign text with anything: make fuzz TIME=600 (seconds for each; a minute unless told)
+fuzz: ## Feed the readers of foreign text and media with anything: make fuzz TIME=600 (seconds for each; a minute unless told)
 	@scripts/deps.sh build
 	@rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
-	for target in $(FUZZ_TARGETS); do \
+	for target in $(FUZZ_TEXT); do \
 		mkdir -p fuzz/corpus/$$target; \
 		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target tests/vectors/twitch -- \
 			-max_total_time=$(TIME) -max_len=4096 -dict=fuzz/playlist.dict -print_final_stats=1; \
+	done
+	for target in $(FUZZ_MEDIA); do \
+		mkdir -p fuzz/corpus/$$target; \
+		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target tests/vectors/ts -- \
+			-max_total_time=$(TIME) -max_len=16384 -print_final_stats=1; \
 	done
 
 bench: ## Measure a week's tree, and copying, against the limits of this machine; writes docs/performance.md (7 GB below target/bench)

@@ -66,10 +66,11 @@ pub fn section() -> String {
     };
     let started = round(&mut Memory::default(), &all, &all, &sizes, Ends::InNothing);
     let level = round(&mut settled(), &all, &all, &sizes, Ends::InNothing);
-    let one_new = round(&mut settled(), &all, &with(&[first.clone()], hour(300)), &sizes, Ends::InNothing);
+    let one_new = round(&mut settled(), &all, &with(std::slice::from_ref(&first), hour(300)), &sizes, Ends::InNothing);
     let live = round(&mut settled(), &all, &with(&every, newest), &sizes, Ends::InYoung);
     // Away while something was deleted: it has just started, and all its peers have the tombstone.
-    let stale = round(&mut Memory::default(), &all, &with(&[first], hour(300)), &sizes, Ends::InNothing);
+    let stale =
+        round(&mut Memory::default(), &all, &with(std::slice::from_ref(&first), hour(300)), &sizes, Ends::InNothing);
     let empty = round(&mut Memory::default(), &Record::new(), &all, &sizes, Ends::InNothing);
     let times = |cost: Cost, peers: usize| Cost {
         questions: cost.questions * peers,

@@ -24,7 +24,7 @@ use crate::config::RetentionConfig;
 use crate::health::Health;
 use crate::jitter::jittered;
 use crate::metrics::{DeleteCause, Metrics};
-use crate::model::{NodeId, PeerUrl, Timestamp};
+use crate::model::{NodeIdentity, PeerUrl, Timestamp};
 use crate::peers::{Found, Peer, find_nodes};
 use crate::select::AgingClock;
 use crate::store::{self, Layout, StoreError, Volume};
@@ -52,7 +52,7 @@ pub struct Keeping {
     pub metrics: Metrics,
     pub health: Health,
     pub log: Logger,
-    pub id: Option<NodeId>,
+    pub identity: Option<NodeIdentity>,
     pub config: RetentionConfig,
     pub horizons: Horizons,
 }
@@ -197,8 +197,9 @@ impl Keeping {
 
     async fn make_room(&self, now: Timestamp, unproven: &mut Unproven) -> Result<(Looked, Option<Short>), SpaceError> {
         let layout = self.layout.clone();
-        let free = self.blocking.run(move || store::free_bytes(&layout)).await??;
-        self.metrics.store_has_free(free);
+        let room = self.blocking.run(move || store::room(&layout)).await??;
+        self.metrics.store_has_room(room.free_bytes, room.size_bytes);
+        let free = room.free_bytes;
         let min_free = self.config.min_free.map_or(0, |size| size.bytes());
         self.horizons.set_has_much_room(free >= min_free.saturating_mul(MUCH_ROOM));
         let missing_bytes = min_free.saturating_sub(free);
@@ -239,7 +240,7 @@ impl Keeping {
     async fn peers(&self) -> Vec<Peer> {
         let keys = self.directory.backfill_peers.keys();
         let urls: BTreeSet<PeerUrl> = keys.into_iter().map(|(peer, ..)| peer).collect();
-        let standing = find_nodes(urls.into_iter().collect(), self.id.clone()).await;
+        let standing = find_nodes(urls.into_iter().collect(), self.identity.clone()).await;
         standing
             .into_iter()
             .filter_map(|one| if let Found::Node(peer) = one.found { Some(peer) } else { None })

@@ -79,5 +79,5 @@ impl Source {
 /// One file's bytes with its stamps moved.
 fn shifted(bytes: ByteStream, shift_90k: i64) -> ByteStream {
     let mut restamp = Restamp::shifting(shift_90k);
-    bytes.map(move |bytes| bytes.map(|bytes| restamp.push(&bytes))).boxed()
+    bytes.map(move |bytes| bytes.map(|bytes| restamp.push(bytes))).boxed()
 }

@@ -17,9 +17,10 @@ use super::files::{ByteStream, FileReader, Record, SourceFile, survey, survey_he
 use super::pack::{ContentType, Packing};
 use super::plan::{CutType, Plan};
 use super::restamp::Restamp;
+use super::seam::seam;
 use super::source::Source;
 use super::steps::{Blend, Row, Step, steps};
-use super::trim::{Edge, TrimJob, edge, seam};
+use super::trim::{Edge, TrimJob, edge};
 use crate::media::Container;
 use crate::media::mpegts::Scan;
 use crate::model::{SegmentKind, SegmentName, Timestamp};
@@ -141,6 +142,8 @@ struct Executor {
     /// Where files meet, what would not show as it should is re-encoded.
     is_exact: bool,
     steps: VecDeque<(usize, Step)>,
+    /// What comes before the next step: the other parts of the file that came last.
+    rest_of_file: VecDeque<TrimJob>,
     current: Option<Current>,
     /// Per range, or blend, the file before its first one.
     lead_ins: Vec<Option<SegmentName>>,
@@ -198,7 +201,8 @@ impl Executor {
     fn new(source: Source, row: Row, is_exact: bool, seat: Option<Seat>) -> Self {
         let Row { steps, lead_ins } = row;
         let output = Output::default();
-        Self { source, seat, is_exact, steps, current: None, lead_ins, before: None, output }
+        let rest_of_file = VecDeque::new();
+        Self { source, seat, is_exact, steps, rest_of_file, current: None, lead_ins, before: None, output }
     }
 
     fn into_stream(self) -> ByteStream {
@@ -224,6 +228,11 @@ impl Executor {
                     Some(bytes) => return Ok(Some(bytes)),
                     None => self.current = None,
                 }
+            }
+            if let (Some(job), Some((range, file))) = (self.rest_of_file.pop_front(), self.before.clone()) {
+                let seat = self.seat().await?;
+                self.current = Some(self.run(range, file, Box::new(job), &seat).await?);
+                continue;
             }
             let Some((range, step)) = self.steps.pop_front() else { return Ok(None) };
             self.current = self.open(range, step).await?;
@@ -281,8 +290,12 @@ impl Executor {
             Err(CutError::NoStamps { .. }) => return Ok(None),
             measured => measured?,
         };
-        match seam(&file.segment, &summary, self.output.starts_after_cut(range))? {
-            Some(job) => self.run(range, file.clone(), Box::new(job), &seat).await.map(Some),
+        let mut jobs: VecDeque<TrimJob> = seam(&file.segment, &summary, self.output.starts_after_cut(range))?.into();
+        match jobs.pop_front() {
+            Some(job) => {
+                self.rest_of_file = jobs;
+                self.run(range, file.clone(), Box::new(job), &seat).await.map(Some)
+            }
             None => {
                 self.output.begin(range, summary.main().lowest_pts(), 0, true);
                 Ok(None)
@@ -368,15 +381,15 @@ impl Current {
     async fn next(&mut self, restamp: &mut Restamp) -> Result<Option<Bytes>, CutError> {
         match self {
             Self::Raw(reader) => reader.next().await,
-            Self::Copy(reader) => Ok(reader.next().await?.map(|bytes| restamp.push(&bytes))),
-            Self::Remux(running) => Ok(running.next().await?.map(|bytes| restamp.push(&bytes))),
+            Self::Copy(reader) => Ok(reader.next().await?.map(|bytes| restamp.push(bytes))),
+            Self::Remux(running) => Ok(running.next().await?.map(|bytes| restamp.push(bytes))),
             Self::Made { running, job, seen } => {
                 let Some(bytes) = running.next().await? else {
                     job.check(std::mem::take(&mut **seen))?;
                     return Ok(None);
                 };
                 seen.push(&bytes);
-                Ok(Some(restamp.push(&bytes)))
+                Ok(Some(restamp.push(bytes)))
             }
         }
     }

@@ -12,8 +12,8 @@ use futures_util::stream::{self, StreamExt};
 use super::CutError;
 use super::args::Args;
 use super::ffmpeg::Ffmpeg;
-use super::png;
 use super::still::whole_picture;
+use crate::png;
 
 /// Larger templates are a mistake.
 const MAX_TEMPLATE_PIXELS: u32 = 8192;

@@ -13,10 +13,10 @@ use super::CutError;
 use super::args::Args;
 use super::ffmpeg::Ffmpeg;
 use super::files::{Record, SourceFile, survey};
-use super::png::{self, Colour};
 use super::source::Source;
 use crate::media::Container;
 use crate::model::{Channel, Hour, Quality, SegmentName, Span, Timestamp};
+use crate::png::{self, Colour};
 use crate::select::{Part, Selection};
 use crate::store::{HourPeaks, Volume, read_peaks, write_peaks};
 

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use slog::{error, info};
 
+use super::access;
 use super::cuts::record;
 use super::params;
 use super::playlists::{hours_of, select};
 use super::{HttpError, Site};
 use crate::causes::chain;
 use crate::cut::{self, Plan, Record};
-use crate::model::{FileName, Quality, Span};
+use crate::model::{FileName, Quality, Role, Span};
 use crate::store::{self, PendingVideo, StoreError};
 
 /// More names than this are a mistake.
@@ -37,6 +38,11 @@ pub async fn generate(
     request: HttpRequest,
     body: web::Bytes,
 ) -> Result<HttpResponse, HttpError> {
+    // Scripts of the existing system have no tokens: it takes one where there are some. The body is {name: range}, so it
+    // can only be in the header.
+    if site.door.has_tokens() {
+        access::admit(&site, &request, None, Role::Editor)?;
+    }
     let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
     let bad = |why: String| HttpError::Parameter { parameter: "body", why };
     let asked: BTreeMap<String, (String, String)> =

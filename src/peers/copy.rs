@@ -1,25 +1,29 @@
 //! One file from a peer to the disk.
 //!
-//! Promises: small ones are one piece of disk work and share a flush with others, large ones are never held whole; what is
-//! not the announced bytes is not stored; nothing is copied twice at once, or although it is there.
+//! Promises: small ones are one piece of disk work and share a flush with others, large ones are never held whole; what is not the announced bytes is
+//! not stored; nothing is copied twice at once, or although it is there.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::claims::{Claim, Claims};
+use super::claims::{Claim, Claims, Copying};
 use super::client::Peer;
 use super::finish::{Finisher, Place};
+use super::health::PeerHealth;
 use super::throttle::Throttle;
+use super::twins;
 use crate::blocking::{Blocking, Panicked};
 use crate::ingest::{Body, FetchError};
-use crate::model::{Channel, HashedName, Quality, SegmentHash};
-use crate::store::{Copied, Layout, PendingCopy, StoreError, TempMark, Volume, free_bytes, is_tombstoned};
+use crate::model::{Channel, ExtraDir, ExtraPath, HashedName, Quality, SegmentHash};
+use crate::store::{self, Copied, Layout, PendingCopy, StoreError, TempMark, Volume, free_bytes, is_tombstoned};
 
 /// Bytes gathered before they go to the disk: few enough to stay small, enough to make few system calls.
 const WRITE_BYTES: usize = 256 * 1024;
-/// No segment and no emote is larger; an hour of the largest quality has less.
+/// No segment is larger; an hour of the largest quality has less.
 const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Nobody can say whether an extra file is what it should be; so it is at least no way to fill a disk.
+const MAX_EXTRA_BYTES: u64 = 64 << 20;
 
 /// What became of a file that was to be copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub enum Outcome {
     NotNeeded,
     /// Another peer is giving it.
     UnderWay,
+    /// Another peer took it over, as this one is slow.
+    Yielded,
     /// The peer does not have it any more.
     Gone,
 }
@@ -97,28 +103,14 @@ impl Copier {
         quality: &Quality,
         name: &HashedName,
     ) -> Result<Received, CopyError> {
-        let Some(claim) = self.claims.claim(channel, quality, name.hash()) else {
-            return Ok(Received::Ended(Outcome::UnderWay));
-        };
         let hour = name.hour().to_string();
         let path = self.layout.hour_dir(channel, quality, name.hour()).join(name.as_str());
         let asked = [channel.as_str(), quality.as_str(), &hour, name.as_str()];
-        let file = || asked.join("/").into();
-        let Some(body) = self.ask(peer, &asked, &path).await? else { return Ok(Received::Ended(Outcome::NotNeeded)) };
-        let failed = |source| CopyError::Fetch { file: file(), source };
-        let body = match body {
-            Ok(body) => body,
-            // A tombstone, which the next listing shows; or it was deleted.
-            Err(error) if error.is_gone() => return Ok(Received::Ended(Outcome::Gone)),
-            Err(error) => return Err(failed(error)),
-        };
-        if body.expected_bytes().is_some_and(|bytes| bytes > MAX_FILE_BYTES) {
-            return Err(failed(FetchError::TooLong(MAX_FILE_BYTES as usize)));
-        }
-        match self.write(body, path, name.hash(), failed).await? {
-            Some(copy) => Ok(Received::Whole { copy, claim, place: self.finisher.place().await }),
-            None => Err(CopyError::WrongBytes { file: file() }),
-        }
+        let what = Copying::Segment(channel.clone(), quality.clone(), name.hash());
+        let at_edge = name.hour_beside().map(|_| (channel.clone(), quality.clone(), name.clone()));
+        let wanted =
+            WantedFile { asked: &asked, path, at_edge, expected: Some(name.hash()), max_bytes: MAX_FILE_BYTES };
+        self.claim_and_receive(peer, what, wanted).await
     }
 
     /// The second half.
@@ -128,22 +120,68 @@ impl Copier {
             Received::Whole { copy, claim, place } => (copy, claim, place),
         };
         let bytes = copy.len_bytes();
-        Ok(match self.finisher.finish(copy, place).await? {
+        Ok(match self.finisher.finish(*copy, place).await? {
             Copied::New => Outcome::Copied { bytes },
             Copied::AlreadyThere | Copied::Tombstoned => Outcome::NotNeeded,
         })
     }
 
-    /// `None` if the file is not needed any more.
-    async fn ask(
+    /// Copies a file that has no hash, and stays as it is once it is here.
+    pub async fn copy_extra(&self, peer: &Peer, dir: &ExtraDir, path: &ExtraPath) -> Result<Outcome, CopyError> {
+        let (layout, of) = (self.layout.clone(), (dir.clone(), path.clone()));
+        let place = self.blocking.run(move || store::place_of_extra(&layout, &of.0, &of.1)).await?;
+        // A link that an operator made stays what it is.
+        let Some(place) = place else { return Ok(Outcome::NotNeeded) };
+        let asked: Vec<&str> = std::iter::once(dir.as_str()).chain(path.parts()).collect();
+        let what = Copying::Extra(place.clone());
+        let wanted =
+            WantedFile { asked: &asked, path: place, at_edge: None, expected: None, max_bytes: MAX_EXTRA_BYTES };
+        self.finish(self.claim_and_receive(peer, what, wanted).await?).await
+    }
+
+    /// Measures how the peer fares, unless nothing came of it.
+    async fn claim_and_receive(
         &self,
         peer: &Peer,
-        asked: &[&str],
-        path: &Path,
-    ) -> Result<Option<Result<Body, FetchError>>, CopyError> {
-        let (path, layout, min_free_bytes) = (path.to_owned(), self.layout.clone(), self.min_free_bytes);
+        what: Copying,
+        wanted: WantedFile<'_>,
+    ) -> Result<Received, CopyError> {
+        let speed = peer.health().and_then(PeerHealth::speed);
+        let Some(claim) = self.claims.claim(what, speed) else { return Ok(Received::Ended(Outcome::UnderWay)) };
+        let done = tokio::select! {
+            biased;
+            done = self.fetch(peer, &claim, wanted) => done,
+            () = claim.taken() => Ok(Fetched::Ended(Outcome::Yielded)),
+        };
+        let is_telling = match &done {
+            Ok(Fetched::Ended(outcome)) => !matches!(outcome, Outcome::NotNeeded | Outcome::Gone),
+            Ok(Fetched::Whole(_)) => true,
+            Err(error) => !error.is_ours(),
+        };
+        if let Some(health) = peer.health().filter(|_| is_telling) {
+            let (bytes, took) = claim.progress();
+            health.gave(bytes, took);
+        }
+        Ok(match done? {
+            Fetched::Ended(outcome) => Received::Ended(outcome),
+            Fetched::Whole(copy) => Received::Whole { copy, claim, place: self.finisher.place().await },
+        })
+    }
+
+    async fn fetch(
+        &self,
+        peer: &Peer,
+        claim: &Claim,
+        WantedFile { asked, path, at_edge, expected, max_bytes }: WantedFile<'_>,
+    ) -> Result<Fetched, CopyError> {
+        let (looked_at, layout, min_free_bytes) = (path.clone(), self.layout.clone(), self.min_free_bytes);
         let is_needed = move || {
-            if path.symlink_metadata().is_ok() || is_tombstoned(&path) {
+            if looked_at.symlink_metadata().is_ok() || is_tombstoned(&looked_at) {
+                return Ok(false);
+            }
+            if let Some((channel, quality, name)) = &at_edge
+                && twins::is_beside(&layout, channel, quality, name)?
+            {
                 return Ok(false);
             }
             if min_free_bytes > 0 && free_bytes(&layout)? < min_free_bytes {
@@ -151,20 +189,48 @@ impl Copier {
             }
             Ok(true)
         };
-        Ok(if self.blocking.run(is_needed).await?? { Some(peer.file(asked).await) } else { None })
+        if !self.blocking.run(is_needed).await?? {
+            return Ok(Fetched::Ended(Outcome::NotNeeded));
+        }
+        let file = || asked.join("/").into();
+        let failed = |source| CopyError::Fetch { file: file(), source };
+        let body = match peer.file(asked).await {
+            Ok(body) => body,
+            // A tombstone, which the next listing shows; or it was deleted.
+            Err(error) if error.is_gone() => return Ok(Fetched::Ended(Outcome::Gone)),
+            Err(error) => return Err(failed(error)),
+        };
+        let too_long = FetchError::TooLong(usize::try_from(max_bytes).unwrap_or(usize::MAX));
+        if body.expected_bytes().is_some_and(|bytes| bytes > max_bytes) {
+            return Err(failed(too_long));
+        }
+        match self.write(body, claim, path, expected, max_bytes, failed).await? {
+            Some(copy) => Ok(Fetched::Whole(Box::new(copy))),
+            None => Err(CopyError::WrongBytes { file: file() }),
+        }
     }
 
     /// `None` if they are other bytes than those of the hash.
     async fn write(
         &self,
         mut body: Body,
+        claim: &Claim,
         path: PathBuf,
-        expected: SegmentHash,
+        expected: Option<SegmentHash>,
+        max_bytes: u64,
         failed: impl Fn(FetchError) -> CopyError,
     ) -> Result<Option<PendingCopy>, CopyError> {
         let mut pending: Option<PendingCopy> = None;
+        let mut received_bytes = 0;
         loop {
-            let (gathered, is_all) = self.gather(&mut body).await.map_err(&failed)?;
+            let (gathered, is_all) = self.gather(&mut body, claim).await.map_err(&failed)?;
+            if is_all {
+                claim.is_whole();
+            }
+            received_bytes += gathered.iter().map(|piece| piece.len() as u64).sum::<u64>();
+            if received_bytes > max_bytes {
+                return Err(failed(FetchError::TooLong(usize::try_from(max_bytes).unwrap_or(usize::MAX))));
+            }
             let (this, path) = (self.clone(), path.clone());
             let write = move || -> Result<_, StoreError> {
                 let mut pending = match pending {
@@ -172,13 +238,10 @@ impl Copier {
                     None => this.create(&path)?,
                 };
                 gathered.iter().try_for_each(|piece| pending.append(piece))?;
-                let is_right = !is_all || pending.holds(expected);
+                let is_right = !is_all || expected.is_none_or(|hash| pending.holds(hash));
                 Ok((pending, is_right))
             };
             let (written, is_right) = self.blocking.run(write).await??;
-            if written.len_bytes() > MAX_FILE_BYTES {
-                return Err(failed(FetchError::TooLong(MAX_FILE_BYTES as usize)));
-            }
             if is_all {
                 return Ok(is_right.then_some(written));
             }
@@ -192,11 +255,12 @@ impl Copier {
     }
 
     /// Some of the body, and whether that was the rest of it.
-    async fn gather(&self, body: &mut Body) -> Result<(Vec<Bytes>, bool), FetchError> {
+    async fn gather(&self, body: &mut Body, claim: &Claim) -> Result<(Vec<Bytes>, bool), FetchError> {
         let (mut gathered, mut gathered_bytes) = (Vec::new(), 0);
         while gathered_bytes < WRITE_BYTES {
             let Some(piece) = body.next().await else { return Ok((gathered, true)) };
             let piece = piece?;
+            claim.received(piece.len() as u64);
             self.throttle.took(piece.len()).await;
             gathered_bytes += piece.len();
             gathered.push(piece);
@@ -205,13 +269,32 @@ impl Copier {
     }
 }
 
+/// A file of a peer.
+struct WantedFile<'a> {
+    /// The parts of its path under the peer's `/segments`.
+    asked: &'a [&'a str],
+    /// Where it shall lie.
+    path: PathBuf,
+    /// Of a segment that may have a twin in the hour beside.
+    at_edge: Option<(Channel, Quality, HashedName)>,
+    /// `None` where nobody knows.
+    expected: Option<SegmentHash>,
+    max_bytes: u64,
+}
+
+/// What the bytes of a file came to.
+enum Fetched {
+    Ended(Outcome),
+    Whole(Box<PendingCopy>),
+}
+
 /// What a peer has done its part of.
 #[derive(Debug)]
 pub(super) enum Received {
     Ended(Outcome),
     /// The announced bytes, yet to be flushed and named.
     Whole {
-        copy: PendingCopy,
+        copy: Box<PendingCopy>,
         claim: Claim,
         place: Place,
     },

@@ -1,6 +1,7 @@
 //! One comparison of a quality with a peer's, and the copying that follows.
 //!
-//! Promises: tombstones of all hours are taken over before the first byte is fetched; then the newest hours come first.
+//! Promises: tombstones of all hours are taken over before the first byte is fetched; then the newest hours come first, or
+//! the oldest if that is wished.
 //! A pass may be dropped at any point: the next one finds what it left. Of a peer that tells digests only the hours are
 //! listed that differ, and a quality in which nothing is to be done costs one conditional request. Of others what two sides
 //! had in common is remembered, so that a converged hour costs a conditional request and a look at the directory.
@@ -22,7 +23,8 @@ use super::plan::{HourPlan, Window, plan_hour};
 use super::remembered::Remembered;
 use super::root::Root;
 use super::told::Told;
-use crate::model::{Channel, HashedName, Hour, Quality};
+use super::twins;
+use crate::model::{Channel, CopyOrder, HashedName, Hour, Quality};
 use crate::select::Digest;
 use crate::store::{self, Digests, HourStamp};
 
@@ -32,7 +34,7 @@ pub(super) const LISTINGS_AT_ONCE: usize = 4;
 /// listing is asked for again.
 const KEPT_NAMES: usize = 50_000;
 /// A peer that fails so often in a row is left alone for a while.
-const FAILURES_IN_A_ROW: u32 = 5;
+pub(super) const FAILURES_IN_A_ROW: u32 = 5;
 
 /// What happens during a pass, for logs, metrics and progress bars.
 #[derive(Debug)]
@@ -134,13 +136,20 @@ impl Pass {
         report: &mut PassReport,
         notice: &dyn Fn(Notice<'_>),
     ) -> Result<(), PeerError> {
-        let behind = self.compare_all(memory, report, notice).await?;
+        let mut behind = self.compare_all(memory, report, notice).await?;
+        let is_backwards = self.window.order == CopyOrder::Oldest;
+        if is_backwards {
+            behind.reverse();
+        }
         let mut failures = 0;
         for behind in behind {
-            let names = match behind {
+            let mut names = match behind {
                 Behind::Names(names) => names,
                 Behind::Hour(hour) => self.plan(hour, None).await?.map_or(Vec::new(), |compared| compared.plan.fetch),
             };
+            if is_backwards {
+                names.reverse();
+            }
             self.fetch(names, memory, &mut failures, report, notice).await?;
         }
         Ok(())
@@ -263,10 +272,13 @@ impl Pass {
             let (copier, channel, quality) = (self.copier.clone(), self.channel.clone(), self.quality.clone());
             let hide = move || {
                 copier.volume.as_ref().map_or(Ok(()), store::Volume::check)?;
-                store::add_tombstone(&copier.layout, &channel, &quality, hour, name.as_str()).map(|_| name)
+                store::add_tombstone(&copier.layout, &channel, &quality, hour, name.as_str())?;
+                let beside = twins::hide_beside(&copier.layout, &channel, &quality, &name)?;
+                Ok::<_, PeerError>((name, beside))
             };
-            let name = self.copier.blocking.run(hide).await??;
+            let (name, beside) = self.copier.blocking.run(hide).await??;
             notice(Notice::Hidden { hour, name: &name });
+            beside.iter().for_each(|(hour, name)| notice(Notice::Hidden { hour: *hour, name }));
         }
         Ok(count)
     }
@@ -303,7 +315,7 @@ impl Pass {
                             report.copied_files += 1;
                             report.copied_bytes += bytes;
                         }
-                        Outcome::UnderWay => report.under_way_files += 1,
+                        Outcome::UnderWay | Outcome::Yielded => report.under_way_files += 1,
                         Outcome::NotNeeded | Outcome::Gone => {}
                     }
                     notice(Notice::File { name: &name, outcome });

@@ -74,17 +74,17 @@ pub(super) enum Line {
 
 impl Root {
     pub(super) async fn line(&self, peer: &Peer, channel: &Channel, quality: &Quality) -> Line {
-        if self.is_due()
-            && let Ok(Ok(_turn)) = timeout(TURN_WITHIN, self.asking.acquire()).await
+        if self.is_due() {
+            let Ok(Ok(_turn)) = timeout(TURN_WITHIN, self.asking.acquire()).await else { return Line::Untold };
             // Not if somebody else has asked meanwhile.
-            && self.is_due()
-        {
-            let known = self.state().told.as_ref().map(|(told, _)| Arc::clone(told));
-            let began = Instant::now();
-            let answer = peer.node_digests(known.as_ref().map(|told| told.digests.digest)).await;
-            self.take(answer, known, began);
+            if self.is_due() {
+                let known = self.state().told.as_ref().map(|(told, _)| Arc::clone(told));
+                let answer = peer.node_digests(known.as_ref().map(|told| told.digests.digest)).await;
+                // It counts from now, however long it took, or those who wait would ask once more.
+                self.take(answer, known, Instant::now());
+            }
         }
-        self.state().line(self.max_age, channel, quality)
+        self.state().line(channel, quality)
     }
 
     fn is_due(&self) -> bool {
@@ -92,7 +92,7 @@ impl Root {
         !state.is_fresh(self.max_age) && state.silent_until.is_none_or(|until| Instant::now() >= until)
     }
 
-    fn take(&self, answer: Result<DigestAnswer<NodeTold>, PeerError>, known: Option<Arc<NodeTold>>, began: Instant) {
+    fn take(&self, answer: Result<DigestAnswer<NodeTold>, PeerError>, known: Option<Arc<NodeTold>>, at: Instant) {
         let (told, silent_for) = match answer {
             Ok(DigestAnswer::Same) => (known, None),
             Ok(DigestAnswer::New(told)) => (Some(Arc::new(told)), None),
@@ -101,7 +101,7 @@ impl Root {
             Err(_) => (None, Some(self.max_age)),
         };
         let silent_until = silent_for.map(|time| Instant::now() + time);
-        *self.state() = State { told: told.map(|told| (told, began)), silent_until };
+        *self.state() = State { told: told.map(|told| (told, at)), silent_until };
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -114,8 +114,8 @@ impl State {
         self.told.as_ref().is_some_and(|(_, at)| at.elapsed() < max_age)
     }
 
-    fn line(&self, max_age: Duration, channel: &Channel, quality: &Quality) -> Line {
-        let Some((told, _)) = self.told.as_ref().filter(|_| self.is_fresh(max_age)) else { return Line::Untold };
+    fn line(&self, channel: &Channel, quality: &Quality) -> Line {
+        let Some((told, _)) = &self.told else { return Line::Untold };
         let key = (channel.clone(), quality.clone());
         match told.digests.qualities.get(&key) {
             Some(digest) => Line::Told { digest: *digest, changed: told.changed.get(&key).copied() },
@@ -146,7 +146,7 @@ mod tests {
         let roots = Roots::new(Duration::from_secs(2));
         let root = roots.of(&url);
         let (channel, quality) = names();
-        let line = |quality: &Quality| root.state().line(root.max_age, &channel, quality);
+        let line = |quality: &Quality| root.state().line(&channel, quality);
         assert!(root.is_due() && line(&quality) == Line::Untold);
         root.take(Ok(DigestAnswer::New(told())), None, Instant::now());
         assert!(!root.is_due() && matches!(line(&quality), Line::Told { changed: None, .. }));
@@ -154,7 +154,7 @@ mod tests {
         assert!(Arc::ptr_eq(&roots.of(&url), &root));
         // As a second later.
         root.take(Ok(DigestAnswer::New(told())), None, Instant::now() - Duration::from_secs(1));
-        assert!(root.is_due() && line(&quality) == Line::Untold);
+        assert!(root.is_due());
         root.take(Ok(DigestAnswer::NotOffered), None, Instant::now());
         assert!(!root.is_due() && line(&quality) == Line::Untold);
         drop(root);

@@ -4,6 +4,7 @@
 //! Never: reads the disk or the clock. Where a tie needs a file's size, the caller's closure is asked.
 
 mod aging;
+mod coverage;
 mod digest;
 mod index;
 mod listing;
@@ -12,6 +13,7 @@ mod range;
 pub mod retain;
 
 pub use aging::AgingClock;
+pub use coverage::{Among, HourCoverage, KindFigures, Map, Report, StreamCoverage, coverage_span};
 pub use digest::{DayDigests, Digest, HourDigests, NodeDigests, QualityDigests};
 pub use index::{HourIndex, Segment, Taken};
 pub use listing::Listing;

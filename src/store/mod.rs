@@ -7,7 +7,9 @@
 mod aging;
 mod anchor;
 mod copy;
+mod coverage;
 mod digests;
+mod extras;
 mod layout;
 mod ledger;
 mod life;
@@ -37,10 +39,12 @@ use std::path::{Path, PathBuf};
 pub use aging::{read_aging, write_aging};
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use copy::{Copied, PendingCopy, finish_together, sweep_copies};
+pub use coverage::{CoverageError, Coverages, coverage, write_map};
 pub use digests::{Digests, DigestsError, NodeLook};
+pub use extras::{Extras, MAX_EXTRA_FILES, list_extras, place_of_extra};
 pub use layout::Layout;
 pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, is_noted, losses, note_losses, recorded_until};
-pub use life::{end_of_life, last_seen, sign_of_life, try_lock};
+pub use life::{end_of_life, last_seen, life_under, name_life, sign_of_life, try_lock};
 pub use list::{
     HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,
 };
@@ -56,7 +60,7 @@ pub use quarantine::{Restored, quarantined, restore};
 pub use reasons::{Reason, read_reasons, write_reasons};
 pub use recover::{LeftBehind, Recovery, TempMark, recover, recover_hour};
 pub use retain::{
-    Deleted, delete_files, forget_losses, free_bytes, hours_on_disk, read_horizons, stored_files, streams,
+    Deleted, Room, delete_files, forget_losses, free_bytes, hours_on_disk, read_horizons, room, stored_files, streams,
     sweep_learnt, write_horizons,
 };
 pub use scrub::{

@@ -12,8 +12,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Layout, StoreError};
-use crate::model::NodeId;
+use super::{Layout, StoreError, life_under};
+use crate::model::{NodeId, NodeIdentity};
 
 /// In BASE/.segvault.
 const FILE: &str = "volume";
@@ -61,9 +61,10 @@ impl Volume {
         Ok(Self { path: path.into(), word: word.into() })
     }
 
-    /// The id of the node whose directory this is, for who works beside it; `None` where it was never a node's.
-    pub fn id_under(layout: &Layout) -> Option<NodeId> {
-        fs::read_to_string(layout.own_dir().join(FILE)).ok()?.trim().parse().ok()
+    /// The node whose directory this is, for who works beside it; `None` where it was never a node's.
+    pub fn node_under(layout: &Layout) -> Option<NodeIdentity> {
+        let id = fs::read_to_string(layout.own_dir().join(FILE)).ok()?.trim().parse().ok()?;
+        Some(NodeIdentity { id, life: life_under(layout) })
     }
 
     /// The word as what tells the node from others; `None` where somebody wrote another kind of word.

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod coverage;
 mod cut;
 mod db;
 mod demo;
 mod deny;
 mod docs;
+mod events;
 mod gate;
 mod golden;
 mod hardship;

@@ -38,6 +38,12 @@ pub struct Track {
 }
 
 impl Track {
+    /// Of stamps in decoding order, at least one.
+    #[cfg(test)]
+    pub fn new(pid: Pid, codec: Codec, stamps: Vec<Stamp>) -> Self {
+        Self { pid, codec, stamps }
+    }
+
     pub fn lowest_pts(&self) -> i64 {
         self.all_pts().min().expect("a track is never empty")
     }
@@ -55,6 +61,11 @@ impl Track {
     }
 
     /// In decoding order.
+    pub fn stamps(&self) -> &[Stamp] {
+        &self.stamps
+    }
+
+    /// In decoding order.
     pub fn all_pts(&self) -> impl Iterator<Item = i64> {
         self.stamps.iter().map(|stamp| stamp.pts)
     }
@@ -68,6 +79,8 @@ pub struct Summary {
     pub video: Option<Track>,
     /// Whether the first picture of the video starts a sequence of its own, so that it can follow any other picture.
     pub starts_fresh: bool,
+    /// Whether it starts an open GOP, at which a decoder may start.
+    pub starts_open_gop: bool,
     /// All audio streams that have stamps.
     pub audio: Vec<Track>,
     /// How far the program clock runs before the decoding of the main track; 0 where it is unknown or absurd.
@@ -188,7 +201,8 @@ impl ScanState {
         let lead = self.first_pcr.map_or(0, |pcr| main.stamps[0].dts - pcr);
         let pcr_lead_90k = if (0..=MAX_PCR_LEAD_90K).contains(&lead) { lead } else { 0 };
         let starts_fresh = self.head.first_picture == Some(FirstPicture::Fresh);
-        Ok(Summary { program, video, starts_fresh, audio: tracks, pcr_lead_90k })
+        let starts_open_gop = self.head.first_picture == Some(FirstPicture::Recovery);
+        Ok(Summary { program, video, starts_fresh, starts_open_gop, audio: tracks, pcr_lead_90k })
     }
 }
 

@@ -1,0 +1,84 @@
+//! Cuts in a real browser: Chromium plays them from the first frame to the last one, and has nothing to complain about.
+
+use segvault::model::Timestamp;
+use segvault::rehearsal::barcode;
+
+use super::matrix_reels::{Film, KINDS};
+use crate::player::browser::{Browser, Told};
+use crate::support::{NodeProcess, eventually};
+
+/// Of `KINDS`.
+const OPEN_GOP: usize = 4;
+/// Frames of each film that are cut: from the middle of a segment to the middle of another, over the hour.
+const FIRST_SECONDS: f64 = 4.5;
+const SECONDS: f64 = 3.2;
+
+/// The frames that a cut shows, and its range.
+struct Asked {
+    first: usize,
+    count: usize,
+    range: (Timestamp, Timestamp),
+}
+
+impl Asked {
+    fn of(film: &Film) -> Self {
+        let frames = film.source.frames.len() as f64 / super::matrix_reels::SECONDS as f64;
+        let (first, count) = ((FIRST_SECONDS * frames) as usize, (SECONDS * frames) as usize);
+        let range = (film.source.frame(first), film.source.frame(first + count));
+        assert_eq!(film.source.expected(range.0, range.1).len(), count);
+        Self { first, count, range }
+    }
+
+    /// Opens it in a browser, as this type.
+    fn play(&self, node: &NodeProcess, cut_type: &str, as_segment: bool) -> Browser {
+        let (start, end) = self.range;
+        let url = format!("{}/cut/ch/source.ts?type={cut_type}&start={start}&end={end}", node.url());
+        Browser::play_cut(&url, as_segment.then_some(SECONDS))
+    }
+
+    fn assert_played(&self, what: &str, browser: &Browser) {
+        let told: Told = eventually("a browser has played a cut", || {
+            let told = browser.told();
+            (told.report.is_some() || !told.misunderstood.is_empty()).then_some(told)
+        });
+        assert_eq!(told.misunderstood, [""; 0], "{what}");
+        let report = told.report.unwrap();
+        assert_eq!((report.how.as_str(), &report.error), ("ended", &None), "{what}: {report:?}");
+        assert_eq!(report.complaints, [""; 0], "{what}");
+        let number = |date| {
+            let picture = told.pictures.iter().find(|picture| picture.date == date).unwrap();
+            barcode::read_bytes(&picture.png).unwrap()[0] as usize
+        };
+        assert_eq!((number(0), number(1)), (self.first, self.first + self.count - 1), "{what}: {report:?}");
+        assert_eq!(report.frames, self.count as u64, "{what}: {report:?}");
+        assert!((report.current_time - SECONDS).abs() < 0.25, "{what}: {report:?}");
+    }
+}
+
+#[test]
+fn chromium_plays_cuts_of_every_type_to_the_end() {
+    let film = KINDS[OPEN_GOP].film();
+    let node = NodeProcess::start(film.source.record.layout.base(), &[]);
+    let asked = Asked::of(&film);
+    let browsers = [("mp4", false), ("webm", false), ("smart", true)]
+        .map(|(cut_type, as_segment)| (cut_type, asked.play(&node, cut_type, as_segment)));
+    for (cut_type, browser) in &browsers {
+        asked.assert_played(cut_type, browser);
+    }
+    drop(browsers);
+    node.stop();
+}
+
+#[test]
+#[ignore = "takes a minute; run by `make soak`"]
+fn soak_chromium_plays_cuts_of_every_stream_to_the_end() {
+    for kind in KINDS.iter().filter(|kind| kind.has_pictures()) {
+        let film = kind.film();
+        let node = NodeProcess::start(film.source.record.layout.base(), &[]);
+        let asked = Asked::of(&film);
+        for (cut_type, as_segment) in [("mp4", false), ("smart", true)] {
+            asked.assert_played(&format!("{} as {cut_type}", kind.name), &asked.play(&node, cut_type, as_segment));
+        }
+        node.stop();
+    }
+}
