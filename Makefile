@@ -85,10 +85,11 @@ fuzz: ## Feed the readers of foreign text and media with anything: make fuzz TIM
 			-max_total_time=$(TIME) -max_len=16384 -print_final_stats=1; \
 	done
 
-bench: ## Measure a week's tree against the limits of this machine; writes docs/performance.md (3 GB below target/bench)
+bench: ## Measure a week's tree, and copying, against the limits of this machine; writes docs/performance.md (7 GB below target/bench)
 	@scripts/deps.sh build
 	cargo bench --locked --bench pure -- --quiet
 	cargo bench --locked --bench week
+	cargo bench --locked --bench copies
 
 clean: ## Remove everything that was built
 	cargo clean

@@ -38,7 +38,7 @@ use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::{NodeIdentity, PeerUrl, Quality, Timestamp, Wording};
-use crate::peers::{Claims, Copier, Throttle};
+use crate::peers::{Claims, Copier, Finisher, Roots, Throttle};
 use crate::store::{self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
 
@@ -113,6 +113,7 @@ impl Node {
         let health = Health::default();
         let directory = Directory::default();
         let reading = Blocking::new(READING_AT_ONCE);
+        let digests = Digests::new(layout.clone(), reading.clone());
         let limits = Limits { at_once: config.cut.max_ffmpeg as usize, stall: config.cut.stall, ..Limits::default() };
         let ffmpeg = Ffmpeg::new("ffmpeg", limits);
         let temp_mark = TempMark::of_this_process();
@@ -223,6 +224,7 @@ impl Node {
             layout: layout.clone(),
             volume: Some(disk.volume.clone()),
             blocking: Blocking::new(COPYING_AT_ONCE),
+            finisher: Finisher::default(),
             claims: Claims::default(),
             throttle: config.backfill.bandwidth.map_or_else(Throttle::default, |rate| Throttle::new(rate.bytes())),
             mark: temp_mark.clone(),
@@ -232,6 +234,7 @@ impl Node {
             directory: directory.clone(),
             urgent: Copier {
                 blocking: Blocking::new(URGENT_AT_ONCE),
+                finisher: Finisher::default(),
                 throttle: copier.throttle.hurried(),
                 ..copier.clone()
             },
@@ -240,6 +243,8 @@ impl Node {
             clock: clock.clone(),
             metrics: metrics.clone(),
             log: logger.clone(),
+            digests: digests.clone(),
+            roots: Roots::new(config.backfill.interval),
             health: health.clone(),
             identity: identity.clone(),
             config: config.backfill.clone(),
@@ -283,7 +288,6 @@ impl Node {
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
         directory.guardian.publish((), guardian.clone());
 
-        let digests = Digests::new(layout.clone(), reading.clone());
         let site = Site {
             name: config.node.name.clone(),
             identity,
@@ -300,6 +304,7 @@ impl Node {
             under_way: under_way.clone(),
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
             digests,
+            digests_max_age: config.backfill.digests_max_age(),
             coverages,
             coverage: config.coverage.clone(),
             min_free_bytes,

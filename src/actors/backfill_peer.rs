@@ -27,9 +27,10 @@ use crate::jitter::jittered;
 use crate::metrics::{CopyOutcome, Metrics};
 use crate::model::{Channel, HashedName, NodeIdentity, PeerUrl, Quality};
 use crate::peers::{
-    Copier, CopyError, News, Notice, Outcome, Pass, PassReport, Peer, PeerError, PeerHealth, Refused, Remembered,
-    Window, backoff_after,
+    Copier, CopyError, News, Notice, Outcome, Pass, PassReport, Peer, PeerError, PeerHealth, Refused, Remembered, Root,
+    Roots, Window, backoff_after,
 };
+use crate::store::Digests;
 use following::Followed;
 use seeking::Seeking;
 
@@ -50,6 +51,8 @@ pub struct Replication {
     pub clock: Clock,
     pub metrics: Metrics,
     pub log: Logger,
+    pub digests: Digests,
+    pub roots: Roots,
     /// This node's own, for the probes.
     pub health: Health,
     pub identity: Option<NodeIdentity>,
@@ -114,6 +117,7 @@ pub struct BackfillPeer {
     peer: Peer,
     channel: Channel,
     quality: Quality,
+    root: Arc<Root>,
     health: PeerHealth,
     log: Logger,
     sentinel: Sentinel,
@@ -145,8 +149,10 @@ impl BackfillPeer {
     ) -> Self {
         let log = replication.log.new(o!(
             "peer" => peer.to_string(), "channel" => channel.to_string(), "quality" => quality.to_string()));
+        let root = replication.roots.of(&peer);
         let peer = Peer::watched(peer, health.clone());
         Self {
+            root,
             seeking: Seeking::new(&replication, peer.clone(), channel.clone(), quality.clone()),
             replication,
             peer,
@@ -189,6 +195,9 @@ impl BackfillPeer {
     fn pass(&self) -> Pass {
         Pass {
             copier: self.replication.copier.clone(),
+            digests: self.replication.digests.clone(),
+            digests_max_age: self.replication.config.digests_max_age(),
+            root: Arc::clone(&self.root),
             peer: self.peer.clone(),
             channel: self.channel.clone(),
             quality: self.quality.clone(),

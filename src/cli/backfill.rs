@@ -25,10 +25,12 @@ use crate::causes::chain;
 use crate::clock::Clock;
 use crate::config::{BackfillConfig, Since};
 use crate::model::{BadName, Channel, CopyOrder, PeerUrl, Quality};
-use crate::peers::{Claims, Copier, Pass, PassReport, Peer, PeerError, Remembered, Throttle, Window};
-use crate::store::{Layout, TempMark, Volume};
+use crate::peers::{Claims, Copier, Finisher, Pass, PassReport, Peer, PeerError, Remembered, Roots, Throttle, Window};
+use crate::store::{Digests, Layout, TempMark, Volume};
 use progress::Progress;
 
+/// For half of this the peer is not asked again what it has.
+const ROOT_INTERVAL: Duration = Duration::from_secs(120);
 /// Files at once. Each waits for the disk most of its time, and disks flush many at once nearly as fast as one.
 const AT_ONCE: usize = 32;
 /// Pieces of disk work that end after an interruption get so long.
@@ -155,11 +157,16 @@ async fn backfill(
         layout,
         volume,
         blocking: Blocking::new(AT_ONCE),
+        finisher: Finisher::default(),
         claims: Claims::default(),
         throttle: Throttle::default(),
         mark: TempMark::of_this_process(),
         min_free_bytes: 0,
     };
+    let roots = Roots::new(ROOT_INTERVAL);
+    // Each is kept until the end.
+    let _held: Vec<_> = plan.peers.iter().map(|peer| roots.of(peer.url())).collect();
+    let digests = Digests::new(copier.layout.clone(), copier.blocking.clone());
     let since = plan.since.map(|since| since.at(Clock::system().now()));
     let (streams, unlisted) = all_streams(&plan.peers, &args.streams).await?;
     let progress = Progress::begin();
@@ -169,6 +176,9 @@ async fn backfill(
     for (peer, channel, quality) in streams {
         let pass = Pass {
             copier: copier.clone(),
+            digests: digests.clone(),
+            digests_max_age: Duration::ZERO,
+            root: roots.of(peer.url()),
             peer: peer.clone(),
             channel: channel.clone(),
             quality: quality.clone(),

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::config::Since;
 use crate::metrics::Damage;
 use crate::model::{Loss, LossCause, LossDetail, NodeName, PeerUrl, Timestamp};
-use crate::peers::{Claims, Copier, Outcome, Peer, Throttle};
+use crate::peers::{Claims, Copier, Finisher, Outcome, Peer, Throttle};
 use crate::store::{self, Checked, Layout, Recovery, Scrubbed, StoreError, StoredFile, StreamHour, TempMark, Volume};
 use report::{Bad, Report, Tally};
 
@@ -254,6 +254,7 @@ impl<'a> Scrub<'a> {
             layout: self.layout.clone(),
             volume: self.volume.clone(),
             blocking: self.blocking.clone(),
+            finisher: Finisher::default(),
             claims: Claims::default(),
             throttle: Throttle::default(),
             mark: self.mark.clone(),

@@ -46,6 +46,12 @@ pub struct BackfillConfig {
 }
 
 impl BackfillConfig {
+    /// How old this node's digests may be where they are compared with many peers': little beside the time between two
+    /// comparisons, so that nothing is found much later, and much beside the time that looking at all hours takes.
+    pub fn digests_max_age(&self) -> Duration {
+        self.interval / 12
+    }
+
     /// Whether there is a place where peers may be listed; a database that nodes share is one.
     pub fn may_have_peers(&self, database: &Database) -> bool {
         let is_shared = match database {

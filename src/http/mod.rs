@@ -79,6 +79,8 @@ pub struct Site {
     /// What playlists of ranges that are over are put together from.
     pub hour_texts: HourTexts,
     pub digests: Digests,
+    /// How old digests of the whole node may be.
+    pub digests_max_age: Duration,
     pub coverages: Coverages,
     pub coverage: CoverageConfig,
     /// Where less is free, no archives are written.
@@ -144,6 +146,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/files/{channel}").route(get_or_head().to(files::qualities)))
         .service(resource("/files/{channel}/{quality}").route(get_or_head().to(files::hours)))
         .service(resource("/files/{channel}/{quality}/{hour}").route(get_or_head().to(files::segments)))
+        .service(resource("/digest").route(get_or_head().to(digest::node)))
         .service(resource("/digest/{channel}/{quality}").route(get_or_head().to(digest::quality)))
         .service(resource("/digest/{channel}/{quality}/{day}").route(get_or_head().to(digest::day)))
         .service(resource("/segments/{path:.+}").route(get_or_head().to(segments::get)))

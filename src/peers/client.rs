@@ -19,7 +19,7 @@ use super::health::PeerHealth;
 use super::names::{HourNames, Refused};
 use crate::ingest::{Body, ByteBudget, FetchError, HttpClient, Patience, Response};
 use crate::model::{Channel, Day, ExtraDir, ExtraPath, Hour, NodeIdentity, PeerUrl, Quality, Timestamp};
-use crate::select::{DayDigests, Digest, QualityDigests};
+use crate::select::{DayDigests, Digest, NodeDigests, QualityDigests};
 
 /// An hour of one-second segments of ten recorders has 3 MB of names.
 const LISTING_BUDGET: ByteBudget = ByteBudget { max_bytes: 8 << 20, deadline: Duration::from_secs(60) };
@@ -55,8 +55,16 @@ pub enum HourAnswer {
 pub enum DigestAnswer<T> {
     Same,
     New(T),
-    /// It has none, as nodes of the existing system.
+    /// It has none, as nodes of the existing system, or none at the moment.
     NotOffered,
+}
+
+/// What a peer tells of all its qualities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeTold {
+    pub digests: NodeDigests,
+    /// The days of which it says that they changed last.
+    pub changed: BTreeMap<(Channel, Quality), Day>,
 }
 
 /// What a node says of itself.
@@ -159,6 +167,11 @@ impl Peer {
         Ok(HourAnswer::New { names, tag })
     }
 
+    /// What all of the node holds, quality by quality.
+    pub async fn node_digests(&self, known: Option<Digest>) -> Result<DigestAnswer<NodeTold>, PeerError> {
+        self.digests(&["digest"], known, read_node_digests).await
+    }
+
     /// What a quality holds, day by day, as digests; `known` is what it was.
     pub async fn digest(
         &self,
@@ -197,8 +210,8 @@ impl Peer {
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if known.is_some() => return Ok(DigestAnswer::Same),
-            status if status.is_client_error() => return Ok(DigestAnswer::NotOffered),
-            status => return Err(failed(FetchError::Status(status.as_u16()))),
+            // Also of one that cannot just now: what it lists can be had without.
+            _ => return Ok(DigestAnswer::NotOffered),
         }
         let text = answer.whole(DIGEST_BUDGET.max_bytes).await.map_err(failed)?;
         read(&text).map(DigestAnswer::New).ok_or(PeerError::NoDigests)
@@ -324,6 +337,29 @@ fn read_quality_digests(json: &[u8]) -> Option<QualityDigests> {
     (digest.parse() == Ok(of_days.digest)).then_some(of_days)
 }
 
+fn read_node_digests(json: &[u8]) -> Option<NodeTold> {
+    #[derive(Deserialize)]
+    struct Text {
+        digest: String,
+        qualities: BTreeMap<String, Line>,
+    }
+    #[derive(Deserialize)]
+    struct Line {
+        digest: String,
+        changed: Option<String>,
+    }
+    let Text { digest, qualities } = serde_json::from_slice(json).ok()?;
+    let (mut table, mut changed) = (BTreeMap::new(), BTreeMap::new());
+    for (key, line) in qualities {
+        let (channel, quality) = key.split_once('/')?;
+        let key: (Channel, Quality) = (channel.parse().ok()?, quality.parse().ok()?);
+        changed.extend(line.changed.and_then(|day| day.parse().ok()).map(|day| (key.clone(), day)));
+        table.insert(key, line.digest.parse().ok()?);
+    }
+    let digests = NodeDigests::new(table);
+    (digest.parse() == Ok(digests.digest)).then_some(NodeTold { digests, changed })
+}
+
 /// The same of a day, whose hours must be its own.
 fn read_day_digests(json: &[u8], day: Day) -> Option<DayDigests> {
     #[derive(Deserialize)]
@@ -392,6 +428,28 @@ mod tests {
         assert_eq!(read_quality_digests(text("2026-01-02").as_bytes()), Some(of_quality.clone()));
         for bad in [text("2026-01-03"), text("../../etc"), "[]".into(), String::new(), text("2026-01-02") + "x"] {
             assert_eq!(read_quality_digests(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn digests_of_a_node_that_do_not_add_up_are_none() {
+        let of_quality = QualityDigests::new(BTreeMap::new()).digest;
+        let key = ("ch".parse().unwrap(), "source".parse().unwrap());
+        let digests = NodeDigests::new(BTreeMap::from([(key, of_quality)]));
+        let text = |digest: Digest, key: &str, day: &str| {
+            format!(r#"{{"digest":"{digest}","qualities":{{"{key}":{{"digest":"{of_quality}","changed":{day}}}}}}}"#)
+        };
+        let read = |text: String| read_node_digests(text.as_bytes());
+        let told = read(text(digests.digest, "ch/source", r#""2026-01-02""#)).unwrap();
+        assert_eq!((&told.digests, told.changed.len()), (&digests, 1));
+        for no_hint in ["null", r#""never""#] {
+            assert_eq!(read(text(digests.digest, "ch/source", no_hint)).unwrap().changed.len(), 0);
+        }
+        for bad in [text(of_quality, "ch/source", "null"), text(digests.digest, "ch/480p", "null"), "[]".into()] {
+            assert_eq!(read(bad), None);
+        }
+        for bad in ["ch", "../source", "ch/.x", ""] {
+            assert_eq!(read(text(digests.digest, bad, "null")), None, "{bad}");
         }
     }
 

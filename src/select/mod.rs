@@ -14,7 +14,7 @@ pub mod retain;
 
 pub use aging::AgingClock;
 pub use coverage::{Among, HourCoverage, KindFigures, Map, Report, StreamCoverage, coverage_span};
-pub use digest::{DayDigests, Digest, QualityDigests};
+pub use digest::{DayDigests, Digest, HourDigests, NodeDigests, QualityDigests};
 pub use index::{HourIndex, Segment, Taken};
 pub use listing::Listing;
 pub use losses::StandingLoss;

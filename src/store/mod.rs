@@ -39,9 +39,9 @@ use std::path::{Path, PathBuf};
 
 pub use aging::{read_aging, write_aging};
 pub use anchor::{Anchor, read_anchor, write_anchor};
-pub use copy::{Copied, PendingCopy, sweep_copies};
+pub use copy::{Copied, PendingCopy, finish_together, sweep_copies};
 pub use coverage::{CoverageError, Coverages, coverage, write_map};
-pub use digests::{Digests, DigestsError, HourDigests};
+pub use digests::{Digests, DigestsError, NodeLook};
 pub use extras::{Extras, MAX_EXTRA_FILES, list_extras, place_of_extra};
 pub use layout::Layout;
 pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, is_noted, losses, note_losses, recorded_until};

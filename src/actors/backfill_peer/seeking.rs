@@ -81,6 +81,7 @@ fn is_slow(error: &PeerError) -> bool {
         | PeerError::NoFeed { .. }
         | PeerError::Copy(_)
         | PeerError::Store(_)
+        | PeerError::Digests(_)
         | PeerError::Panicked(_) => return false,
     };
     matches!(source, FetchError::NoAnswer(_) | FetchError::Stalled(_) | FetchError::TooSlow(_))

@@ -2,6 +2,7 @@
 
 mod bounty;
 mod command;
+mod counting_proxy;
 mod digests;
 mod extras;
 mod follow;
