@@ -338,8 +338,12 @@ fn every_panel_asks_what_prometheus_understands() {
 #[test]
 fn no_panel_is_without_data() {
     /// Appear when such a thing first happens.
-    const WHEN_IT_HAPPENS: &[&str] =
-        &["segvault_actors_restarts_total", "segvault_backfill_bounty_seconds_total", "segvault_cut_cuts_total"];
+    const WHEN_IT_HAPPENS: &[&str] = &[
+        "segvault_actors_restarts_total",
+        "segvault_backfill_bounty_seconds_total",
+        "segvault_cut_cuts_total",
+        "segvault_retention_deleted_bytes_total",
+    ];
     let live = source(&small_spec(), 30, 1);
     let dir = tempfile::tempdir().unwrap();
     let qualities = ["source", "90p"];
