@@ -3,6 +3,7 @@
 mod command;
 mod nodes;
 mod static_peer;
+mod storm;
 
 use std::collections::BTreeMap;
 use std::path::Path;
