@@ -16,9 +16,9 @@ TIME ?= 60
 FUZZ_TARGETS = playlist attributes time sessions
 
 DEMO = $${CARGO_TARGET_DIR:-target}/debug/segvault
-SCRIPTS = .ci/run $(wildcard scripts/*.sh)
+SCRIPTS = .ci/run $(wildcard scripts/*.sh deploy/docker/*.sh)
 
-.PHONY: help demo test build deps fmt lint clippy shellcheck deny soak fuzz bench clean
+.PHONY: help demo test build deps fmt lint clippy shellcheck deploy deny image soak fuzz bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,7 +42,7 @@ deps: ## Install what building, the demo and the tests need (Debian, Ubuntu); as
 fmt: ## Format the code
 	cargo fmt
 
-lint: clippy shellcheck deny ## Formatting, clippy, shell scripts, licences: everything but the tests
+lint: clippy shellcheck deploy deny ## Formatting, clippy, shell scripts, manifests, licences: everything but the tests
 	cargo fmt --check
 
 clippy:
@@ -51,8 +51,16 @@ clippy:
 shellcheck:
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo 'shellcheck is not installed: skipped'; fi
 
+deploy: ## Check what deploy/ holds: every overlay against three versions of Kubernetes, the Dockerfile
+	@scripts/kubernetes.sh
+	@if command -v hadolint >/dev/null; then hadolint deploy/docker/Dockerfile; else echo 'hadolint is not installed: skipped'; fi
+	@if command -v promtool >/dev/null; then promtool check config deploy/prometheus/prometheus.yaml >/dev/null && promtool test rules deploy/prometheus/tests/*.yaml >/dev/null; else echo 'promtool is not installed: skipped'; fi
+
 deny: ## Check the licences, names and sources of all dependencies against deny.toml
 	cargo test --locked --test it deny:: -- --nocapture
+
+image: ## Try what the Dockerfile does, without an engine for containers (takes root and debootstrap)
+	@scripts/image.sh
 
 soak: ## Run the long tests (named soak_…), in release mode, one after the other
 	@scripts/deps.sh test

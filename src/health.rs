@@ -66,6 +66,7 @@ pub struct Health {
     started: Arc<AtomicBool>,
     stopping: Arc<AtomicBool>,
     store_writable: Arc<AtomicBool>,
+    room_is_short: Arc<AtomicBool>,
 }
 
 impl Default for Health {
@@ -76,6 +77,7 @@ impl Default for Health {
             started: Arc::default(),
             stopping: Arc::default(),
             store_writable: Arc::default(),
+            room_is_short: Arc::default(),
         }
     }
 }
@@ -103,6 +105,20 @@ impl Health {
     /// Answers whether that is news.
     pub fn set_store_writable(&self, writable: bool) -> bool {
         self.store_writable.swap(writable, Ordering::Relaxed) != writable
+    }
+
+    /// Whether too little of the disk is free and nothing may be deleted. Answers whether that is news.
+    pub fn set_room_is_short(&self, is_short: bool) -> bool {
+        self.room_is_short.swap(is_short, Ordering::Relaxed) != is_short
+    }
+
+    /// What a person should look at although the node is useful.
+    pub fn notes(&self) -> Vec<&'static str> {
+        let is_short = self.room_is_short.load(Ordering::Relaxed);
+        is_short
+            .then_some("the disk is below retention.min_free and nothing may be deleted; see the log")
+            .into_iter()
+            .collect()
     }
 
     /// Actors that have been silent for too long; empty means alive.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
-pub use labels::{CopyOutcome, FetchReason, LookOutcome, PollOutcome};
+pub use labels::{BountyOutcome, CopyOutcome, Damage, DeleteCause, FetchReason, LookOutcome, PollOutcome};
 
 use crate::clock::Clock;
 use crate::log::DropCount;
@@ -49,6 +49,9 @@ impl Metrics {
             .expect("the registry is new, and the collector's names are good");
         let families = Families::register(&registry);
         families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        for damage in Damage::ALL {
+            families.scrub_bad_files.with_label_values(&[damage.as_str()]);
+        }
         Self(Arc::new(Inner {
             registry,
             families,
@@ -149,6 +152,20 @@ impl Metrics {
         self.0.families.backfill_failures.with_label_values(&[&peer.to_string()]).inc();
     }
 
+    /// Peers are asked for so much of what was lost here, or no more.
+    pub fn bounty(&self, channel: &Channel, quality: &Quality, outcome: BountyOutcome, length: Duration) {
+        let labels = [channel.as_str(), quality.as_str(), outcome.as_str()];
+        self.0.families.backfill_bounties.with_label_values(&labels).inc_by(length.as_secs_f64());
+    }
+
+    pub fn backfill_follow_failed(&self, peer: &PeerUrl) {
+        self.0.families.backfill_follow_failures.with_label_values(&[&peer.to_string()]).inc();
+    }
+
+    pub fn followers_are(&self, count: usize) {
+        self.0.families.http_followers.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// An actor of this type ended unasked and was rebuilt.
     pub fn actor_restarted(&self, actor: &'static str) {
         self.0.families.actors_restarts.with_label_values(&[actor]).inc();
@@ -217,6 +234,23 @@ impl Metrics {
         self.0.families.record_advertisements.with_label_values(&[channel.as_str(), quality.as_str()]).inc();
     }
 
+    /// So many files were deleted to keep the record within its bounds.
+    pub fn retention_deleted(&self, cause: DeleteCause, files: u64, bytes: u64) {
+        let families = &self.0.families;
+        families.retention_deleted.with_label_values(&[cause.as_str()]).inc_by(files);
+        families.retention_deleted_bytes.with_label_values(&[cause.as_str()]).inc_by(bytes);
+    }
+
+    /// Whether too little of the disk is free and nothing may be deleted.
+    pub fn retention_is_stuck(&self, is_stuck: bool) {
+        self.0.families.retention_stuck.set(i64::from(is_stuck));
+    }
+
+    /// So much of the disk is free.
+    pub fn store_has_free(&self, bytes: u64) {
+        self.0.families.store_free_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
     pub fn store_writable(&self, writable: bool) {
         self.0.families.store_writable.set(i64::from(writable));
     }
@@ -224,6 +258,27 @@ impl Metrics {
     /// Segments that wait for the disk take this much memory.
     pub fn spool_holds(&self, bytes: usize) {
         self.0.families.store_spool_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// So many stored files, with so many bytes, were compared with their names.
+    pub fn scrubbed(&self, files: u64, bytes: u64) {
+        self.0.families.scrub_files.inc_by(files);
+        self.0.families.scrub_bytes.inc_by(bytes);
+    }
+
+    /// A stored file went bad, and is in quarantine now.
+    pub fn file_went_bad(&self, damage: Damage) {
+        self.0.families.scrub_bad_files.with_label_values(&[damage.as_str()]).inc();
+    }
+
+    /// How far the round through the record is: bytes done and left, since when, and for how long still.
+    pub fn scrub_round(&self, done_bytes: u64, left_bytes: u64, age: Duration, eta: Duration) {
+        let families = &self.0.families;
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        families.scrub_round_bytes.set(gauge(done_bytes));
+        families.scrub_left_bytes.set(gauge(left_bytes));
+        families.scrub_round_age.set(gauge(age.as_secs()));
+        families.scrub_eta.set(gauge(eta.as_secs()));
     }
 
     /// The content type, and everything in Prometheus' text format.
@@ -302,6 +357,9 @@ mod tests {
         let peer = "http://beta:8000".parse().unwrap();
         metrics.backfill_began(&peer, &channel, &quality, "2026-01-02T03:03:10".parse().unwrap());
         metrics.backfill_file(&peer, CopyOutcome::Copied, 700);
+        metrics.bounty(&channel, &quality, BountyOutcome::Filled, Duration::from_millis(1500));
+        metrics.backfill_follow_failed(&peer);
+        metrics.followers_are(2);
         metrics.backfill_names_refused(&peer, 3);
         metrics.backfill_pass_failed(&peer);
         metrics.backfill_is_level(&peer, &channel, &quality, "2026-01-02T03:04:00".parse().unwrap());
@@ -316,6 +374,9 @@ mod tests {
         metrics.advertisement_set_aside(&channel, &quality);
         metrics.http_answered("/cut", 200, Duration::from_secs(1));
         metrics.cut_ended("fast", "done", Duration::from_secs(2));
+        metrics.scrubbed(3, 4500);
+        metrics.file_went_bad(Damage::Empty);
+        metrics.scrub_round(4500, 9000, Duration::from_secs(60), Duration::from_secs(120));
     }
 
     #[test]
@@ -336,6 +397,7 @@ mod tests {
             ("segvault_record_lost_seconds_total{cause=\"expired\",channel=\"gdq\",quality=\"source\"}", 2.5),
             ("segvault_record_playlist_polls_total{channel=\"gdq\",outcome=\"fresh\",quality=\"source\"}", 1.0),
             ("segvault_record_advertisement_segments_total{channel=\"gdq\",quality=\"source\"}", 1.0),
+            ("segvault_backfill_bounty_seconds_total{channel=\"gdq\",outcome=\"filled\",quality=\"source\"}", 1.5),
             ("segvault_backfill_files_total{outcome=\"copied\",peer=\"http://beta:8000\"}", 1.0),
             ("segvault_backfill_files_total{outcome=\"wrong_bytes\",peer=\"http://beta:8000\"}", 0.0),
             ("segvault_backfill_bytes_total{peer=\"http://beta:8000\"}", 700.0),
@@ -345,6 +407,8 @@ mod tests {
             ("segvault_actors_restarts_total{actor=\"downloader\"}", 1.0),
             ("segvault_cache_hour_hits_total", 1.0),
             ("segvault_cache_hour_misses_total", 1.0),
+            ("segvault_backfill_follow_failures_total{peer=\"http://beta:8000\"}", 1.0),
+            ("segvault_http_followers_connections", 2.0),
             ("segvault_cache_hours_entries", 3.0),
             ("segvault_cache_hours_bytes", 4096.0),
             ("segvault_media_segments_total{outcome=\"known\"}", 1.0),
@@ -356,6 +420,14 @@ mod tests {
             ("segvault_cut_cuts_total{outcome=\"done\",type=\"fast\"}", 1.0),
             ("segvault_cut_duration_seconds_sum{type=\"fast\"}", 2.0),
             ("segvault_cut_ffmpeg_in_use_processes", 1.0),
+            ("segvault_scrub_files_total", 3.0),
+            ("segvault_scrub_bytes_total", 4500.0),
+            ("segvault_scrub_bad_files_total{cause=\"empty\"}", 1.0),
+            ("segvault_scrub_bad_files_total{cause=\"wrong_bytes\"}", 0.0),
+            ("segvault_scrub_round_bytes", 4500.0),
+            ("segvault_scrub_left_bytes", 9000.0),
+            ("segvault_scrub_round_age_seconds", 60.0),
+            ("segvault_scrub_eta_seconds", 120.0),
             ("segvault_log_dropped_lines_total", 7.0),
             (concat!("segvault_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
         ] {

@@ -6,10 +6,11 @@
 
 mod disk;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -18,8 +19,9 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, HourCache, LiveEdges, LiveReading,
-    MediaBook, Pace, PeerBook, Recording, Registrar, Registration, Replication, Sentinel, StreamWorker,
+    ActorKind, BountyBoard, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, Horizons, HourCache,
+    Keeping, LiveEdges, LiveReading, LostHere, MediaBook, Pace, PeerBook, Recording, Registrar, Registration,
+    Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed, StreamWorker, tell_left_behind,
 };
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -33,9 +35,9 @@ use crate::http::{self, Site, UnderWay};
 use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::{LossCause, Quality, Span};
+use crate::model::{Quality, Timestamp};
 use crate::peers::{Claims, Copier, Throttle};
-use crate::store::{self, Layout, Ledger, LedgerOf, LeftBehind, Recovery, Spool, StoreError, TempMark, Volume};
+use crate::store::{self, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
 
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
@@ -47,10 +49,19 @@ const MEDIA_BOOK_BYTES: usize = 32 << 20;
 const HOUR_TEXTS_BYTES: usize = 56 << 20;
 /// Disks flush many at once nearly as fast as one, and a copy waits for that most of its time.
 const COPYING_AT_ONCE: usize = 32;
+/// What was lost here waits behind no bulk of copies.
+const URGENT_AT_ONCE: usize = 8;
 /// Between looks at whether the last answer has been sent.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What segments that wait in memory get to be written, if the grace period is over.
 const LAST_WRITES: Duration = Duration::from_secs(1);
+/// Where a power cut may have taken what was written: between the last sign of life, given each minute, and what a kernel
+/// and a disk may still have held back then.
+const NEAR_THE_STOP_MICROS: i64 = 5 * 60 * 1_000_000;
+/// While more answers than this are being sent, the disk has better things to do than scrubbing.
+const MANY_ANSWERS: usize = 8;
+/// Somebody who scrubs by hand holds the lock for a moment, now and then.
+const LOCK_WITHIN: Duration = Duration::from_secs(1);
 /// What recording gets of the grace period at least, when answers take all of it.
 const RECORDING_RESERVE: Duration = Duration::from_secs(3);
 
@@ -95,6 +106,7 @@ impl Node {
         let lock = prepare_store(&layout)?;
         let volume =
             Volume::adopt(&layout).map_err(|source| NodeError::Volume { path: layout.base().to_owned(), source })?;
+        let unchecked_since = begin_life(&layout, &volume, &logger);
         let metrics = Metrics::new(clock.clone(), log.dropped.clone());
         let health = Health::default();
         let directory = Directory::default();
@@ -140,6 +152,7 @@ impl Node {
             hour_cache(&recording, reading.clone(), cache_bytes),
             media_book(&recording, reading.clone()),
             live_edges(live_reading),
+            stored_feed(&recording, reading.clone()),
         ];
         let deps = SourceDeps {
             twitch: config.twitch.clone(),
@@ -167,28 +180,72 @@ impl Node {
             .channels
             .iter()
             .flat_map(|channel| channel.qualities.iter().map(|quality| (channel.name.clone(), quality.clone())));
+        let horizons = Horizons::read(&layout);
+        let min_free_bytes = config.retention.min_free.map_or(0, |size| size.bytes());
+        let keeping = Keeping {
+            directory: directory.clone(),
+            layout: layout.clone(),
+            volume: disk.volume.clone(),
+            blocking: Blocking::new(1),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            log: logger.clone(),
+            id: id.clone(),
+            config: config.retention.clone(),
+            horizons: horizons.clone(),
+        };
+        children.push(retention(keeping));
+        let copier = Copier {
+            layout: layout.clone(),
+            volume: Some(disk.volume.clone()),
+            blocking: Blocking::new(COPYING_AT_ONCE),
+            claims: Claims::default(),
+            throttle: config.backfill.bandwidth.map_or_else(Throttle::default, |rate| Throttle::new(rate.bytes())),
+            mark: temp_mark.clone(),
+            min_free_bytes,
+        };
         let replication = Replication {
             directory: directory.clone(),
-            copier: Copier {
-                layout: layout.clone(),
-                volume: Some(disk.volume.clone()),
-                blocking: Blocking::new(COPYING_AT_ONCE),
-                claims: Claims::default(),
-                throttle: config.backfill.bandwidth.map_or_else(Throttle::default, |rate| Throttle::new(rate.bytes())),
-                mark: temp_mark.clone(),
+            urgent: Copier {
+                blocking: Blocking::new(URGENT_AT_ONCE),
+                throttle: copier.throttle.hurried(),
+                ..copier.clone()
             },
+            copier,
+            lost: LostHere::default(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             log: logger.clone(),
             id: id.clone(),
             config: config.backfill.clone(),
             recorded: recorded.collect(),
+            retention: config.retention.clone(),
+            horizons: horizons.clone(),
         };
+        if config.backfill.may_have_peers() {
+            children.push(bounty_board(replication.clone()));
+        }
         children.push(peer_book(replication));
+        let under_way = UnderWay::default();
+        let (answers, programs) = (under_way.clone(), ffmpeg.clone());
+        let scrubbing = Scrubbing {
+            directory: directory.clone(),
+            disk: Disk { blocking: Blocking::new(1), ..disk.clone() },
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            log: logger.clone(),
+            ledger: ledger.clone(),
+            temp_mark: temp_mark.clone(),
+            config: config.scrub.clone(),
+            unchecked_since,
+            is_busy: Arc::new(move || answers.count() > MANY_ANSWERS || programs.in_use() > 0),
+        };
+        children.push(scrubber(scrubbing));
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
         directory.guardian.publish((), guardian.clone());
 
-        let under_way = UnderWay::default();
+        let digests = Digests::new(layout.clone(), reading.clone());
         let site = Site {
             name: config.node.name.clone(),
             id,
@@ -203,6 +260,8 @@ impl Node {
             log: logger.clone(),
             under_way: under_way.clone(),
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
+            digests,
+            min_free_bytes,
         };
         let address = config.node.listen;
         let listening = http::listen(site, address).map_err(|source| NodeError::Listen { address, source })?;
@@ -211,7 +270,7 @@ impl Node {
         write_listen_file(&layout, listening.address, &logger);
         let disk_watch = DiskWatch::new(disk, ledger.clone(), health.clone(), metrics.clone(), logger.clone());
         actix_rt::spawn(disk_watch.clone().keep());
-        actix_rt::spawn(recover(layout.clone(), temp_mark, ledger.clone(), metrics, logger.clone()));
+        actix_rt::spawn(recover(layout.clone(), temp_mark, ledger.clone(), directory.clone(), metrics, logger.clone()));
         actix_rt::spawn(probe_ffmpeg(ffmpeg, logger.clone()));
         health.set_started();
         info!(logger, "node is up"; "name" => %config.node.name, "address" => %listening.address,
@@ -248,8 +307,18 @@ impl Node {
         if let Some(peer_book) = self.directory.peer_book.get(&()) {
             let _ = timeout(Duration::from_secs(1), peer_book.send(Drain)).await;
         }
+        if let Some(bounty_board) = self.directory.bounty_board.get(&()) {
+            let _ = timeout(Duration::from_secs(1), bounty_board.send(Drain)).await;
+        }
         let copying = self.directory.backfill_peers.all().into_iter().map(|peer| peer.send(Drain));
         let _ = timeout(Duration::from_secs(1), futures_util::future::join_all(copying)).await;
+
+        if let Some(scrubber) = self.directory.scrubber.get(&()) {
+            let _ = timeout(Duration::from_secs(1), scrubber.send(Drain)).await;
+        }
+        if let Some(retention) = self.directory.retention.get(&()) {
+            let _ = timeout(Duration::from_secs(1), retention.send(Drain)).await;
+        }
 
         if let Some(registrar) = self.directory.registrar.get(&()) {
             let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
@@ -257,6 +326,11 @@ impl Node {
         // Answers that are still to be made wait for nothing that it could learn.
         if let Some(media_book) = self.directory.media_book.get(&()) {
             let _ = timeout(Duration::from_secs(1), media_book.send(Drain)).await;
+        }
+
+        // What followers read never ends by itself.
+        if let Some(stored_feed) = self.directory.stored_feed.get(&()) {
+            let _ = timeout(Duration::from_secs(1), stored_feed.send(Drain)).await;
         }
 
         // Players who wait for the next segment are answered now.
@@ -289,8 +363,20 @@ impl Node {
         }
         // What recording gave up to the last must still be told. A disk that refuses it has had its tries.
         let _ = timeout_at(end.max(Instant::now() + FLUSH_LOSSES_WITHIN), self.ledger.flush()).await;
-        let _ = fs::remove_file(listen_file(&self.layout));
+        let _ = fs::remove_file(self.layout.listen_file());
+        self.end_life(drained.is_ok()).await;
         info!(self.log, "stopped");
+    }
+
+    /// A stop that left something unfinished is none in order.
+    async fn end_life(&self, is_in_order: bool) {
+        let (layout, volume) = (self.layout.clone(), self.disk_watch.volume().clone());
+        if is_in_order {
+            let ended = Blocking::new(1).run(move || store::end_of_life(&layout, &volume));
+            if let Ok(Ok(Err(error))) = timeout(LAST_WRITES, ended).await {
+                warn!(self.log, "the next start will check what was written last"; "error" => chain(&error));
+            }
+        }
     }
 }
 
@@ -323,6 +409,21 @@ fn media_book(recording: &Recording, reading: Blocking) -> Child {
     Child { kind: ActorKind::MediaBook, name: String::new(), arbiter: "media book".into(), factory: Box::new(factory) }
 }
 
+fn stored_feed(recording: &Recording, reading: Blocking) -> Child {
+    let Recording { directory, disk: Disk { layout, .. }, clock, metrics, log, .. } = recording.clone();
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (layout, reading, clock) = (layout.clone(), reading.clone(), clock.clone());
+        let feed = StoredFeed::new(layout, reading, clock, metrics.clone(), log.clone(), sentinel);
+        directory.stored_feed.publish((), StoredFeed::start_in_arbiter(arbiter, move |_| feed));
+    };
+    Child {
+        kind: ActorKind::StoredFeed,
+        name: String::new(),
+        arbiter: "stored feed".into(),
+        factory: Box::new(factory),
+    }
+}
+
 fn registrar(registration: Registration, directory: Directory) -> Child {
     let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
         let registration = registration.clone();
@@ -330,6 +431,33 @@ fn registrar(registration: Registration, directory: Directory) -> Child {
         directory.registrar.publish((), address);
     };
     Child { kind: ActorKind::Registrar, name: String::new(), arbiter: "registrar".into(), factory: Box::new(factory) }
+}
+
+fn bounty_board(replication: Replication) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (directory, replication) = (replication.directory.clone(), replication.clone());
+        let address = BountyBoard::start_in_arbiter(arbiter, move |_| BountyBoard::new(replication, sentinel));
+        directory.bounty_board.publish((), address);
+    };
+    Child { kind: ActorKind::BountyBoard, name: String::new(), arbiter: "bounties".into(), factory: Box::new(factory) }
+}
+
+fn scrubber(scrubbing: Scrubbing) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (directory, scrubbing) = (scrubbing.directory.clone(), scrubbing.clone());
+        let address = Scrubber::start_in_arbiter(arbiter, move |_| Scrubber::new(scrubbing, sentinel));
+        directory.scrubber.publish((), address);
+    };
+    Child { kind: ActorKind::Scrubber, name: String::new(), arbiter: "scrubber".into(), factory: Box::new(factory) }
+}
+
+fn retention(keeping: Keeping) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (directory, keeping) = (keeping.directory.clone(), keeping.clone());
+        let address = Retention::start_in_arbiter(arbiter, move |_| Retention::new(keeping, sentinel));
+        directory.retention.publish((), address);
+    };
+    Child { kind: ActorKind::Retention, name: String::new(), arbiter: "retention".into(), factory: Box::new(factory) }
 }
 
 fn peer_book(replication: Replication) -> Child {
@@ -388,31 +516,48 @@ fn prepare_store(layout: &Layout) -> Result<File, NodeError> {
     };
     let own_dir = layout.own_dir();
     fs::create_dir_all(&own_dir).map_err(failed(layout.base()))?;
-    let path = own_dir.join("lock");
-    let lock = OpenOptions::new().create(true).append(true).open(&path).map_err(failed(&path))?;
-    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(NodeError::Locked(layout.base().to_owned())),
-        Err(error) => Err(failed(&path)(error.into())),
+    let end = Instant::now() + LOCK_WITHIN;
+    loop {
+        let lock = store::try_lock(layout);
+        match lock.map_err(|source| NodeError::Volume { path: layout.base().to_owned(), source })? {
+            Some(lock) => return Ok(lock),
+            None if Instant::now() < end => std::thread::sleep(LOOK_EVERY),
+            None => return Err(NodeError::Locked(layout.base().to_owned())),
+        }
     }
+}
+
+/// Notes how the last life on this directory ended, and that another one begins. Answers since when what was written is to be
+/// checked, if it did not end in order.
+fn begin_life(layout: &Layout, volume: &Volume, log: &Logger) -> Option<Timestamp> {
+    let unchecked_since = store::last_seen(layout).map(|seen| seen.plus_micros(-NEAR_THE_STOP_MICROS));
+    if let Some(since) = unchecked_since {
+        warn!(log, "the last run did not end in order, what it wrote last is checked first"; "since" => %since);
+        let mut state = store::read_scrub_state(layout);
+        state.unchecked_since = Some(state.unchecked_since.map_or(since, |earlier| earlier.min(since)));
+        // Must precede the sign of life, which hides when the last life was last seen.
+        if let Err(error) = store::write_scrub_state(layout, volume, &state) {
+            warn!(log, "what is unchecked is not kept for the next start"; "error" => chain(&error));
+        }
+    }
+    if let Err(error) = store::sign_of_life(layout, volume) {
+        warn!(log, "the next start will not know whether this run ended in order"; "error" => chain(&error));
+    }
+    unchecked_since
 }
 
 /// Keeps what an earlier run left behind. Beside everything else: a large archive takes a while, and recording must not
 /// wait for it.
-async fn recover(layout: Layout, mine: TempMark, ledger: Ledger, metrics: Metrics, log: Logger) {
+async fn recover(layout: Layout, mine: TempMark, ledger: Ledger, directory: Directory, metrics: Metrics, log: Logger) {
     if let Some(recovery) = recover_in(layout.clone(), mine.clone(), &log).await {
-        metrics.segments_recovered(recovery.recovered.len());
-        // Should the source still list one, it is fetched, and that fills the loss.
-        for left in &recovery.recovered {
-            note_left_behind(&ledger, left, LossCause::CutShort, "the recorder was stopped in the middle of it");
-        }
-        for left in &recovery.empty {
-            note_left_behind(&ledger, left, LossCause::Unknown, "the recorder was stopped before it came");
-        }
+        tell_left_behind(&recovery, &directory, &ledger, &metrics, &log);
     }
     // What is in quarantine was told as an advertisement.
     if let Some(recovery) = recover_in(layout.quarantine(), mine, &log).await {
         metrics.segments_recovered(recovery.recovered.len());
+        for left in &recovery.recovered {
+            info!(log, "kept what a killed process left behind"; "segment" => left.name.path_text());
+        }
     }
 }
 
@@ -424,12 +569,7 @@ async fn recover_in(layout: Layout, mine: TempMark, log: &Logger) -> Option<Reco
         store::recover(&layout, &mine, on_error)
     };
     match Blocking::new(1).run(recover).await {
-        Ok(Ok(recovery)) => {
-            for left in &recovery.recovered {
-                info!(log, "kept what a killed process left behind"; "segment" => left.name.path_text());
-            }
-            Some(recovery)
-        }
+        Ok(Ok(recovery)) => Some(recovery),
         Ok(Err(error)) => {
             warn!(log, "temps could not be recovered, the next start tries again"; "error" => chain(&error));
             None
@@ -441,19 +581,9 @@ async fn recover_in(layout: Layout, mine: TempMark, log: &Logger) -> Option<Reco
     }
 }
 
-fn note_left_behind(ledger: &Ledger, left: &LeftBehind, cause: LossCause, detail: &str) {
-    if let Ok(span) = Span::new(left.name.start(), left.name.end()) {
-        ledger.note(&left.channel, &left.quality, span, cause, detail);
-    }
-}
-
-fn listen_file(layout: &Layout) -> PathBuf {
-    layout.own_dir().join("listen")
-}
-
 /// For scripts that let the system choose the port.
 fn write_listen_file(layout: &Layout, address: SocketAddr, log: &Logger) {
-    let path = listen_file(layout);
+    let path = layout.listen_file();
     let temp = path.with_extension("temp");
     let written = fs::write(&temp, format!("{address}\n")).and_then(|()| fs::rename(&temp, &path));
     if let Err(error) = written {

@@ -3,6 +3,10 @@
 //! Promises: the next pass begins some time after the last has ended; a peer that fails or lies is named once for each
 //! pass and asked ever more rarely; nobody else waits for it. Recording has its own doors and threads.
 
+mod following;
+mod seeking;
+
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +14,24 @@ use actix::prelude::*;
 use slog::{Logger, debug, info, o, warn};
 use tokio::sync::Semaphore;
 
+use super::bounty_board::LostHere;
 use super::directory::Directory;
 use super::guardian::{Drain, Sentinel};
+use super::retention::{Horizons, bound};
+use super::stored_feed::Stored;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::config::BackfillConfig;
+use crate::config::{BackfillConfig, RetentionConfig};
 use crate::jitter::jittered;
 use crate::metrics::{CopyOutcome, Metrics};
-use crate::model::{Channel, NodeId, PeerUrl, Quality};
-use crate::peers::{Copier, CopyError, Notice, Outcome, Pass, PassReport, Peer, PeerError, Remembered, Window};
+use crate::model::{Channel, HashedName, NodeId, PeerUrl, Quality};
+use crate::peers::{
+    Copier, CopyError, Notice, Outcome, Pass, PassReport, Peer, PeerError, Refused, Remembered, Window,
+};
+use following::Followed;
+use seeking::Seeking;
+
+pub use seeking::Seek;
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10 * 60);
@@ -30,6 +43,10 @@ const SOON: Duration = Duration::from_secs(5);
 pub struct Replication {
     pub directory: Directory,
     pub copier: Copier,
+    /// The same with a door of its own, for what cannot wait behind a bulk of files.
+    pub urgent: Copier,
+    /// What the recorders here lack.
+    pub lost: LostHere,
     pub clock: Clock,
     pub metrics: Metrics,
     pub log: Logger,
@@ -38,6 +55,8 @@ pub struct Replication {
     pub config: BackfillConfig,
     /// What is recorded here.
     pub recorded: Arc<[(Channel, Quality)]>,
+    pub retention: RetentionConfig,
+    pub horizons: Horizons,
 }
 
 impl Replication {
@@ -55,7 +74,11 @@ impl Replication {
         let is_recorded = self.recorded.iter().any(|(of, one)| of == channel && one == quality);
         let cutoff_micros = i64::try_from(self.config.recent_cutoff.as_micros()).unwrap_or(i64::MAX);
         let recent = is_recorded.then(|| self.clock.now().plus_micros(-cutoff_micros));
-        Window { since: None, recent }
+        let lost = if is_recorded { self.lost.of(channel, quality) } else { Arc::default() };
+        // What retention deletes here, or did, is not copied back.
+        let by_age = self.retention.max_age(channel).map(|age| bound(self.clock.now(), age));
+        let since = by_age.max(self.horizons.of(channel, quality));
+        Window { since, recent, lost }
     }
 }
 
@@ -88,6 +111,10 @@ pub struct BackfillPeer {
     /// Whether it was said that the peer fails.
     told: bool,
     pass: Option<SpawnHandle>,
+    /// What the peer has is to be listed again.
+    again: bool,
+    seeking: Seeking,
+    followed: Followed,
     /// Until the next pass.
     rest: Option<SpawnHandle>,
     wanted: bool,
@@ -106,9 +133,11 @@ impl BackfillPeer {
     ) -> Self {
         let log = replication.log.new(o!(
             "peer" => peer.to_string(), "channel" => channel.to_string(), "quality" => quality.to_string()));
+        let peer = Peer::new(peer);
         Self {
+            seeking: Seeking::new(&replication, peer.clone(), channel.clone(), quality.clone()),
             replication,
-            peer: Peer::new(peer),
+            peer,
             channel,
             quality,
             permits,
@@ -118,6 +147,8 @@ impl BackfillPeer {
             failures: 0,
             told: false,
             pass: None,
+            again: false,
+            followed: Followed::default(),
             rest: None,
             wanted: true,
             draining: false,
@@ -128,6 +159,18 @@ impl BackfillPeer {
         let now = self.replication.clock.now();
         self.replication.metrics.backfill_began(self.peer.url(), &self.channel, &self.quality, now);
         ctx.notify(Tick);
+        self.begin_following(ctx);
+    }
+
+    fn teller(&self) -> Teller {
+        Teller {
+            replication: self.replication.clone(),
+            peer: self.peer.url().clone(),
+            channel: self.channel.clone(),
+            quality: self.quality.clone(),
+            log: self.log.clone(),
+            is_first: Cell::new(true),
+        }
     }
 
     fn pass(&self) -> Pass {
@@ -149,6 +192,8 @@ impl BackfillPeer {
                 "tombstones" => report.tombstones);
         }
         match done {
+            // Not the peer's fault; retention tells it.
+            Err(PeerError::Copy(CopyError::NoRoom)) => jittered(self.replication.config.interval),
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 self.replication.metrics.backfill_pass_failed(self.peer.url());
@@ -175,42 +220,71 @@ impl BackfillPeer {
     }
 }
 
-/// Tells what happens during a pass; of what is wrong, the first of each pass in the log.
-fn tell(log: &Logger, metrics: &Metrics, peer: &PeerUrl, is_first: &mut bool, notice: &Notice<'_>) {
-    match notice {
-        Notice::Missing { .. } => {}
-        Notice::Refused(refused) => {
-            metrics.backfill_names_refused(peer, refused.count);
-            let example = refused.example.as_deref().unwrap_or_default();
-            if std::mem::take(is_first) {
-                warn!(log, "a peer lists names that are none"; "count" => refused.count, "example" => example);
+/// Tells what happens during a pass, or something like it; of what is wrong, the first in the log.
+struct Teller {
+    replication: Replication,
+    peer: PeerUrl,
+    channel: Channel,
+    quality: Quality,
+    log: Logger,
+    is_first: Cell<bool>,
+}
+
+impl Teller {
+    fn tell(&self, notice: &Notice<'_>) {
+        let (log, metrics) = (&self.log, &self.replication.metrics);
+        match notice {
+            Notice::Missing { .. } => {}
+            Notice::Refused(refused) => self.tell_refused(refused),
+            Notice::Hidden { hour, name } => {
+                info!(log, "tombstone taken over"; "tombstone" => format!("{hour}/{}", name.as_str()));
+            }
+            Notice::File { name, outcome } => {
+                let (label, bytes) = match outcome {
+                    Outcome::Copied { bytes } => (CopyOutcome::Copied, *bytes),
+                    Outcome::NotNeeded => (CopyOutcome::NotNeeded, 0),
+                    Outcome::UnderWay => (CopyOutcome::UnderWay, 0),
+                    Outcome::Gone => (CopyOutcome::Gone, 0),
+                };
+                metrics.backfill_file(&self.peer, label, bytes);
+                if label == CopyOutcome::Copied {
+                    self.tell_followers(name);
+                }
+                debug!(log, "file from a peer"; "segment" => name.path_text(), "outcome" => label.as_str());
+            }
+            Notice::Failed { name, error } => {
+                let label = match error {
+                    CopyError::WrongBytes { .. } => CopyOutcome::WrongBytes,
+                    CopyError::Fetch { .. } => CopyOutcome::Failed,
+                    CopyError::Store(_) | CopyError::Panicked(_) | CopyError::NoRoom => CopyOutcome::Disk,
+                };
+                metrics.backfill_file(&self.peer, label, 0);
+                let is_news = !matches!(error, CopyError::NoRoom);
+                if is_news && self.is_first.replace(false) {
+                    warn!(log, "a file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
+                } else {
+                    debug!(log, "another file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
+                }
             }
         }
-        Notice::Hidden { hour, name } => {
-            info!(log, "tombstone taken over"; "tombstone" => format!("{hour}/{}", name.as_str()));
+    }
+
+    fn tell_refused(&self, refused: &Refused) {
+        if refused.count == 0 {
+            return;
         }
-        Notice::File { name, outcome } => {
-            let (label, bytes) = match outcome {
-                Outcome::Copied { bytes } => (CopyOutcome::Copied, *bytes),
-                Outcome::NotNeeded => (CopyOutcome::NotNeeded, 0),
-                Outcome::UnderWay => (CopyOutcome::UnderWay, 0),
-                Outcome::Gone => (CopyOutcome::Gone, 0),
-            };
-            metrics.backfill_file(peer, label, bytes);
-            debug!(log, "file from a peer"; "segment" => name.path_text(), "outcome" => label.as_str());
+        self.replication.metrics.backfill_names_refused(&self.peer, refused.count);
+        let example = refused.example.as_deref().unwrap_or_default();
+        if self.is_first.replace(false) {
+            warn!(self.log, "a peer lists names that are none"; "count" => refused.count, "example" => example);
         }
-        Notice::Failed { name, error } => {
-            let label = match error {
-                CopyError::WrongBytes { .. } => CopyOutcome::WrongBytes,
-                CopyError::Fetch { .. } => CopyOutcome::Failed,
-                CopyError::Store(_) | CopyError::Panicked(_) => CopyOutcome::Disk,
-            };
-            metrics.backfill_file(peer, label, 0);
-            if std::mem::take(is_first) {
-                warn!(log, "a file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
-            } else {
-                debug!(log, "another file of a peer is refused"; "segment" => name.path_text(), "error" => chain(error));
-            }
+    }
+
+    /// Those who copy from this node fetch it at once.
+    fn tell_followers(&self, name: &HashedName) {
+        if let Some(feed) = self.replication.directory.stored_feed.get(&()) {
+            let (channel, quality) = (self.channel.clone(), self.quality.clone());
+            feed.do_send(Stored { channel, quality, hour: name.hour(), name: name.as_str().into() });
         }
     }
 }
@@ -232,18 +306,10 @@ impl Handler<Tick> for BackfillPeer {
             return;
         }
         let (pass, mut memory) = (self.pass(), std::mem::take(&mut self.memory));
-        let (log, metrics, began) = (self.log.clone(), self.replication.metrics.clone(), self.replication.clock.now());
+        let (teller, began) = (self.teller(), self.replication.clock.now());
         let work = async move {
             let mut report = PassReport::default();
-            let is_first = std::cell::Cell::new(true);
-            let done = {
-                let notice = |notice: Notice<'_>| {
-                    let mut first = is_first.get();
-                    tell(&log, &metrics, pass.peer.url(), &mut first, &notice);
-                    is_first.set(first);
-                };
-                pass.run(&mut memory, &mut report, &notice).await
-            };
+            let done = pass.run(&mut memory, &mut report, &|notice| teller.tell(&notice)).await;
             (memory, report, done)
         };
         let pass = ctx.spawn(work.into_actor(self).map(move |(memory, report, done), this, ctx| {
@@ -254,6 +320,8 @@ impl Handler<Tick> for BackfillPeer {
                 metrics.backfill_is_level(this.peer.url(), &this.channel, &this.quality, began);
             }
             let rest = this.take(&report, done);
+            let again = std::mem::take(&mut this.again) && this.failures == 0;
+            let rest = if again { rest.min(SOON) } else { rest };
             this.rest = Some(ctx.notify_later(Tick, rest));
         }));
         self.pass = Some(pass);
@@ -268,7 +336,8 @@ impl Handler<Wanted> for BackfillPeer {
             return;
         }
         // Whether it waits or works: this ends it, and what it was copying leaves nothing behind.
-        for under_way in [self.pass.take(), self.rest.take()].into_iter().flatten() {
+        let beside = self.seeking.end().into_iter().chain(self.followed.end());
+        for under_way in [self.pass.take(), self.rest.take()].into_iter().flatten().chain(beside) {
             ctx.cancel_future(under_way);
         }
         if wanted {
@@ -283,8 +352,9 @@ impl Handler<Drain> for BackfillPeer {
     /// Answers at once: a pass may be dropped anywhere, and what it was copying leaves nothing behind.
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
         self.draining = true;
-        if let Some(pass) = self.pass.take() {
-            ctx.cancel_future(pass);
+        let beside = self.seeking.end().into_iter().chain(self.followed.end());
+        for under_way in self.pass.take().into_iter().chain(beside) {
+            ctx.cancel_future(under_way);
         }
     }
 }

@@ -6,7 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::{Actor, Addr};
 
-use super::{BackfillPeer, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, StreamWorker};
+use super::{
+    BackfillPeer, BountyBoard, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, Retention,
+    Scrubber, StoredFeed, StreamWorker,
+};
 use crate::model::{Channel, PeerUrl, Quality};
 
 /// Addresses by key. Cheap to clone.
@@ -57,6 +60,11 @@ pub struct Directory {
     pub downloaders: Addresses<Channel, Downloader>,
     pub workers: Addresses<(Channel, Quality), StreamWorker>,
     pub registrar: Addresses<(), Registrar>,
+    pub scrubber: Addresses<(), Scrubber>,
+    pub retention: Addresses<(), Retention>,
     pub peer_book: Addresses<(), PeerBook>,
+    /// None where there can be no peers.
+    pub bounty_board: Addresses<(), BountyBoard>,
+    pub stored_feed: Addresses<(), StoredFeed>,
     pub backfill_peers: Addresses<(PeerUrl, Channel, Quality), BackfillPeer>,
 }

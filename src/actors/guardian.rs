@@ -34,8 +34,12 @@ pub enum ActorKind {
     LiveEdges,
     MediaBook,
     Registrar,
+    Retention,
     PeerBook,
+    BountyBoard,
+    StoredFeed,
     BackfillPeer,
+    Scrubber,
 }
 
 impl ActorKind {
@@ -47,8 +51,12 @@ impl ActorKind {
             Self::LiveEdges => "live_edges",
             Self::MediaBook => "media_book",
             Self::Registrar => "registrar",
+            Self::Retention => "retention",
             Self::PeerBook => "peer_book",
+            Self::BountyBoard => "bounty_board",
+            Self::StoredFeed => "stored_feed",
             Self::BackfillPeer => "backfill_peer",
+            Self::Scrubber => "scrubber",
         }
     }
 }

@@ -5,23 +5,35 @@
 //! `Directory` hands out the current one, so that an actor that died can be rebuilt alone.
 
 mod backfill_peer;
+mod bounty_board;
 mod directory;
 mod downloader;
 mod guardian;
 mod hour_cache;
+mod left_behind;
 mod live_edges;
 mod media_book;
 mod peer_book;
 mod registrar;
+mod retention;
+mod scrubber;
+mod stored_feed;
 mod stream_worker;
 
 pub use backfill_peer::{BackfillPeer, Replication};
+pub use bounty_board::{BountyBoard, LostHere};
 pub use directory::Directory;
 pub use downloader::{Downloader, FindMedia, MediaFound};
 pub use guardian::{ActorKind, Child, Drain, Guardian, Sentinel};
 pub use hour_cache::{CacheError, GetHours, GetListing, HourCache};
+pub use left_behind::tell_left_behind;
 pub use live_edges::{GetGeneration, GetLive, LiveEdges, LiveError, LiveReading};
 pub use media_book::{GetMedia, MediaBook};
 pub use peer_book::PeerBook;
 pub use registrar::{Pace, Registrar, Registration};
-pub use stream_worker::{HISTORY_PERMITS, Recording, StreamWorker, tell_saved, tell_set_aside};
+pub use retention::{
+    Going, Horizons, Keeping, Made, Retention, SpaceError, SpacePass, Swept, Unproven, bound, each_aged, pins,
+};
+pub use scrubber::{Scrubber, Scrubbing};
+pub use stored_feed::{FeedError, Follow, News, StoredFeed, StoredKind};
+pub use stream_worker::{HISTORY_PERMITS, Recording, StreamWorker, seek_missing, tell_saved, tell_set_aside};

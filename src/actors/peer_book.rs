@@ -168,11 +168,14 @@ async fn look(replication: Replication, url: PeerUrl) -> Result<Found, PeerError
     if theirs.is_some() && theirs == replication.id {
         return Ok(Found::Ourselves);
     }
-    let mut streams = Vec::new();
+    // What is recorded here, also before the peer has any of it: it may be lost here at any moment.
+    let mut streams: Vec<(Channel, Quality)> = replication.recorded.to_vec();
     for channel in replication.channels() {
         let (qualities, _) = peer.qualities(&channel).await?;
         streams.extend(qualities.into_iter().take(MAX_QUALITIES).map(|quality| (channel.clone(), quality)));
     }
+    streams.sort_unstable();
+    streams.dedup();
     Ok(Found::Streams(streams))
 }
 

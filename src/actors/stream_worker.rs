@@ -38,6 +38,7 @@ use lane::{Lane, LaneKind};
 use poll::{PollError, poll_once};
 
 pub use fetching::{tell_saved, tell_set_aside};
+pub use telling::seek_missing;
 
 /// Between questions where the channel is not live, or its playlist has ended. Live playlists of the shortest kind list
 /// 6 s, so a beginning is seen before its first segment goes.

@@ -4,6 +4,7 @@
 
 mod progress;
 
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -54,9 +55,24 @@ pub struct BackfillArgs {
 
 /// A channel, or one of its qualities.
 #[derive(Debug, Clone)]
-struct Wish {
+pub(super) struct Wish {
     channel: Channel,
     quality: Option<Quality>,
+}
+
+impl Wish {
+    pub fn is_for(&self, channel: &Channel, quality: &Quality) -> bool {
+        self.channel == *channel && self.quality.as_ref().is_none_or(|wished| wished == quality)
+    }
+}
+
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.quality {
+            Some(quality) => write!(f, "{}/{quality}", self.channel),
+            None => self.channel.fmt(f),
+        }
+    }
 }
 
 impl FromStr for Wish {
@@ -72,12 +88,21 @@ impl FromStr for Wish {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Since {
+pub(super) enum Since {
     Time(Timestamp),
     Age(Duration),
 }
 
-fn parse_since(text: &str) -> Result<Since, String> {
+impl Since {
+    pub fn before(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Time(time) => time,
+            Self::Age(age) => now.plus_micros(-i64::try_from(age.as_micros()).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+pub(super) fn parse_since(text: &str) -> Result<Since, String> {
     let age = parse_duration(text).map(Since::Age);
     age.or_else(|_| text.parse().map(Since::Time)).map_err(|_| "write a time in UTC, or an age such as 14d".to_owned())
 }
@@ -102,7 +127,7 @@ pub fn run(args: &BackfillArgs) -> Result<u8, Failure> {
 }
 
 /// A directory that is no node's has no word by which to know it again.
-fn own_volume(layout: &Layout) -> anyhow::Result<Option<Volume>> {
+pub(super) fn own_volume(layout: &Layout) -> anyhow::Result<Option<Volume>> {
     let own_dir: &Path = &layout.own_dir();
     Ok(if own_dir.is_dir() { Some(Volume::adopt(layout)?) } else { None })
 }
@@ -117,11 +142,9 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
         claims: Claims::default(),
         throttle: Throttle::default(),
         mark: TempMark::of_this_process(),
+        min_free_bytes: 0,
     };
-    let since = args.since.map(|since| match since {
-        Since::Time(time) => time,
-        Since::Age(age) => Clock::system().now().plus_micros(-i64::try_from(age.as_micros()).unwrap_or(i64::MAX)),
-    });
+    let since = args.since.map(|since| since.before(Clock::system().now()));
     let streams = streams(&peer, &args.streams).await?;
     let progress = Progress::begin();
     let mut total = PassReport::default();
@@ -133,7 +156,7 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
             peer: peer.clone(),
             channel: channel.clone(),
             quality: quality.clone(),
-            window: Window { since, recent: None },
+            window: Window { since, ..Window::default() },
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             at_once: AT_ONCE,
         };

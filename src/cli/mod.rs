@@ -5,11 +5,18 @@ pub mod config;
 mod cut;
 pub mod db;
 mod demo;
+mod drain_check;
+mod health;
 mod losses;
+mod man;
+mod nodes;
+mod pin;
 mod place;
 mod quarantine;
 mod rehearse;
+mod retention;
 mod run;
+mod scrub;
 mod select;
 mod tombstone;
 
@@ -45,6 +52,8 @@ enum Command {
     Cut(cut::CutArgs),
     /// Copy from another node what a directory lacks.
     Backfill(backfill::BackfillArgs),
+    /// Compare what is stored with its names; what went bad leaves the record, and may be fetched anew.
+    Scrub(scrub::ScrubArgs),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -56,9 +65,20 @@ enum Command {
     /// List what is kept out of the record, or put it back.
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
-    /// Hide segments for good, or list what is hidden.
+    /// Hide segments for good, see what is hidden and where, delete its bytes.
     #[command(subcommand)]
     Tombstone(tombstone::TombstoneCommand),
+    /// Ask the node that runs on a directory whether it lives.
+    Health(health::HealthArgs),
+    /// Write manual pages into a directory, one for each command.
+    Man(man::ManArgs),
+    /// Keep ranges that retention would delete.
+    #[command(subcommand)]
+    Pin(pin::PinCommand),
+    /// Print what the running node would delete now, as too old or to make room.
+    Retention(retention::RetentionArgs),
+    /// Print what only this node holds; exit code 0 if it may be stopped for good.
+    DrainCheck(drain_check::DrainCheckArgs),
     /// Print a completion script for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -130,6 +150,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Select(args) => select::run(&args),
         Command::Cut(args) => cut::run(&args),
         Command::Backfill(args) => backfill::run(&args),
+        Command::Scrub(args) => scrub::run(&args),
         Command::Config(ConfigCommand::Check(args)) => {
             Ok(config::check(&args, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
         }
@@ -141,7 +162,12 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Losses(args) => losses::run(&args),
         Command::Quarantine(command) => quarantine::run(&command),
-        Command::Tombstone(command) => tombstone::run(command),
+        Command::Health(args) => health::run(&args),
+        Command::Man(args) => man::run(&args),
+        Command::Tombstone(command) => tombstone::run(&command),
+        Command::Pin(command) => pin::run(&command),
+        Command::Retention(args) => retention::run(&args),
+        Command::DrainCheck(args) => drain_check::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "segvault", &mut io::stdout());
             Ok(EXIT_OK)

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use super::Failure;
 use super::config::ConfigArgs;
+use crate::config::Config;
 use crate::model::{Channel, Quality, Span, Timestamp};
 use crate::store::{self, Layout};
 
@@ -20,6 +21,11 @@ pub struct PlaceArgs {
 }
 
 impl PlaceArgs {
+    /// The configuration, whether or not it names the directory.
+    pub fn config(&self) -> Result<Config, Failure> {
+        Ok(self.config.load()?.config)
+    }
+
     /// The directory must exist: a mistyped one should not look like an empty record.
     pub fn layout(&self) -> Result<Layout, Failure> {
         let dir = match &self.dir {
@@ -31,6 +37,11 @@ impl PlaceArgs {
         }
         Ok(Layout::new(dir))
     }
+}
+
+/// Who works here, for people; as the shell says.
+pub fn user_name() -> String {
+    std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "unknown".to_owned())
 }
 
 // Likewise.

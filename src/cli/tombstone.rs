@@ -1,119 +1,147 @@
-//! `segvault tombstone add|list`: hide segments, and see what is hidden. Works on the directory, with no node running.
+//! `segvault tombstone add|list|status|purge`: hide segments, see what is hidden and where, delete its bytes. Works on the
+//! directory, beside a running node or without one.
 
-use std::io::{self, Write};
+mod add;
+mod list;
+mod purge;
+mod status;
 
 use anyhow::Context as _;
-use serde_json::json;
 
 use super::Failure;
-use super::config::EXIT_OK;
-use super::place::{PlaceArgs, StreamArgs};
-use crate::model::{FileName, Hour, Span, tombstone_of};
+use crate::model::{
+    CHAT_ENDING, Channel, HashedName, Hour, NameFields, Quality, SEGMENT_ENDING, Span, TOMBSTONE_ENDING, Timestamp,
+};
 use crate::store::{self, Layout};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum TombstoneCommand {
     /// Hide segments: from this moment no listing, playlist, cut or download has them. The bytes stay on disk.
-    Add(AddArgs),
-    /// Print what is hidden.
-    List(ListArgs),
+    Add(add::AddArgs),
+    /// Print what is hidden, and why.
+    List(list::ListArgs),
+    /// Print of each tombstone which nodes have it, and which still hold the bytes.
+    Status(status::StatusArgs),
+    /// Delete the bytes of what is hidden, on this node, once every other node has the tombstone. Tombstones stay.
+    Purge(purge::PurgeArgs),
 }
 
-#[derive(Debug, clap::Args)]
-pub struct AddArgs {
-    #[command(flatten)]
-    place: PlaceArgs,
-    #[command(flatten)]
-    stream: StreamArgs,
-    /// Segments as HOUR/NAME, as `segvault select` prints them.
-    #[arg(value_name = "HOUR/NAME", required_unless_present = "range", conflicts_with = "range")]
-    names: Vec<String>,
-    /// Hide every segment, of any type, that holds a moment of this range.
-    #[arg(long, value_name = "START,END")]
-    range: Option<Span>,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct ListArgs {
-    #[command(flatten)]
-    place: PlaceArgs,
-    #[command(flatten)]
-    stream: StreamArgs,
-    /// Only those in the hours of this range.
-    #[arg(long, value_name = "START,END")]
-    range: Option<Span>,
-    /// Print one object: {"tombstones": ["HOUR/NAME", …]}.
-    #[arg(long)]
-    json: bool,
-}
-
-pub fn run(command: TombstoneCommand) -> Result<u8, Failure> {
+pub fn run(command: &TombstoneCommand) -> Result<u8, Failure> {
     match command {
-        TombstoneCommand::Add(args) => add(&args),
-        TombstoneCommand::List(args) => list(&args),
+        TombstoneCommand::Add(args) => add::run(args),
+        TombstoneCommand::List(args) => list::run(args),
+        TombstoneCommand::Status(args) => status::run(args),
+        TombstoneCommand::Purge(args) => purge::run(args),
     }
 }
 
-fn add(args: &AddArgs) -> Result<u8, Failure> {
-    let layout = args.place.layout()?;
-    args.stream.check(&layout)?;
-    let names = match args.range {
-        Some(span) => names_in(&layout, &args.stream, span)?,
-        None => args.names.clone(),
-    };
-    // All names are checked before the first is hidden: a typing error should not leave half of the work done.
-    let parsed: Vec<(Hour, String)> = names.iter().map(|name| parse_name(name)).collect::<Result<_, _>>()?;
-    let mut out = io::stdout().lock();
-    for (hour, tombstone) in parsed {
-        let (channel, quality) = (&args.stream.channel, &args.stream.quality);
-        let is_new = store::add_tombstone(&layout, channel, quality, hour, &tombstone)
-            .with_context(|| format!("{hour}/{tombstone} is not in force"))?;
-        writeln!(out, "{hour}/{tombstone}{}", if is_new { "" } else { " (was there)" }).context("cannot print")?;
-    }
-    Ok(EXIT_OK)
+// No doc comment: clap would show it in place of the command's own description.
+#[derive(Debug, clap::Args)]
+struct WhichArgs {
+    /// Only of this channel.
+    channel: Option<Channel>,
+    /// Only of this quality.
+    #[arg(long)]
+    quality: Option<Quality>,
+    /// Only of what is at this time (UTC) or later.
+    #[arg(long, value_name = "T")]
+    from: Option<Timestamp>,
+    /// Only of what is earlier than this time.
+    #[arg(long, value_name = "T")]
+    to: Option<Timestamp>,
 }
 
-/// HOUR/NAME, of a segment or chat batch or already of a tombstone → the hour and the tombstone's file name.
-fn parse_name(text: &str) -> Result<(Hour, String), Failure> {
-    let bad = |why: &str| Failure::Usage(format!("{text:?} is no segment: {why}; write it as HOUR/NAME"));
-    let (hour, name) = text.split_once('/').ok_or_else(|| bad("there is no hour"))?;
-    let hour = hour.parse::<Hour>().map_err(|error| bad(&error.to_string()))?;
-    let name = name.parse::<FileName>().map_err(|error| bad(&error.to_string()))?;
-    if name.as_str().ends_with(crate::model::TOMBSTONE_ENDING) {
-        return Ok((hour, name.to_string()));
-    }
-    if !name.as_str().ends_with(".json") {
-        crate::model::NameFields::parse(name.as_str()).map_err(|error| bad(&error.to_string()))?;
-    }
-    Ok((hour, tombstone_of(name.as_str()).ok_or_else(|| bad("it has no ending"))?))
+/// The tombstones of one hour of a quality.
+struct Hidden {
+    channel: Channel,
+    quality: Quality,
+    hour: Hour,
+    /// Names of tombstones, in order; not empty.
+    names: Vec<String>,
 }
 
-fn names_in(layout: &Layout, stream: &StreamArgs, span: Span) -> Result<Vec<String>, Failure> {
-    let mut names = Vec::new();
-    for hour in span.hours() {
-        let loaded =
-            store::load_hour(layout, &stream.channel, &stream.quality, hour).context("cannot read the record")?;
-        let inside = loaded.index.all().filter(|one| one.start < span.end() && one.end() > span.start());
-        names.extend(inside.map(|segment| format!("{hour}/{}", segment.name)));
+impl Hidden {
+    fn path_text(&self, name: &str) -> String {
+        format!("{}/{}/{}/{name}", self.channel, self.quality, self.hour)
     }
-    if names.is_empty() {
-        return Err(Failure::Usage(format!("no segment lies in {span}")));
-    }
-    Ok(names)
 }
 
-fn list(args: &ListArgs) -> Result<u8, Failure> {
-    let layout = args.place.layout()?;
-    args.stream.check(&layout)?;
-    let found = store::tombstones(&layout, &args.stream.channel, &args.stream.quality, args.range)
-        .context("cannot read the record")?;
-    let names: Vec<String> = found.iter().map(|one| format!("{}/{}", one.hour, one.name)).collect();
-    let mut out = io::stdout().lock();
-    let printed = if args.json {
-        writeln!(out, "{}", json!({ "tombstones": names }))
-    } else {
-        names.iter().try_for_each(|name| writeln!(out, "{name}"))
-    };
-    printed.context("cannot print")?;
-    Ok(EXIT_OK)
+impl WhichArgs {
+    /// In order of channel, quality and time.
+    fn find(&self, layout: &Layout) -> Result<Vec<Hidden>, Failure> {
+        let within = span_of(self.from, self.to)?;
+        let mut found = Vec::new();
+        for (channel, quality) in streams(layout, self.channel.as_ref(), self.quality.as_ref())? {
+            let all = store::tombstones(layout, &channel, &quality, within).context("cannot read the record")?;
+            for one in all.into_iter().filter(|one| within.is_none_or(|span| touches(one.hour, &one.name, span))) {
+                let same_hour =
+                    |last: &&mut Hidden| last.hour == one.hour && last.quality == quality && last.channel == channel;
+                match found.last_mut().filter(same_hour) {
+                    Some(last) => last.names.push(one.name),
+                    None => found.push(Hidden {
+                        channel: channel.clone(),
+                        quality: quality.clone(),
+                        hour: one.hour,
+                        names: vec![one.name],
+                    }),
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// `None` if neither is given.
+fn span_of(from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Option<Span>, Failure> {
+    if from.is_none() && to.is_none() {
+        return Ok(None);
+    }
+    let (first, last) = (Timestamp::from_micros(i64::MIN / 2), Timestamp::from_micros(i64::MAX / 2));
+    let span = Span::new(from.unwrap_or(first), to.unwrap_or(last));
+    span.map(Some).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// Every quality that is there, in the record or in quarantine, chat too. One that is named must be there: a mistyped
+/// name should not look like an empty answer.
+fn streams(
+    layout: &Layout,
+    channel: Option<&Channel>,
+    quality: Option<&Quality>,
+) -> Result<Vec<(Channel, Quality)>, Failure> {
+    let mut found = Vec::new();
+    for place in [layout, &layout.quarantine()] {
+        let channels = store::channels(place).context("cannot read the directory")?;
+        for channel in channels.into_iter().filter(|one| channel.is_none_or(|wanted| wanted == one)) {
+            let qualities = store::qualities(place, &channel).context("cannot read the directory")?;
+            let wanted = qualities.into_iter().filter(|one| quality.is_none_or(|wanted| wanted == one));
+            found.extend(wanted.map(|quality| (channel.clone(), quality)));
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    match (channel, quality) {
+        (None, None) => Ok(found),
+        _ if !found.is_empty() => Ok(found),
+        (channel, quality) => {
+            let what = [channel.map(Channel::as_str), quality.map(Quality::as_str)];
+            let what: Vec<&str> = what.into_iter().flatten().collect();
+            Err(Failure::Usage(format!("there is no {} in {}", what.join("/"), layout.base().display())))
+        }
+    }
+}
+
+/// Whether what a tombstone hides lies in a span, or a part of it.
+fn touches(hour: Hour, tombstone: &str, span: Span) -> bool {
+    let Some(base) = tombstone.strip_suffix(TOMBSTONE_ENDING) else { return false };
+    if let Ok(fields) = NameFields::parse(&format!("{base}{SEGMENT_ENDING}")) {
+        let start = hour.start().plus_micros(i64::from(fields.offset_micros));
+        return is_inside(start, start.plus_micros(fields.duration_micros), span);
+    }
+    let chat = HashedName::parse(hour, &format!("{base}{CHAT_ENDING}"));
+    chat.is_ok_and(|chat| is_inside(chat.start(), chat.end(), span))
+}
+
+/// A moment counts as well as a stretch of time.
+fn is_inside(start: Timestamp, end: Timestamp, span: Span) -> bool {
+    start < span.end() && (end > span.start() || start >= span.start())
 }

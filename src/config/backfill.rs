@@ -31,8 +31,17 @@ pub struct BackfillConfig {
     pub interval: Duration,
     /// Files at once, of each peer.
     pub concurrency: u32,
+    /// Whether peers are followed, so that what they store is here within seconds.
+    pub follow: bool,
     /// Bytes per second, of all peers together.
     pub bandwidth: Option<ByteSize>,
+}
+
+impl BackfillConfig {
+    /// Whether there is a place where peers may be listed.
+    pub fn may_have_peers(&self) -> bool {
+        !self.peers.is_empty() || self.peers_file.is_some() || self.peers_dns.is_some()
+    }
 }
 
 impl Setting for PeerUrl {
@@ -61,6 +70,7 @@ pub(super) fn read_backfill(mut section: Section<'_, '_>) -> Option<BackfillConf
     let recent_cutoff = section.duration("recent_cutoff", "120s", RECENT_CUTOFF);
     let interval = section.duration("interval", "120s", INTERVAL);
     let concurrency = section.integer("concurrency", 16, CONCURRENCY);
+    let follow = section.boolean("follow", true);
     let bandwidth = section.optional_size("bandwidth", BANDWIDTH);
     section.close();
     Some(BackfillConfig {
@@ -71,6 +81,7 @@ pub(super) fn read_backfill(mut section: Section<'_, '_>) -> Option<BackfillConf
         recent_cutoff: recent_cutoff?,
         interval: interval?,
         concurrency: concurrency?,
+        follow: follow?,
         bandwidth: bandwidth?,
     })
 }

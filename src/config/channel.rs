@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::fault::{Origin, quoted};
 use super::reader::{Reader, Section};
+use super::retention;
 use super::sources;
 use super::tree::Table;
 use super::values::{Setting, SourceUrl, TitlePrefix};
@@ -32,6 +33,8 @@ pub struct ChannelConfig {
     pub url_life: Option<Duration>,
     /// Segments whose titles begin so are advertisements; may be empty.
     pub advertisement_titles: Vec<TitlePrefix>,
+    /// How long it is kept, where that differs from `retention.max_age`.
+    pub max_age: Option<Duration>,
 }
 
 /// Where a channel's playlists come from.
@@ -184,6 +187,7 @@ pub(super) fn read_channels(reader: &mut Reader, root: &Table) -> Vec<ChannelCon
         let url_life = section.optional_duration("url_life", URL_LIFE);
         // How Twitch titles what it stitches in.
         let advertisement_titles = section.texts_or_none("advertisement_titles", &["Amazon|"]);
+        let max_age = section.optional_duration("max_age", retention::MAX_AGE);
         if let Some(name) = &name {
             let at = section.origin("name");
             match named.iter().find(|(other, _)| other == name) {
@@ -202,6 +206,7 @@ pub(super) fn read_channels(reader: &mut Reader, root: &Table) -> Vec<ChannelCon
             codecs: codecs?,
             url_life: url_life?,
             advertisement_titles: advertisement_titles?,
+            max_age: max_age?,
         })
     })
 }

@@ -17,6 +17,8 @@ mod overrides;
 mod programs;
 mod reader;
 mod reading;
+mod retention;
+mod scrub;
 mod show;
 mod sources;
 #[cfg(test)]
@@ -38,6 +40,8 @@ pub use fault::{Fault, Faults, Origin};
 pub use programs::{AbsentProgram, YT_DLP};
 pub use reader::Effective;
 pub(crate) use reader::{Reader, Section};
+pub use retention::RetentionConfig;
+pub use scrub::ScrubConfig;
 pub use sources::{environment, read_secret};
 pub(crate) use tree::Table;
 pub(crate) use values::Setting;
@@ -48,10 +52,22 @@ use crate::model::NodeName;
 use database::DatabaseUrl;
 use sources::{Machine, Sources};
 
-const SECTIONS: &[&str] =
-    &["node", "log", "channel", "twitch", "record", "backfill", "playlist", "cache", "cut", "database"];
+const SECTIONS: &[&str] = &[
+    "node",
+    "log",
+    "channel",
+    "twitch",
+    "record",
+    "backfill",
+    "scrub",
+    "retention",
+    "playlist",
+    "cache",
+    "cut",
+    "database",
+];
 /// Sections that the design has and this version does not honour yet.
-const LATER_SECTIONS: &[&str] = &["retention", "upload", "auth"];
+const LATER_SECTIONS: &[&str] = &["upload", "auth"];
 
 /// Long enough for any orchestrator's grace, short enough to be one.
 const GRACE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -74,6 +90,8 @@ pub struct Config {
     pub twitch: TwitchConfig,
     pub record: RecordConfig,
     pub backfill: BackfillConfig,
+    pub scrub: ScrubConfig,
+    pub retention: RetentionConfig,
     pub playlist: PlaylistConfig,
     pub cache: CacheConfig,
     pub cut: CutConfig,
@@ -193,6 +211,11 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     let twitch = channel::read_twitch(reader.section(root, "twitch"));
     let record = read_record(reader.section(root, "record"));
     let backfill = backfill::read_backfill(reader.section(root, "backfill"));
+    let scrub = scrub::read_scrub(reader.section(root, "scrub"));
+    let mut retention = retention::read_retention(reader.section(root, "retention"));
+    if let Some(retention) = &mut retention {
+        retention.take_channels(&channels);
+    }
     let playlist = read_playlist(reader.section(root, "playlist"));
     let cache = read_cache(reader.section(root, "cache"));
     let cut = read_cut(reader.section(root, "cut"), machine);
@@ -206,6 +229,8 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
         twitch: twitch?,
         record: record?,
         backfill: backfill?,
+        scrub: scrub?,
+        retention: retention?,
         playlist: playlist?,
         cache: cache?,
         cut: cut?,

@@ -113,7 +113,6 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
         ("[node]\nnmae = \"x\"", "2:1: node.nmae: unknown; did you mean name?".to_owned()),
         ("[node]\nport = 1", "2:1: node.port: unknown; allowed here: name, dir, listen, grace".into()),
         ("[nodes]", "1:2: nodes: unknown; did you mean node?".into()),
-        ("[retention]\nmax_age = \"14d\"", "1:2: retention: not supported by this version".into()),
         ("[upload.local]\ntype = \"local\"", "1:2: upload: not supported by this version".into()),
         ("node = 3", "1:8: node: an integer where a section is due; write [node]".into()),
         ("[[node]]", "1:1: node: there is one of it; write [node]".into()),
@@ -448,10 +447,13 @@ fn show_says_where_each_value_came_from() {
 
 #[test]
 fn peers_are_addresses_without_secrets() {
+    let quiet = load("[backfill]\nfollow = false").unwrap().config.backfill;
+    assert!(!quiet.follow && !quiet.may_have_peers());
     let text = "[backfill]\npeers = [\"http://beta:8000/\"]\nchannels = [\"a\"]\nbandwidth = \"20MiB\"";
     let backfill = load(text).unwrap().config.backfill;
     assert_eq!(backfill.peers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http://beta:8000"]);
     assert_eq!((backfill.channels.len(), backfill.bandwidth.map(ByteSize::bytes)), (1, Some(20 << 20)));
+    assert!(backfill.follow && backfill.may_have_peers());
     assert_eq!((backfill.interval, backfill.recent_cutoff), (Duration::from_secs(120), Duration::from_secs(120)));
     for (bad, says) in [
         ("peers = [\"http://me:secret@beta\"]", "holds no user"),

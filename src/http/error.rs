@@ -4,13 +4,13 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
-use crate::actors::{CacheError, LiveError};
+use crate::actors::{CacheError, FeedError, LiveError};
 use crate::blocking::Panicked;
 use crate::causes::chain;
 use crate::cut::{CutError, PlanError};
 use crate::health::NotReady;
 use crate::model::{BadName, BadRange, BadTime, EmptySpan};
-use crate::store::StoreError;
+use crate::store::{DigestsError, StoreError};
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +41,18 @@ pub enum HttpError {
     Cut(#[from] CutError),
     #[error("the disk cannot be read")]
     Store(#[from] StoreError),
+    #[error("the disk cannot be read")]
+    Digests(#[from] DigestsError),
+    #[error("too little of the disk is free (retention.min_free); what is left is for recording")]
+    NoRoom,
     #[error("work on the disk failed")]
     Panicked(#[from] Panicked),
     #[error("a part of the node is being restarted; try again in a second")]
     Restarting,
     #[error("the answer took too long to begin; the disk may be stuck")]
     TooSlow,
+    #[error("nobody more can follow")]
+    Feed(#[from] FeedError),
     #[error("{}", .0.as_str())]
     NotReady(NotReady),
     #[error("parts of the node do not answer: {0}")]
@@ -104,9 +110,15 @@ impl HttpError {
             Self::NoContent => (S::NOT_ACCEPTABLE, "no_content", true),
             Self::Cut(error) => cut_answer(error),
             Self::Store(_) => (S::INTERNAL_SERVER_ERROR, "store", false),
-            Self::Panicked(_) => (S::INTERNAL_SERVER_ERROR, "internal", false),
+            Self::NoRoom => (S::INSUFFICIENT_STORAGE, "no_room", true),
+            Self::Digests(DigestsError::Store(_)) => (S::INTERNAL_SERVER_ERROR, "store", false),
+            Self::Digests(DigestsError::Panicked(_)) | Self::Panicked(_) => {
+                (S::INTERNAL_SERVER_ERROR, "internal", false)
+            }
             Self::Restarting => (S::SERVICE_UNAVAILABLE, "restarting", true),
             Self::TooSlow => (S::SERVICE_UNAVAILABLE, "too_slow", true),
+            Self::Feed(FeedError::TooMany) => (S::SERVICE_UNAVAILABLE, "busy", true),
+            Self::Feed(FeedError::Stopping) => (S::SERVICE_UNAVAILABLE, "stopping", true),
             Self::NotReady(_) => (S::SERVICE_UNAVAILABLE, "not_ready", true),
             Self::NotAlive(_) => (S::SERVICE_UNAVAILABLE, "not_alive", true),
         }

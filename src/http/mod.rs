@@ -5,9 +5,11 @@
 
 mod body;
 mod cuts;
+mod digest;
 mod encodings;
 mod error;
 mod files;
+mod follow;
 mod live;
 mod losses;
 mod masters;
@@ -16,6 +18,7 @@ mod playlists;
 mod probes;
 mod segments;
 mod stills;
+mod tombstones;
 mod under_way;
 mod videos;
 
@@ -42,7 +45,7 @@ use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
 use crate::model::{NodeId, NodeName};
-use crate::store::Layout;
+use crate::store::{Digests, Layout};
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
@@ -62,6 +65,9 @@ pub struct Site {
     pub under_way: UnderWay,
     /// What playlists of ranges that are over are put together from.
     pub hour_texts: HourTexts,
+    pub digests: Digests,
+    /// Where less is free, no archives are written.
+    pub min_free_bytes: u64,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.
@@ -117,7 +123,10 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/files/{channel}").route(get_or_head().to(files::qualities)))
         .service(resource("/files/{channel}/{quality}").route(get_or_head().to(files::hours)))
         .service(resource("/files/{channel}/{quality}/{hour}").route(get_or_head().to(files::segments)))
+        .service(resource("/digest/{channel}/{quality}").route(get_or_head().to(digest::quality)))
+        .service(resource("/digest/{channel}/{quality}/{day}").route(get_or_head().to(digest::day)))
         .service(resource("/segments/{path:.+}").route(get_or_head().to(segments::get)))
+        .service(resource("/tombstones/{channel}/{quality}/{hour}").route(get_or_head().to(tombstones::get)))
         .service(resource("/playlist/{channel}.m3u8").route(get_or_head().to(masters::get)))
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
         .service(resource("/cut/{channel}/{quality}.ts").route(web::get().to(cuts::cut)))
@@ -133,6 +142,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/waveform/{channel}/{quality}.json").route(web::get().to(stills::waveform_json)))
         .service(resource("/generate_videos/{channel}/{quality}").route(web::post().to(videos::generate)))
         .service(resource("/losses/{channel}/{quality}").route(get_or_head().to(losses::get)))
+        .service(resource("/follow/{channel}/{quality}").route(web::get().to(follow::get)))
         .service(resource("/healthz").route(web::get().to(probes::healthz)))
         .service(resource("/readyz").route(web::get().to(probes::readyz)))
         .service(resource("/node").route(web::get().to(probes::node)))
@@ -151,9 +161,11 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 13] = [
+const ROUTES: [&str; 16] = [
     "/files",
+    "/digest",
     "/segments",
+    "/tombstones",
     "/playlist",
     "/cut",
     "/frame",
@@ -161,6 +173,7 @@ const ROUTES: [&str; 13] = [
     "/waveform",
     "/generate_videos",
     "/losses",
+    "/follow",
     "/healthz",
     "/readyz",
     "/node",

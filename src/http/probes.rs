@@ -27,7 +27,12 @@ pub async fn node(site: web::Data<Site>) -> HttpResponse {
 /// Ready: the store takes writes, HTTP answers, and the node is not on its way out.
 pub async fn readyz(site: web::Data<Site>) -> Result<HttpResponse, HttpError> {
     site.health.ready().map_err(HttpError::NotReady)?;
-    Ok(HttpResponse::Ok().json(json!({ "ready": true })))
+    let mut answer = json!({ "ready": true });
+    let notes = site.health.notes();
+    if !notes.is_empty() {
+        answer["notes"] = notes.into();
+    }
+    Ok(HttpResponse::Ok().json(answer))
 }
 
 pub async fn metrics(site: web::Data<Site>) -> HttpResponse {

@@ -15,7 +15,7 @@ use super::{HttpError, Site};
 use crate::causes::chain;
 use crate::cut::{self, Plan, Record};
 use crate::model::{FileName, Quality, Span};
-use crate::store::PendingVideo;
+use crate::store::{self, PendingVideo, StoreError};
 
 /// More names than this are a mistake.
 const MAX_VIDEOS: usize = 1000;
@@ -80,7 +80,14 @@ impl Jobs {
         Ok(Some(format!("{before}{}", serde_json::Value::from(name.as_str()))))
     }
 
+    async fn refuse_without_room(&self) -> Result<(), HttpError> {
+        let (layout, least) = (self.record.layout.clone(), self.site.min_free_bytes);
+        let is_short = move || Ok::<_, StoreError>(least > 0 && store::free_bytes(&layout)? < least);
+        if self.record.blocking.run(is_short).await?? { Err(HttpError::NoRoom) } else { Ok(()) }
+    }
+
     async fn write(&self, name: &FileName, plan: Plan) -> Result<(), HttpError> {
+        self.refuse_without_room().await?;
         let mut bytes = cut::start(self.record.clone(), self.site.ffmpeg.clone(), plan).await?;
         let (layout, blocking, file) = (self.record.layout.clone(), &self.record.blocking, name.clone());
         let mut video = blocking.run(move || PendingVideo::create(&layout, &file)).await??;

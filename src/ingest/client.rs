@@ -107,12 +107,18 @@ pub struct HttpClient {
 
 thread_local! {
     static OF_THIS_ARBITER: OnceCell<HttpClient> = const { OnceCell::new() };
+    static FOR_LONG_ANSWERS: OnceCell<HttpClient> = const { OnceCell::new() };
 }
 
 impl HttpClient {
     /// The client of the current arbiter: its actors share connections and the list of root certificates.
     pub fn of_this_arbiter() -> Self {
         OF_THIS_ARBITER.with(|client| client.get_or_init(Self::new).clone())
+    }
+
+    /// Another one of the current arbiter, for answers that never end: they would keep connections from the rest.
+    pub fn for_long_answers() -> Self {
+        FOR_LONG_ANSWERS.with(|client| client.get_or_init(Self::new).clone())
     }
 
     fn new() -> Self {

@@ -97,8 +97,14 @@ families! {
     backfill_refused_names: IntCounterVec = "segvault_backfill_refused_names_total", ["peer"];
     /// Comparisons with a peer that it ended by failing.
     backfill_failures: IntCounterVec = "segvault_backfill_failed_passes_total", ["peer"];
+    /// Seconds lost here that peers were asked for at once.
+    backfill_bounties: CounterVec = "segvault_backfill_bounty_seconds_total", ["channel", "quality", "outcome"];
     /// Time since this node last had all that the peer has, of the quality that is furthest behind.
     backfill_lag: GaugeVec = "segvault_backfill_lag_seconds", ["peer"];
+    /// Connections on which a peer could not be followed.
+    backfill_follow_failures: IntCounterVec = "segvault_backfill_follow_failures_total", ["peer"];
+    /// Those who follow what is stored here.
+    http_followers: IntGauge = "segvault_http_followers_connections", [];
     /// Actors that ended unasked and were rebuilt.
     actors_restarts: IntCounterVec = "segvault_actors_restarts_total", ["actor"];
     /// Hours asked for whose index was in memory.
@@ -127,10 +133,32 @@ families! {
     store_recovered: IntCounter = "segvault_store_recovered_segments_total", [];
     /// Losses that are not in the ledger: they came faster than the disk took them, or claim more than a month.
     store_losses_not_noted: IntCounter = "segvault_store_losses_not_noted_total", [];
+    /// Files that were deleted to keep the record within its bounds.
+    retention_deleted: IntCounterVec = "segvault_retention_deleted_files_total", ["cause"];
+    /// Bytes of these files.
+    retention_deleted_bytes: IntCounterVec = "segvault_retention_deleted_bytes_total", ["cause"];
+    /// 1 if too little of the disk is free and nothing may be deleted, else 0.
+    retention_stuck: IntGauge = "segvault_retention_stuck", [];
+    /// Bytes free on the disk, as retention last saw it.
+    store_free_bytes: IntGauge = "segvault_store_free_bytes", [];
     /// 1 if the store took the last probe write, else 0.
     store_writable: IntGauge = "segvault_store_writable", [];
     /// Memory that segments take which wait for the disk.
     store_spool_bytes: IntGauge = "segvault_store_spool_bytes", [];
+    /// Stored files whose bytes were compared with the hash in their name.
+    scrub_files: IntCounter = "segvault_scrub_files_total", [];
+    /// Bytes of the stored files compared.
+    scrub_bytes: IntCounter = "segvault_scrub_bytes_total", [];
+    /// Stored files that went bad and were put into quarantine.
+    scrub_bad_files: IntCounterVec = "segvault_scrub_bad_files_total", ["cause"];
+    /// Bytes compared in this round through the record.
+    scrub_round_bytes: IntGauge = "segvault_scrub_round_bytes", [];
+    /// Bytes that this round has yet to compare, estimated.
+    scrub_left_bytes: IntGauge = "segvault_scrub_left_bytes", [];
+    /// Time since this round began; after its end, how long ago the last round began.
+    scrub_round_age: IntGauge = "segvault_scrub_round_age_seconds", [];
+    /// Time until this round is through at the present pace, estimated; 0 between rounds.
+    scrub_eta: IntGauge = "segvault_scrub_eta_seconds", [];
     /// Pieces of work that run ffmpeg now.
     cut_ffmpeg_in_use: IntGauge = "segvault_cut_ffmpeg_in_use_processes", [];
     /// Whether the database did what it was last asked (1) or not (0).

@@ -74,6 +74,29 @@ label!(
 );
 
 label!(
+    /// What has become of seconds that peers are asked for.
+    BountyOutcome {
+        Opened = "opened",
+        /// Full segments show them by now, wherever those came from.
+        Filled = "filled",
+        /// They are no more asked for one by one; comparisons with peers go on.
+        GivenUp = "given_up",
+    }
+);
+
+label!(
+    /// What is wrong with a stored file.
+    Damage {
+        /// It has other bytes than its name says.
+        WrongBytes = "wrong_bytes",
+        /// It has none, and should have some: so file systems leave what a power cut took.
+        Empty = "empty",
+        /// The disk does not give its bytes.
+        Unreadable = "unreadable",
+    }
+);
+
+label!(
     /// What asking for a media playlist led to.
     PollOutcome {
         /// It lists something new.
@@ -89,5 +112,17 @@ label!(
         Malformed = "malformed",
         /// No answer, or a refusal.
         Failed = "failed",
+    }
+);
+
+label!(
+    /// Why a file was deleted.
+    DeleteCause {
+        /// It was older than the bound.
+        Age = "age",
+        /// Too little of the disk was free.
+        Space = "space",
+        /// It was in quarantine, and older than that's bound.
+        Quarantine = "quarantine",
     }
 );

@@ -55,6 +55,11 @@ impl HashedName {
         &self.text
     }
 
+    /// `None` of a chat batch.
+    pub fn kind(&self) -> Option<SegmentKind> {
+        self.segment.map(|(_, kind)| kind)
+    }
+
     pub fn hash(&self) -> SegmentHash {
         self.hash
     }

@@ -17,6 +17,8 @@ const MAX_DETAIL_BYTES: usize = 200;
 pub enum LossCause {
     /// Kept out of the record as an advertisement; its bytes are in quarantine.
     Advertisement,
+    /// They were in the record, and went bad on the disk; what is left of the file is in quarantine.
+    Corrupt,
     /// The source refused them: a token had expired or was not accepted.
     Token,
     /// By a method that cannot be undone, or with a key that cannot be had.
@@ -40,6 +42,7 @@ pub struct BadLossCause;
 impl LossCause {
     pub const ALL: &'static [Self] = &[
         Self::Advertisement,
+        Self::Corrupt,
         Self::Token,
         Self::Encrypted,
         Self::Disk,
@@ -52,6 +55,7 @@ impl LossCause {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Advertisement => "advertisement",
+            Self::Corrupt => "corrupt",
             Self::Token => "token",
             Self::Encrypted => "encrypted",
             Self::Disk => "disk",

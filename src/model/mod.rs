@@ -5,6 +5,7 @@
 //! Never: reads the disk, the clock or the network.
 
 mod codec;
+mod day;
 mod hashed;
 mod login;
 mod loss;
@@ -16,6 +17,7 @@ mod segment;
 mod time;
 
 pub use codec::{UnknownCodec, VideoCodec};
+pub use day::Day;
 pub use hashed::{CHAT_ENDING, HashedName};
 pub use login::{BadLogin, TwitchLogin};
 pub use loss::{BadLossCause, Loss, LossCause, LossDetail};

@@ -19,7 +19,7 @@ use crate::health::Health;
 use crate::ingest::Disk;
 use crate::metrics::Metrics;
 use crate::model::{LossCause, Span};
-use crate::store::{Ledger, Shelf, SpooledSegment};
+use crate::store::{Ledger, Shelf, SpooledSegment, Volume};
 
 /// About what a recorder hands to the disk at once.
 const PROBE_BYTES: usize = 256 * 1024;
@@ -47,6 +47,10 @@ pub struct DiskWatch {
 impl DiskWatch {
     pub fn new(disk: Disk, ledger: Ledger, health: Health, metrics: Metrics, log: Logger) -> Self {
         Self { disk, door: Blocking::new(1), ledger, health, metrics, log }
+    }
+
+    pub fn volume(&self) -> &Volume {
+        &self.disk.volume
     }
 
     /// Watches for as long as the node lives.

@@ -4,6 +4,7 @@
 //! compressed, files never.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,11 +16,14 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use super::PeerError;
 use super::names::{HourNames, Refused};
 use crate::ingest::{Body, ByteBudget, FetchError, HttpClient, Patience};
-use crate::model::{Channel, Hour, NodeId, PeerUrl, Quality};
+use crate::model::{Channel, Day, Hour, NodeId, PeerUrl, Quality};
+use crate::select::{DayDigests, Digest, QualityDigests};
 
 /// An hour of one-second segments of ten recorders has 3 MB of names.
 const LISTING_BUDGET: ByteBudget = ByteBudget { max_bytes: 8 << 20, deadline: Duration::from_secs(60) };
 const ID_BUDGET: ByteBudget = ByteBudget { max_bytes: 64 << 10, deadline: Duration::from_secs(15) };
+/// Forty years of days. A node that has just started may have to list a season first.
+const DIGEST_BUDGET: ByteBudget = ByteBudget { max_bytes: 1 << 20, deadline: Duration::from_secs(60) };
 /// A segment has a few megabytes; who cannot send one in this time is of no use.
 const FILE_PATIENCE: Patience =
     Patience { head: Duration::from_secs(30), stall: Duration::from_secs(15), whole: Duration::from_secs(240) };
@@ -40,6 +44,15 @@ pub struct Tag(Box<str>);
 pub enum HourAnswer {
     Same,
     New { names: HourNames, tag: Option<Tag> },
+}
+
+/// A peer's digests, or that they are still those of the question.
+#[derive(Debug)]
+pub enum DigestAnswer<T> {
+    Same,
+    New(T),
+    /// It has none, as nodes of the existing system.
+    NotOffered,
 }
 
 impl Peer {
@@ -110,6 +123,91 @@ impl Peer {
         Ok(HourAnswer::New { names, tag })
     }
 
+    /// What a quality holds, day by day, as digests; `known` is what it was.
+    pub async fn digest(
+        &self,
+        channel: &Channel,
+        quality: &Quality,
+        known: Option<Digest>,
+    ) -> Result<DigestAnswer<QualityDigests>, PeerError> {
+        let path = ["digest", channel.as_str(), quality.as_str()];
+        self.digests(&path, known, read_quality_digests).await
+    }
+
+    /// What a day holds, hour by hour.
+    pub async fn day_digest(
+        &self,
+        channel: &Channel,
+        quality: &Quality,
+        day: Day,
+        known: Option<Digest>,
+    ) -> Result<DigestAnswer<DayDigests>, PeerError> {
+        let path = ["digest", channel.as_str(), quality.as_str(), &day.to_string()];
+        self.digests(&path, known, |text| read_day_digests(text, day)).await
+    }
+
+    async fn digests<T>(
+        &self,
+        path: &[&str],
+        known: Option<Digest>,
+        read: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<DigestAnswer<T>, PeerError> {
+        let failed = |source| PeerError::Ask { what: "digests", source };
+        let tag = known.map(|known| format!("\"{known}\""));
+        let mut headers = vec![(header::ACCEPT_ENCODING, "identity")];
+        headers.extend(tag.as_deref().map(|tag| (header::IF_NONE_MATCH, tag)));
+        let url = self.url.join(path.iter().copied());
+        let answer = self.client.ask_here(&url, &headers, DIGEST_BUDGET.patience()).await.map_err(failed)?;
+        match answer.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED if known.is_some() => return Ok(DigestAnswer::Same),
+            status if status.is_client_error() => return Ok(DigestAnswer::NotOffered),
+            status => return Err(failed(FetchError::Status(status.as_u16()))),
+        }
+        let text = answer.whole(DIGEST_BUDGET.max_bytes).await.map_err(failed)?;
+        read(&text).map(DigestAnswer::New).ok_or(PeerError::NoDigests)
+    }
+
+    /// The tombstones of an hour, each with whether the peer still has bytes of what it hides. `None` from a node that does
+    /// not say, as those of the existing system.
+    pub async fn tombstones(
+        &self,
+        channel: &Channel,
+        quality: &Quality,
+        hour: Hour,
+    ) -> Result<Option<BTreeMap<String, bool>>, PeerError> {
+        #[derive(Deserialize)]
+        struct State {
+            bytes: bool,
+        }
+        const WHAT: &str = "the tombstones of an hour";
+        let failed = |source| PeerError::Ask { what: WHAT, source };
+        let url = self.url.join(["tombstones", channel.as_str(), quality.as_str(), &hour.to_string()]);
+        let headers = [(header::ACCEPT_ENCODING, "identity")];
+        let answer = self.client.ask_here(&url, &headers, LISTING_BUDGET.patience()).await.map_err(failed)?;
+        match answer.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            status => return Err(failed(FetchError::Status(status.as_u16()))),
+        }
+        let json = answer.whole(LISTING_BUDGET.max_bytes).await.map_err(failed)?;
+        let states: BTreeMap<String, State> =
+            serde_json::from_slice(&json).map_err(|source| PeerError::NoList { what: WHAT, source })?;
+        Ok(Some(states.into_iter().map(|(name, State { bytes })| (name, bytes)).collect()))
+    }
+
+    /// Whether the peer would send a file; `None` where it does not say, as it hides it. No byte of it is waited for.
+    pub async fn has_file(&self, path: &[&str]) -> Result<Option<bool>, PeerError> {
+        let url = self.url.join(std::iter::once("segments").chain(path.iter().copied()));
+        let answer = self.client.ask_here(&url, &[(header::ACCEPT_ENCODING, "identity")], FILE_PATIENCE).await;
+        let answer = answer.map_err(|source| PeerError::Ask { what: "a file", source })?;
+        Ok(match answer.status {
+            StatusCode::OK => Some(true),
+            StatusCode::NOT_FOUND => Some(false),
+            _ => None,
+        })
+    }
+
     /// The bytes of a file under the peer's `/segments`, by the parts of its path.
     pub async fn file(&self, path: &[&str]) -> Result<Body, FetchError> {
         let url = self.url.join(std::iter::once("segments").chain(path.iter().copied()));
@@ -137,6 +235,35 @@ impl Peer {
         .map_err(|source| PeerError::NoList { what, source })?;
         Ok((names, refused))
     }
+}
+
+/// `None` where it is no such table, or its digest is not that of its days.
+fn read_quality_digests(json: &[u8]) -> Option<QualityDigests> {
+    #[derive(Deserialize)]
+    struct Text {
+        digest: String,
+        days: BTreeMap<String, String>,
+    }
+    let Text { digest, days } = serde_json::from_slice(json).ok()?;
+    let of_days = QualityDigests::new(parse_table(days)?);
+    (digest.parse() == Ok(of_days.digest)).then_some(of_days)
+}
+
+/// The same of a day, whose hours must be its own.
+fn read_day_digests(json: &[u8], day: Day) -> Option<DayDigests> {
+    #[derive(Deserialize)]
+    struct Text {
+        digest: String,
+        hours: BTreeMap<String, String>,
+    }
+    let Text { digest, hours } = serde_json::from_slice(json).ok()?;
+    let of_hours = DayDigests::new(parse_table(hours)?);
+    let are_its_own = of_hours.hours.keys().all(|hour| Day::of(*hour) == day);
+    (are_its_own && digest.parse() == Ok(of_hours.digest)).then_some(of_hours)
+}
+
+fn parse_table<K: FromStr + Ord>(table: BTreeMap<String, String>) -> Option<BTreeMap<K, Digest>> {
+    table.into_iter().map(|(key, digest)| Some((key.parse().ok()?, digest.parse().ok()?))).collect()
 }
 
 /// Hands over each text of a JSON list, without keeping them all.
@@ -170,6 +297,28 @@ impl<'j, F: FnMut(&str)> Visitor<'j> for EachName<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digests_that_do_not_add_up_are_none() {
+        let hour = "2026-01-02T03".parse().unwrap();
+        let name = "00:00-47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU.json";
+        let of_day = DayDigests::new(BTreeMap::from([(hour, Digest::of_hour([name]).unwrap())]));
+        let of_quality = QualityDigests::of_hours(&of_day.hours);
+        let (day, other): (Day, Day) = ("2026-01-02".parse().unwrap(), "2026-01-03".parse().unwrap());
+        let text = |digest: Digest| {
+            format!("{{\"digest\":\"{digest}\",\"hours\":{{\"{hour}\":\"{}\"}}}}", of_day.hours[&hour])
+        };
+        assert_eq!(read_day_digests(text(of_day.digest).as_bytes(), day), Some(of_day.clone()));
+        assert_eq!(read_day_digests(text(of_day.digest).as_bytes(), other), None);
+        assert_eq!(read_day_digests(text(of_quality.digest).as_bytes(), day), None);
+        let text = |day: &str| {
+            format!("{{\"digest\":\"{}\",\"days\":{{\"{day}\":\"{}\"}}}}", of_quality.digest, of_day.digest)
+        };
+        assert_eq!(read_quality_digests(text("2026-01-02").as_bytes()), Some(of_quality.clone()));
+        for bad in [text("2026-01-03"), text("../../etc"), "[]".into(), String::new(), text("2026-01-02") + "x"] {
+            assert_eq!(read_quality_digests(bad.as_bytes()), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_list_of_names_is_one_and_nothing_else() {

@@ -13,7 +13,7 @@ use super::throttle::Throttle;
 use crate::blocking::{Blocking, Panicked};
 use crate::ingest::{Body, FetchError};
 use crate::model::{Channel, HashedName, Quality, SegmentHash};
-use crate::store::{Copied, Layout, PendingCopy, StoreError, TempMark, Volume, is_tombstoned};
+use crate::store::{Copied, Layout, PendingCopy, StoreError, TempMark, Volume, free_bytes, is_tombstoned};
 
 /// Bytes gathered before they go to the disk: few enough to stay small, enough to make few system calls.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -41,6 +41,8 @@ pub enum CopyError {
     Fetch { file: Box<str>, source: FetchError },
     #[error("what came as {file} are other bytes than its name says")]
     WrongBytes { file: Box<str> },
+    #[error("too little of the disk is free (retention.min_free)")]
+    NoRoom,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -51,7 +53,7 @@ impl CopyError {
     /// Whether this node is at fault: another file will fare no better.
     pub fn is_ours(&self) -> bool {
         match self {
-            Self::Store(_) | Self::Panicked(_) => true,
+            Self::NoRoom | Self::Store(_) | Self::Panicked(_) => true,
             Self::Fetch { .. } | Self::WrongBytes { .. } => false,
         }
     }
@@ -68,6 +70,8 @@ pub struct Copier {
     pub claims: Claims,
     pub throttle: Throttle,
     pub mark: TempMark,
+    /// Where less is free, room is for the recorder, and nothing is copied.
+    pub min_free_bytes: u64,
 }
 
 impl Copier {
@@ -93,9 +97,17 @@ impl Copier {
         path: PathBuf,
         expected: Option<SegmentHash>,
     ) -> Result<Outcome, CopyError> {
-        let looked_at = path.clone();
-        let is_needed = move || looked_at.symlink_metadata().is_err() && !is_tombstoned(&looked_at);
-        if !self.blocking.run(is_needed).await? {
+        let (looked_at, layout, min_free_bytes) = (path.clone(), self.layout.clone(), self.min_free_bytes);
+        let is_needed = move || {
+            if looked_at.symlink_metadata().is_ok() || is_tombstoned(&looked_at) {
+                return Ok(false);
+            }
+            if min_free_bytes > 0 && free_bytes(&layout)? < min_free_bytes {
+                return Err(CopyError::NoRoom);
+            }
+            Ok(true)
+        };
+        if !self.blocking.run(is_needed).await?? {
             return Ok(Outcome::NotNeeded);
         }
         let file = || asked.join("/").into();

@@ -6,21 +6,31 @@
 //! Never: follows a peer's redirects; deletes.
 
 mod book;
+mod bounty;
+mod census;
 mod claims;
 mod client;
 mod copy;
+mod drain;
+mod follow;
 mod names;
 mod pass;
 mod plan;
+mod span;
 mod throttle;
 
 pub use book::{BookError, PeerSource};
+pub use bounty::{Bounties, LostLately, Opened};
+pub use census::{Found, Standing, TombstoneState, find_nodes, holders, tombstone_state};
 pub use claims::Claims;
-pub use client::{HourAnswer, Peer, Tag};
+pub use client::{DigestAnswer, HourAnswer, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};
+pub use drain::{OnlyHere, only_here};
+pub use follow::{FollowEvent, Following, follow};
 pub use names::{HourNames, Refused, TombstoneName};
 pub use pass::{Notice, Pass, PassReport, Remembered};
 pub use plan::{HourPlan, Window, plan_hour};
+pub use span::{SpanCopy, Wrong};
 pub use throttle::Throttle;
 
 use crate::blocking::Panicked;
@@ -34,10 +44,21 @@ pub enum PeerError {
     Ask { what: &'static str, source: FetchError },
     #[error("the answer for {what} is no list of names")]
     NoList { what: &'static str, source: serde_json::Error },
+    #[error("the answer is no table of digests, or they do not add up")]
+    NoDigests,
+    #[error("what it tells of stored files is {why}")]
+    NoFeed { why: &'static str },
     #[error("copying fails")]
     Copy(#[from] CopyError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Panicked(#[from] Panicked),
+}
+
+impl PeerError {
+    /// Whether an answer has only lasted for as long as any may.
+    pub fn is_of_age(&self) -> bool {
+        matches!(self, Self::Ask { source: FetchError::TooSlow(_), .. })
+    }
 }

@@ -15,7 +15,7 @@ pub struct TombstoneName {
 }
 
 impl TombstoneName {
-    fn parse(hour: Hour, text: &str) -> Option<Self> {
+    pub(super) fn parse(hour: Hour, text: &str) -> Option<Self> {
         let base = text.strip_suffix(TOMBSTONE_ENDING)?;
         let hidden = [SEGMENT_ENDING, CHAT_ENDING]
             .iter()
@@ -57,6 +57,16 @@ impl HourNames {
         let mut hour = Self::new(hour);
         names.into_iter().for_each(|name| hour.add(name));
         hour
+    }
+
+    pub fn hour(&self) -> Hour {
+        self.hour
+    }
+
+    /// Takes another one's names of the same hour.
+    pub fn join(&mut self, other: Self) {
+        self.files.extend(other.files);
+        self.tombstones.extend(other.tombstones);
     }
 
     /// Takes a name as it came. One of a `temp` is passed over.

@@ -170,7 +170,10 @@ impl Pass {
         let (hours, refused) = self.peer.hours(&self.channel, &self.quality).await?;
         tell_refused(&refused, report, notice);
         let since = self.window.since.map(|since| since.hour().previous());
-        let hours: BTreeSet<Hour> = hours.into_iter().filter(|hour| since.is_none_or(|since| *hour >= since)).collect();
+        let ours = if since.is_some() { self.our_hours().await? } else { BTreeSet::new() };
+        // Of what is here the tombstones are wanted, however old it is.
+        let is_wanted = |hour: &Hour| since.is_none_or(|since| *hour >= since) || ours.contains(hour);
+        let hours: BTreeSet<Hour> = hours.into_iter().filter(is_wanted).collect();
         report.hours = hours.len();
         memory.reconciled.retain(|hour, _| hours.contains(hour));
         let mut behind = Vec::new();
@@ -198,6 +201,12 @@ impl Pass {
         Ok(behind)
     }
 
+    async fn our_hours(&self) -> Result<BTreeSet<Hour>, PeerError> {
+        let (layout, channel, quality) = (self.copier.layout.clone(), self.channel.clone(), self.quality.clone());
+        let hours = self.copier.blocking.run(move || store::hours(&layout, &channel, &quality)).await??;
+        Ok(hours.into_iter().collect())
+    }
+
     /// `None` where neither side has changed since they had the same.
     async fn plan(&self, hour: Hour, known: Option<(Tag, HourStamp)>) -> Result<Option<Compared>, PeerError> {
         let (channel, quality) = (&self.channel, &self.quality);
@@ -214,7 +223,7 @@ impl Pass {
             HourAnswer::New { names, tag } => (names, tag),
         };
         let (layout, channel, quality) = (self.copier.layout.clone(), channel.clone(), quality.clone());
-        let window = self.window;
+        let window = self.window.clone();
         let compare = move || {
             let (listing, stamp) = store::list_stamped(&layout, &channel, &quality, hour)?;
             let ours = HourNames::of(hour, listing.visible().chain(listing.tombstones()));

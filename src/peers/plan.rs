@@ -5,17 +5,34 @@
 //! Never: reads disk or clock.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::names::{HourNames, TombstoneName};
-use crate::model::{HashedName, SegmentHash, Timestamp};
+use crate::model::{HashedName, SegmentHash, Span, Timestamp};
+use crate::select::TOLERANCE_MICROS;
 
 /// Which segments are anybody's to copy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Window {
     /// What ends before it is not wanted.
     pub since: Option<Timestamp>,
     /// What ends after it is left to the recorder, which is at it.
     pub recent: Option<Timestamp>,
+    /// But for what lies in these: the recorder has lost it.
+    pub lost: Arc<[Span]>,
+}
+
+impl Window {
+    /// Whether it is left to the recorder, for now.
+    pub fn is_young(&self, file: &HashedName) -> bool {
+        self.recent.is_some_and(|recent| file.end() > recent) && !self.is_lost(file)
+    }
+
+    fn is_lost(&self, file: &HashedName) -> bool {
+        // Its neighbours may reach that far into what is missing.
+        let reaches = |end: Timestamp, start: Timestamp| end.micros_since(start) > TOLERANCE_MICROS;
+        self.lost.iter().any(|lost| reaches(file.end(), lost.start()) && reaches(lost.end(), file.start()))
+    }
 }
 
 /// What is to be done for one hour.
@@ -57,7 +74,7 @@ pub fn plan_hour(ours: &HourNames, theirs: &HourNames, window: Window) -> HourPl
         if window.since.is_some_and(|since| file.end() < since) {
             continue;
         }
-        if window.recent.is_some_and(|recent| file.end() > recent) {
+        if window.is_young(file) {
             plan.young += 1;
             continue;
         }
@@ -160,10 +177,27 @@ mod tests {
     fn what_is_young_is_left_to_the_recorder_and_what_is_old_to_nobody() {
         let theirs = hour(&[name("00:00.0", "full", 1), name("00:02.0", "full", 2), name("00:04.0", "full", 3)]);
         let at = |text: &str| Some(format!("2026-01-02T03:{text}").parse().unwrap());
-        let window = Window { since: at("00:03"), recent: at("00:05") };
+        let window = Window { since: at("00:03"), recent: at("00:05"), ..Window::default() };
         let plan = plan_hour(&hour(&[]), &theirs, window);
         assert_eq!((texts(&plan).1, plan.young), (vec![&*name("00:02.0", "full", 2)], 1));
         assert!(!HourPlan { young: 1, ..HourPlan::default() }.is_nothing(), "it will be old enough soon");
+    }
+
+    #[test]
+    fn what_the_recorder_lost_is_not_left_to_it_nor_is_anything_else_taken() {
+        let names =
+            ["00:00.0", "00:02.005", "00:04.0", "00:06.0"].map(|start| name(start, "full", start.as_bytes()[4]));
+        let span = |start: &str, end: &str| {
+            Span::new(
+                format!("2026-01-02T03:{start}").parse().unwrap(),
+                format!("2026-01-02T03:{end}").parse().unwrap(),
+            )
+        };
+        // The one before reaches 5 ms into it: recorders round.
+        let lost = [span("00:04", "00:05").unwrap()];
+        let window = Window { recent: Some(Timestamp::from_micros(0)), lost: lost.into(), since: None };
+        let plan = plan_hour(&hour(&[]), &hour(&names), window);
+        assert_eq!((texts(&plan).1, plan.young), (vec![&*names[2]], 3));
     }
 
     fn any_hour() -> impl Strategy<Value = HourNames> {

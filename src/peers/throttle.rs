@@ -7,7 +7,10 @@ use tokio::time::{Instant, sleep_until};
 
 /// Cheap to clone; clones share the budget.
 #[derive(Debug, Clone, Default)]
-pub struct Throttle(Option<Arc<Paced>>);
+pub struct Throttle {
+    paced: Option<Arc<Paced>>,
+    hurries: bool,
+}
 
 #[derive(Debug)]
 struct Paced {
@@ -18,12 +21,18 @@ struct Paced {
 
 impl Throttle {
     pub fn new(bytes_per_second: u64) -> Self {
-        Self(Some(Arc::new(Paced { bytes_per_second: bytes_per_second.max(1), paid_at: Mutex::default() })))
+        let paced = Paced { bytes_per_second: bytes_per_second.max(1), paid_at: Mutex::default() };
+        Self { paced: Some(Arc::new(paced)), hurries: false }
+    }
+
+    /// The same budget, for who pays and does not wait: the others wait the longer.
+    pub fn hurried(&self) -> Self {
+        Self { hurries: true, ..self.clone() }
     }
 
     /// Takes note of bytes that have come, and waits until the ones before them are paid for.
     pub async fn took(&self, bytes: usize) {
-        let Some(paced) = &self.0 else { return };
+        let Some(paced) = &self.paced else { return };
         let due = {
             let mut paid_at = paced.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();
@@ -32,7 +41,9 @@ impl Throttle {
             *paid_at = Some(due + cost);
             due
         };
-        sleep_until(due).await;
+        if !self.hurries {
+            sleep_until(due).await;
+        }
     }
 }
 
@@ -52,6 +63,10 @@ mod tests {
         let took = began.elapsed();
         // The last 500 bytes are paid for by who comes next.
         assert!(took >= Duration::from_millis(450), "{took:?}");
+        let hurried = throttle.hurried();
+        assert!(tokio::time::timeout(Duration::ZERO, hurried.took(5_000)).await.is_ok());
+        throttle.took(1).await;
+        assert!(began.elapsed() >= Duration::from_millis(950), "what hurried was not paid for");
         let unbounded = Throttle::default();
         assert!(tokio::time::timeout(Duration::ZERO, unbounded.took(usize::MAX)).await.is_ok());
     }

@@ -48,6 +48,11 @@ impl Listing {
         self.files.iter().map(|name| &**name).filter(|name| !self.is_marked(name))
     }
 
+    /// Segments and chat batches that a tombstone marks, in order of name; `temp` ones too.
+    pub fn hidden(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|name| &**name).filter(|name| self.is_marked(name))
+    }
+
     pub fn tombstones(&self) -> impl Iterator<Item = &str> {
         self.tombstones.iter().map(|name| &**name)
     }
@@ -66,6 +71,7 @@ mod tests {
         let listing = Listing::new(["b.ts", "a.ts", "a.tombstone", "c.json", ".d.ts", ".e.tombstone", "f", "g.TS"]);
         assert_eq!(listing.segments().collect::<Vec<_>>(), ["b.ts"]);
         assert_eq!(listing.visible().collect::<Vec<_>>(), ["b.ts", "c.json"]);
+        assert_eq!(listing.hidden().collect::<Vec<_>>(), ["a.ts"]);
         assert_eq!(listing.tombstones().collect::<Vec<_>>(), ["a.tombstone"]);
     }
 }

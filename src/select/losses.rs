@@ -100,7 +100,7 @@ fn unclaimed(span: Span, claimed: &BTreeMap<Timestamp, Loss>) -> Vec<Span> {
 
 /// The parts of `span` inside of `full` (true) and outside (false), in order. A part outside that is not longer than the
 /// tolerance counts as inside: segments meet that closely.
-fn split_by(span: Span, full: &[Span]) -> Vec<(Span, bool)> {
+pub fn split_by(span: Span, full: &[Span]) -> Vec<(Span, bool)> {
     let mut parts: Vec<(Span, bool)> = Vec::new();
     let mut from = span.start();
     let first = full.partition_point(|one| one.end() <= span.start());

@@ -3,11 +3,14 @@
 //! Promises: the same names give the same answer on every node.
 //! Never: reads the disk or the clock. Where a tie needs a file's size, the caller's closure is asked.
 
+mod digest;
 mod index;
 mod listing;
 pub mod losses;
 mod range;
+pub mod retain;
 
+pub use digest::{DayDigests, Digest, QualityDigests};
 pub use index::{HourIndex, Segment, Taken};
 pub use listing::Listing;
 pub use losses::StandingLoss;

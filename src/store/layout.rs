@@ -44,6 +44,11 @@ impl Layout {
         self.base.join(OWN_DIR)
     }
 
+    /// Where a node that runs writes down the address that it listens on.
+    pub fn listen_file(&self) -> PathBuf {
+        self.own_dir().join("listen")
+    }
+
     /// Where what is kept out of the record lies, in the same order as the record.
     pub fn quarantine(&self) -> Self {
         Self::new(self.own_dir().join("quarantine"))

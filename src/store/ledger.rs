@@ -34,8 +34,8 @@ fn quality_dir(layout: &Layout, channel: &Channel, quality: &Quality) -> PathBuf
     layout.losses().quality_dir(channel, quality)
 }
 
-/// Adds losses of one quality, and flushes them.
-fn append_losses(layout: &Layout, channel: &Channel, quality: &Quality, losses: &[Loss]) -> Result<(), StoreError> {
+/// Adds losses of one quality, and flushes them. For a process that runs no `Ledger`.
+pub fn note_losses(layout: &Layout, channel: &Channel, quality: &Quality, losses: &[Loss]) -> Result<(), StoreError> {
     let mut texts: BTreeMap<Hour, String> = BTreeMap::new();
     for loss in losses {
         for part in by_hours(loss.span) {
@@ -96,12 +96,23 @@ pub fn losses(
     within: Option<Span>,
 ) -> Result<Vec<StandingLoss>, StoreError> {
     let noted = clip(noted(layout, channel, quality, within)?, within);
+    let full = full_within(layout, channel, quality, &joined(&noted))?;
+    Ok(standing(noted, &full))
+}
+
+/// Of these spans, which are in order, what full segments show by now, in order.
+pub fn full_within(
+    layout: &Layout,
+    channel: &Channel,
+    quality: &Quality,
+    spans: &[Span],
+) -> Result<Vec<Span>, StoreError> {
     let mut hours = Hours { layout, channel, quality, loaded: BTreeMap::new() };
     let mut full = Vec::new();
-    for span in joined(&noted) {
-        full.extend(shown_in_full(&hours.select(span)?));
+    for span in spans {
+        full.extend(shown_in_full(&hours.select(*span)?));
     }
-    Ok(standing(noted, &full))
+    Ok(full)
 }
 
 /// Everything noted in the hours that a span touches, or in all.
@@ -214,7 +225,7 @@ mod tests {
     fn a_loss_over_hours_is_noted_in_each_and_read_as_one() {
         let (dir, layout, channel, quality) = fixture();
         let long = loss("03:59:58", "06:00:00", LossCause::SourceDown);
-        append_losses(&layout, &channel, &quality, std::slice::from_ref(&long)).unwrap();
+        note_losses(&layout, &channel, &quality, std::slice::from_ref(&long)).unwrap();
         let files = hours_noted(&dir.path().join(".segvault/losses/ch/source")).unwrap();
         assert_eq!(
             files.iter().map(Hour::to_string).collect::<Vec<_>>(),
@@ -226,7 +237,7 @@ mod tests {
         assert_eq!(losses(&layout, &channel, &quality, within).unwrap()[0].loss.span, within.unwrap());
         let began = std::time::Instant::now();
         let endless = Loss { span: Span::new(time("00:00:00"), Timestamp::from_micros(i64::MAX / 2)).unwrap(), ..long };
-        append_losses(&layout, &channel, &quality, &[endless]).unwrap();
+        note_losses(&layout, &channel, &quality, &[endless]).unwrap();
         assert_eq!(losses(&layout, &channel, &quality, None).unwrap(), whole);
         let claims = LossLine::of(&loss("00:00:00", "00:00:01", LossCause::Disk))
             .to_json()
@@ -242,12 +253,12 @@ mod tests {
         let (dir, layout, channel, quality) = fixture();
         let (first, second) =
             (loss("03:00:00", "03:00:02", LossCause::Expired), loss("03:00:04", "03:00:06", LossCause::Disk));
-        append_losses(&layout, &channel, &quality, std::slice::from_ref(&first)).unwrap();
+        note_losses(&layout, &channel, &quality, std::slice::from_ref(&first)).unwrap();
         let path = dir.path().join(".segvault/losses/ch/source/2026-01-02T03");
         let torn = format!("{}{{\"start\":\"2026", fs::read_to_string(&path).unwrap());
         fs::write(&path, &torn).unwrap();
         assert_eq!(losses(&layout, &channel, &quality, None).unwrap().len(), 1);
-        append_losses(&layout, &channel, &quality, std::slice::from_ref(&second)).unwrap();
+        note_losses(&layout, &channel, &quality, std::slice::from_ref(&second)).unwrap();
         let found: Vec<Loss> =
             losses(&layout, &channel, &quality, None).unwrap().into_iter().map(|one| one.loss).collect();
         assert_eq!(found, [first, second]);
@@ -259,7 +270,7 @@ mod tests {
     fn a_full_segment_fills_a_loss_and_a_partial_one_does_not() {
         let (_dir, layout, channel, quality) = fixture();
         let all = [loss("03:59:58", "04:00:04", LossCause::Expired), loss("05:00:00", "05:00:02", LossCause::CutShort)];
-        append_losses(&layout, &channel, &quality, &all).unwrap();
+        note_losses(&layout, &channel, &quality, &all).unwrap();
         save(&layout, "03:59:58", SegmentKind::Full);
         save(&layout, "04:00:02", SegmentKind::Full);
         save(&layout, "05:00:00", SegmentKind::Partial);
@@ -298,7 +309,7 @@ mod tests {
         fn any_junk_is_read(junk in prop::collection::vec(any::<u8>(), 0..300), at in 0usize..3) {
             let (dir, layout, channel, quality) = fixture();
             let real = loss("03:00:00", "03:00:02", LossCause::Expired);
-            append_losses(&layout, &channel, &quality, std::slice::from_ref(&real)).unwrap();
+            note_losses(&layout, &channel, &quality, std::slice::from_ref(&real)).unwrap();
             let path = dir.path().join(".segvault/losses/ch/source/2026-01-02T03");
             let good = fs::read(&path).unwrap();
             let parts: [&[u8]; 3] = match at {

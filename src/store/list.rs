@@ -16,6 +16,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::time::ClockId;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Layout, StoreError};
@@ -110,14 +111,14 @@ const CLOCK_NOISE: Duration = Duration::from_millis(500);
 ///
 /// What we write ourselves is no exception: stamps before and after our own change cannot tell it from a change that
 /// somebody else makes between the two, and no tombstone may go unseen. It costs one listing per change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HourStamp {
     directory: Option<DirectoryStamp>,
     settled: bool,
     wall_minus_monotonic: i128,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct DirectoryStamp {
     modified: (i64, u32),
     changed: (i64, u32),

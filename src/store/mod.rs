@@ -6,17 +6,25 @@
 
 mod anchor;
 mod copy;
+mod digests;
 mod layout;
 mod ledger;
+mod life;
 mod list;
 mod media;
 mod peaks;
 mod peers;
 mod pending;
 mod pieces;
+mod pins;
 mod published;
+mod purge;
 mod quarantine;
+mod reasons;
 mod recover;
+mod retain;
+mod scrub;
+mod scrub_state;
 mod spool;
 mod tombstone;
 mod video;
@@ -27,21 +35,35 @@ use std::path::{Path, PathBuf};
 
 pub use anchor::{Anchor, read_anchor, write_anchor};
 pub use copy::{Copied, PendingCopy, sweep_copies};
+pub use digests::{Digests, DigestsError, HourDigests};
 pub use layout::Layout;
-pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, losses, recorded_until};
+pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, losses, note_losses, recorded_until};
+pub use life::{end_of_life, last_seen, sign_of_life, try_lock};
 pub use list::{
     HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,
 };
 pub use media::{LookedAt, look_at, measure_frame_rate, read_knowledge, write_knowledge};
 pub use peaks::{HourPeaks, read_peaks, write_peaks};
-pub use peers::{read_peers, write_peers};
+pub use peers::{kept_peers, read_peers, write_peers};
 pub use pending::{PendingSegment, Saved};
 pub use pieces::Pieces;
+pub use pins::{KeptPin, add_pin, read_pins, remove_pin};
 pub use published::{PublishedKey, forget_published, restore_published, sweep_published, write_published};
+pub use purge::{HiddenFile, Purged, hidden_files, purge, tombstone_states};
 pub use quarantine::{Restored, quarantined, restore};
-pub use recover::{LeftBehind, Recovery, TempMark, recover};
+pub use reasons::{Reason, read_reasons, write_reasons};
+pub use recover::{LeftBehind, Recovery, TempMark, recover, recover_hour};
+pub use retain::{
+    Deleted, delete_files, forget_losses, free_bytes, hours_on_disk, read_horizons, stored_files, streams,
+    sweep_learnt, write_horizons,
+};
+pub use scrub::{
+    BadFile, Checked, Scrubbed, StoredFile, StreamHour, bad_files, check, estimate_bytes, files_of,
+    hours_changed_since, scrub, stream_hours, was_changed_since,
+};
+pub use scrub_state::{RoundState, ScrubState, read_scrub_state, write_scrub_state};
 pub use spool::{SegmentLabel, Shelf, Spool, SpoolFull, SpoolWriter, SpooledSegment};
-pub use tombstone::{Tombstone, add_tombstone, is_tombstoned, tombstones};
+pub use tombstone::{Tombstone, add_tombstone, add_tombstones, is_tombstoned, tombstones};
 pub use video::PendingVideo;
 pub use volume::Volume;
 

@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::recover::hash_file;
+use super::scrub::forget_bad;
 use super::{Layout, PendingSegment, StoreError, flush_dir, hours, is_tombstoned, list_hour, make_dir};
 use crate::model::{Channel, Quality, SegmentKind, SegmentName, Span};
 
@@ -65,8 +66,9 @@ pub fn restore(
         return Ok(Restored::Tombstoned);
     }
     if to.exists() {
-        // The same name has the same hash, so the same content.
+        // The same name has the same hash, so the same content; or the one in quarantine went bad.
         fs::remove_file(&from).map_err(|source| StoreError::new("delete", &from, source))?;
+        forget_bad(&from);
         return Ok(Restored::WasThere);
     }
     check(&from, name)?;
@@ -84,6 +86,7 @@ pub fn restore(
         }
         Err(source) => return Err(StoreError::new("rename to", &to, source)),
     }
+    forget_bad(&from);
     Ok(Restored::InRecord)
 }
 

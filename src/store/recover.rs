@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::pending::give_final_name;
 use super::{Layout, StoreError, channels, hours, list_hour, qualities};
-use crate::model::{Channel, Quality, SegmentHash, SegmentKind, SegmentName};
+use crate::model::{Channel, Hour, Quality, SegmentHash, SegmentKind, SegmentName};
 
 /// What our temps have where others have a UUID.
 const OWN_MARK: &str = "segvault-";
@@ -61,6 +61,13 @@ pub struct Recovery {
     pub empty: Vec<LeftBehind>,
 }
 
+impl Recovery {
+    pub fn add(&mut self, other: Self) {
+        self.recovered.extend(other.recovered);
+        self.empty.extend(other.empty);
+    }
+}
+
 /// A segment that a killed process did not finish.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LeftBehind {
@@ -76,24 +83,38 @@ pub fn recover(layout: &Layout, mine: &TempMark, mut on_error: impl FnMut(StoreE
         for quality in qualities(layout, &channel)? {
             // The latest first: that is where a process was killed, and where somebody looks.
             for hour in hours(layout, &channel, &quality)?.into_iter().rev() {
-                let listing = list_hour(layout, &channel, &quality, hour)?;
-                let temps = listing
-                    .segments()
-                    .filter_map(|text| SegmentName::parse(hour, text).ok())
-                    .filter(|name| name.kind() == SegmentKind::Temp);
-                for name in temps {
-                    let path = layout.segment_path(&channel, &quality, &name);
-                    if !is_abandoned(&path, &name, mine) {
-                        continue;
-                    }
-                    let left = |name| LeftBehind { channel: channel.clone(), quality: quality.clone(), name };
-                    match recover_one(&path, &name) {
-                        Ok(Some(partial)) => recovery.recovered.push(left(partial)),
-                        Ok(None) => recovery.empty.push(left(name)),
-                        Err(error) => on_error(error),
-                    }
-                }
+                recovery.add(recover_hour(layout, &channel, &quality, hour, mine, &mut on_error)?);
             }
+        }
+    }
+    Ok(recovery)
+}
+
+/// Recovers the temps of one hour.
+pub fn recover_hour(
+    layout: &Layout,
+    channel: &Channel,
+    quality: &Quality,
+    hour: Hour,
+    mine: &TempMark,
+    mut on_error: impl FnMut(StoreError),
+) -> Result<Recovery, StoreError> {
+    let mut recovery = Recovery::default();
+    let listing = list_hour(layout, channel, quality, hour)?;
+    let temps = listing
+        .segments()
+        .filter_map(|text| SegmentName::parse(hour, text).ok())
+        .filter(|name| name.kind() == SegmentKind::Temp);
+    for name in temps {
+        let path = layout.segment_path(channel, quality, &name);
+        if !is_abandoned(&path, &name, mine) {
+            continue;
+        }
+        let left = |name| LeftBehind { channel: channel.clone(), quality: quality.clone(), name };
+        match recover_one(&path, &name) {
+            Ok(Some(partial)) => recovery.recovered.push(left(partial)),
+            Ok(None) => recovery.empty.push(left(name)),
+            Err(error) => on_error(error),
         }
     }
     Ok(recovery)

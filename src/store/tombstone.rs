@@ -28,17 +28,33 @@ pub fn add_tombstone(
     hour: Hour,
     tombstone: &str,
 ) -> Result<bool, StoreError> {
-    let dir = layout.hour_dir(channel, quality, hour);
-    make_dir(&dir)?;
-    let path = dir.join(tombstone);
-    match OpenOptions::new().write(true).create_new(true).open(&path) {
-        Ok(_) => flush_dir(&dir).map(|()| true),
-        Err(source) if source.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        Err(source) => Err(StoreError::new("create", &path, source)),
-    }
+    Ok(add_tombstones(layout, channel, quality, hour, &[tombstone])?[0])
 }
 
-/// All tombstones of a quality, or those in the hours that a span touches, in order.
+/// The same for many of one hour, with one flush. Each is in force as soon as it is made, also if a later one fails.
+pub fn add_tombstones<N: AsRef<str>>(
+    layout: &Layout,
+    channel: &Channel,
+    quality: &Quality,
+    hour: Hour,
+    tombstones: &[N],
+) -> Result<Vec<bool>, StoreError> {
+    let dir = layout.hour_dir(channel, quality, hour);
+    make_dir(&dir)?;
+    let create = |tombstone: &N| {
+        let path = dir.join(tombstone.as_ref());
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(_) => Ok(true),
+            Err(source) if source.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(source) => Err(StoreError::new("create", &path, source)),
+        }
+    };
+    let are_new = tombstones.iter().map(create).collect::<Result<Vec<bool>, _>>()?;
+    flush_dir(&dir)?;
+    Ok(are_new)
+}
+
+/// All tombstones of a quality, or those in the hours whose files can touch a span, in order.
 pub fn tombstones(
     layout: &Layout,
     channel: &Channel,
@@ -47,7 +63,7 @@ pub fn tombstones(
 ) -> Result<Vec<Tombstone>, StoreError> {
     let mut found = Vec::new();
     for hour in hours(layout, channel, quality)? {
-        if span.is_some_and(|span| !(span.start().hour()..=span.end().hour()).contains(&hour)) {
+        if span.is_some_and(|span| !(span.start().hour().previous()..=span.end().hour()).contains(&hour)) {
             continue;
         }
         let listing = list_hour(layout, channel, quality, hour)?;

@@ -61,6 +61,11 @@ impl Volume {
         Ok(Self { path: path.into(), word: word.into() })
     }
 
+    /// The id of the node whose directory this is, for who works beside it; `None` where it was never a node's.
+    pub fn id_under(layout: &Layout) -> Option<NodeId> {
+        fs::read_to_string(layout.own_dir().join(FILE)).ok()?.trim().parse().ok()
+    }
+
     /// The word as what tells the node from others; `None` where somebody wrote another kind of word.
     pub fn node_id(&self) -> Option<NodeId> {
         self.word.trim().parse().ok()

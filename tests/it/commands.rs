@@ -52,12 +52,15 @@ fn what_makes_no_sense_is_usage() {
         (&["select", "ch", "source", "yesterday", "2026-01-02T03:00:00"], "not a time"),
         (&["select", "../ch", "source", "2026-01-02", "2026-01-03"], "period"),
         (&["select", "ch", "none", "2026-01-02", "2026-01-03"], "no none of ch"),
-        (&["tombstone", "add", "ch", "source", "nonsense"], "HOUR/NAME"),
-        (&["tombstone", "add", "ch", "source", "2026-01-02T03/../../x.ts"], "no segment"),
-        (&["tombstone", "add", "ch", "source", "2026-01-02T03/00:00.0-2.0-full-short.ts"], "hash"),
-        (&["tombstone", "add", "ch", "source"], "required"),
-        (&["tombstone", "add", "ch", "source", "--range", "2026-01-02T03:00:00"], "START,END"),
-        (&["tombstone", "add", "ch", "source", "--range", "2027-01-02,2027-01-03"], "no segment lies"),
+        (&["tombstone", "add", "nonsense"], "HOUR/NAME"),
+        (&["tombstone", "add", "ch/source/2026-01-02T03/../../x.ts"], "no segment"),
+        (&["tombstone", "add", "ch/source/2026-01-02T03/00:00.0-2.0-full-short.ts"], "hash"),
+        (&["tombstone", "add", &format!("ch/none/{HOUR}/{}", name(0, "full"))], "no none of ch"),
+        (&["tombstone", "add"], "required"),
+        (&["tombstone", "add", "ch", "--from", "2026-01-02T03:00:00"], "--to"),
+        (&["tombstone", "add", "ch", "--from", "2027-01-02", "--to", "2027-01-03"], "nothing of ch lies"),
+        (&["tombstone", "add", "none", "--from", "2027-01-02", "--to", "2027-01-03"], "no none"),
+        (&["tombstone", "list", "ch", "--quality", "none"], "no ch/none"),
     ] {
         let (code, out, said) = on(dir.path(), args);
         assert_eq!((code, out.as_str()), (64, ""), "{args:?}: {said}");
@@ -72,36 +75,13 @@ fn what_makes_no_sense_is_usage() {
 }
 
 #[test]
-fn a_tombstone_is_added_once_and_listed() {
-    let dir = tempfile::tempdir().unwrap();
-    plant(dir.path(), &[name(0, "full"), name(2, "partial"), name(2, "suspect"), name(4, "full")]);
-    let path = format!("{HOUR}/{}", name(0, "full"));
-    for said in ["", " (was there)"] {
-        let (code, out, err) = on(dir.path(), &["tombstone", "add", "ch", "source", &path]);
-        assert_eq!((code, out), (0, format!("{}{said}\n", path.replace(".ts", ".tombstone"))), "{err}");
-    }
-    // By time, all types go: the worse copies must not take the place of the best.
-    let range = ["tombstone", "add", "ch", "source", "--range", "2026-01-02T03:00:03,2026-01-02T03:00:03.5"];
-    assert_eq!(on(dir.path(), &range).0, 0);
-    let (code, out, _) = on(dir.path(), &["tombstone", "list", "ch", "source", "--json"]);
-    assert_eq!(code, 0);
-    let expected = json!({ "tombstones": [
-        path.replace(".ts", ".tombstone"),
-        format!("{HOUR}/{}", name(2, "partial").replace(".ts", ".tombstone")),
-        format!("{HOUR}/{}", name(2, "suspect").replace(".ts", ".tombstone")),
-    ]});
-    assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), expected);
-    assert!(dir.path().join("ch/source").join(HOUR).join(name(0, "full")).exists(), "the bytes stay");
-}
-
-#[test]
 fn the_configuration_says_where_the_record_is() {
     let dir = tempfile::tempdir().unwrap();
     plant(&dir.path().join("base"), &[name(0, "full")]);
     let config = dir.path().join("segvault.toml");
     std::fs::write(&config, "[node]\ndir = \"base\"\n").unwrap();
     let mut command = segvault();
-    command.env("SEGVAULT_CONFIG", &config).args(["tombstone", "list", "ch", "source"]);
+    command.env("SEGVAULT_CONFIG", &config).args(["tombstone", "list", "ch"]);
     assert_eq!(run(&mut command), (0, String::new(), String::new()));
 }
 

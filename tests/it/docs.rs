@@ -119,3 +119,27 @@ fn operations_names_metrics_that_there_are() {
         assert!(families.contains(&format!("\"{metric}\"")), "{metric}");
     }
 }
+
+#[test]
+fn every_alert_asks_for_what_a_node_exports_and_says_what_to_do() {
+    let (rules, operations) = (read("deploy/prometheus/segvault.rules.yaml"), read("docs/operations.md"));
+    let families = read("src/metrics/families.rs");
+    let is_of_a_name = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+    let metrics: BTreeSet<&str> = rules
+        .split("segvault_")
+        .skip(1)
+        .map(|rest| rest.find(|letter| !is_of_a_name(letter)).map_or(rest, |end| &rest[..end]))
+        .collect();
+    assert!(metrics.len() >= 10, "{metrics:?}");
+    for metric in metrics {
+        assert!(families.contains(&format!("\"segvault_{metric}\"")), "no node exports segvault_{metric}");
+    }
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() >= 10, "{alerts:?}");
+    let tests = read("deploy/prometheus/tests/segvault.rules.test.yaml");
+    for alert in alerts {
+        assert!(operations.contains(&format!("\n### {alert}\n")), "docs/operations.md says nothing of {alert}");
+        assert!(tests.contains(&format!("alertname=\"{alert}\"")), "no case makes {alert} fire");
+        assert!(tests.contains(&format!("alertname: {alert}\n")), "{alert} is not shown to be silent");
+    }
+}

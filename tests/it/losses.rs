@@ -253,7 +253,7 @@ fn advertisements_are_kept_out_of_the_record_and_can_be_put_back() {
     assert_eq!((code, out.lines().count()), (0, 3), "{out}");
     // One of them is hidden for good: it stays where it is.
     let hidden = out.lines().next().unwrap().strip_prefix("source/").unwrap().to_owned();
-    assert_eq!(command(&base, &["tombstone", "add", "ch", "source", &hidden]).0, 0);
+    assert_eq!(command(&base, &["tombstone", "add", &format!("ch/source/{hidden}")]).0, 0);
     let (code, out, err) = command(&base, &["quarantine", "restore", "ch", "source", &at(0), &at(4)]);
     assert_eq!((code, out.lines().count()), (1, 1), "{out}{err}");
     assert!(out.contains("/2026-01-02T03/00:03.000000") && err.contains("a tombstone hides it"), "{out}{err}");

@@ -1,5 +1,6 @@
 //! What a worker does with segments that are wanted: queues them, fetches them, and tells how that ended.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use slog::{Logger, debug, info, warn};
 use tokio::sync::watch;
 
 use super::lane::LaneKind;
+use super::telling::seek_missing;
 use super::{Refused, StreamWorker};
 use crate::causes::chain;
 use crate::ingest::{Cipher, Content, Fetched, Kept, SegmentFetch, Step, TryError, Wanted, fetch_segment};
@@ -109,8 +111,20 @@ impl StreamWorker {
         let (log, metrics, health) = (self.log.clone(), self.recording.metrics.clone(), self.recording.health.clone());
         let (channel, quality, start) = (self.channel.clone(), self.quality.clone(), wanted.start);
         let me = ctx.address();
+        let missing = match wanted.content {
+            Content::Programme => wanted.span(),
+            // Its time is told as lost already, and peers are asked for it.
+            Content::Advertisement(_) => None,
+        };
+        let (missing, directory) = (Cell::new(missing), self.recording.directory.clone());
         let on_failure = move |error: &TryError| {
             metrics.fetch_failed(&channel, &quality, error.reason());
+            // It is tried on, and may come; a peer that has it need not wait for that.
+            if error.is_gone()
+                && let Some(span) = missing.take()
+            {
+                seek_missing(&directory, &channel, &quality, span);
+            }
             // The probe of the store will find out when it is over.
             if error.is_of_the_disk() && health.set_store_writable(false) {
                 slog::error!(log, "store cannot be written, memory holds what comes"; "error" => chain(error));
@@ -143,6 +157,7 @@ impl StreamWorker {
                     Kept::OnDisk(saved) => {
                         let (channel, quality) = (&self.channel, &self.quality);
                         tell_saved(&self.log, &self.recording.metrics, channel, quality, &saved, len_bytes, Some(took));
+                        self.tell_followers(saved);
                     }
                     Kept::InMemory => {
                         info!(self.log, "segment is held in memory until the disk takes it"; "start" => %wanted.start,

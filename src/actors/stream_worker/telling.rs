@@ -7,12 +7,15 @@ use slog::{debug, info, warn};
 use tokio::time::Instant;
 
 use super::{Phase, StreamWorker};
+use crate::actors::bounty_board::Missing;
+use crate::actors::directory::Directory;
+use crate::actors::stored_feed::Stored;
 use crate::causes::chain;
 use crate::ingest::{Content, Outage, Outed, Step, Wanted, session_began};
 use crate::metrics::PollOutcome;
-use crate::model::{LossCause, Span};
+use crate::model::{Channel, LossCause, Quality, Span};
 use crate::select::TOLERANCE_MICROS;
-use crate::store;
+use crate::store::{self, Saved};
 
 impl StreamWorker {
     pub(super) fn tell_step(&mut self, step: &Step) {
@@ -103,10 +106,26 @@ impl StreamWorker {
         self.recording.metrics.playlist_polled(&self.channel, &self.quality, outcome);
     }
 
+    /// Those who copy what is recorded here fetch it at once.
+    pub(super) fn tell_followers(&self, saved: Saved) {
+        if let (Saved::New(name), Some(feed)) = (saved, self.recording.directory.stored_feed.get(&())) {
+            let (channel, quality) = (self.channel.clone(), self.quality.clone());
+            feed.do_send(Stored { channel, quality, hour: name.hour(), name: name.as_str().into() });
+        }
+    }
+
     /// Every loss passes here. What has no span, as the times of its sides contradict each other, has no seconds either.
     pub(super) fn lose(&self, cause: LossCause, span: Option<Span>, detail: &str) {
         let Some(span) = span else { return };
         self.recording.metrics.lost(&self.channel, &self.quality, cause, span.duration());
         self.recording.ledger.note(&self.channel, &self.quality, span, cause, detail);
+        seek_missing(&self.recording.directory, &self.channel, &self.quality, span);
+    }
+}
+
+/// Has the peers asked for what is missing here. Costs nothing where there are none; nobody waits for an answer.
+pub fn seek_missing(directory: &Directory, channel: &Channel, quality: &Quality, span: Span) {
+    if let Some(board) = directory.bounty_board.get(&()) {
+        board.do_send(Missing { channel: channel.clone(), quality: quality.clone(), span });
     }
 }

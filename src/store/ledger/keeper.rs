@@ -10,7 +10,7 @@ use slog::{Logger, error, info, warn};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use super::{append_losses, is_credible};
+use super::{is_credible, note_losses};
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
@@ -180,7 +180,7 @@ fn write_all(
 ) -> (BTreeMap<Stream, Vec<Loss>>, Option<StoreError>) {
     let (mut refused, mut why) = (BTreeMap::new(), None);
     for ((channel, quality), losses) in kept {
-        if let Err(error) = volume.check().and_then(|()| append_losses(layout, &channel, &quality, &losses)) {
+        if let Err(error) = volume.check().and_then(|()| note_losses(layout, &channel, &quality, &losses)) {
             why = Some(error);
             refused.insert((channel, quality), losses);
         }

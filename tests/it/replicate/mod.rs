@@ -1,8 +1,11 @@
 //! Copying between nodes: real processes and plain servers on loopback.
 
+mod bounty;
 mod command;
+mod digests;
+mod follow;
 mod nodes;
-mod static_peer;
+pub mod static_peer;
 mod storm;
 
 use std::collections::BTreeMap;
@@ -10,6 +13,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use sha2::{Digest, Sha256};
+pub use static_peer::StaticPeer;
 
 pub const HOUR: &str = "2026-01-02T03";
 

@@ -1,16 +1,10 @@
 //! Nodes that copy from each other while they run.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use super::static_peer::{Lie, StaticPeer};
 use super::{HOUR, plant_segment, plant_tree, tree};
-use crate::support::{NodeProcess, eventually};
-
-/// Nobody else is likely to get it between this and the node's start.
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
+use crate::support::{NodeProcess, eventually, free_address};
 
 fn start(base: &Path, address: &str, peers: &[String]) -> NodeProcess {
     let more = format!("[backfill]\npeers = {peers:?}\nchannels = [\"ch é\", \"ch\"]\ninterval = \"1s\"\n");

@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 /// How one answer is spoiled.
 #[derive(Clone)]
 pub enum Lie {
-    /// This instead of the body.
+    /// This instead of the answer.
     Body(Vec<u8>),
     Status(&'static str),
     /// The head announces all, and half of it comes.
@@ -92,7 +92,7 @@ fn answer(mut stream: &TcpStream, lie: Option<Lie>, body: Option<Vec<u8>>) -> Op
         |status: &str, more: &str, body: &[u8]| stream.write_all(&[&head(status, more, body), body].concat()).ok();
     match lie {
         None => whole(status, "", &body),
-        Some(Lie::Body(body)) => whole(status, "", &body),
+        Some(Lie::Body(body)) => whole("200 OK", "", &body),
         Some(Lie::Status(status)) => whole(status, "", b""),
         Some(Lie::Elsewhere(url)) => whole("302 Found", &format!("Location: {url}\r\n"), b""),
         Some(Lie::Half) => {

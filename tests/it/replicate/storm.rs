@@ -12,7 +12,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
+
+use segvault::clock::Clock;
 
 use super::hash_text;
 use crate::support::{NodeProcess, run, segvault, try_get};
@@ -364,7 +366,7 @@ impl Storm {
 
 fn play(operations: usize) {
     let seed = std::env::var("STORM_SEED").map_or_else(
-        |_| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64,
+        |_| Clock::system().now().micros() as u64,
         |seed| seed.parse().unwrap(),
     );
     println!("STORM_SEED={seed}");
