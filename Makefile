@@ -13,12 +13,13 @@ ARGS ?=
 
 # Seconds that `make fuzz` gives each target.
 TIME ?= 60
-FUZZ_TARGETS = playlist attributes time sessions
+FUZZ_TEXT = playlist attributes time sessions
+FUZZ_MEDIA = restamp mpegts mp4
 
 DEMO = $${CARGO_TARGET_DIR:-target}/debug/segvault
 SCRIPTS = .ci/run $(wildcard scripts/*.sh deploy/docker/*.sh)
 
-.PHONY: help demo test build deps fmt lint clippy shellcheck deploy deny image soak fuzz bench clean
+.PHONY: help demo test build deps fmt lint clippy shellcheck deploy deny dashboards image soak fuzz bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +60,9 @@ deploy: ## Check what deploy/ holds: every overlay against three versions of Kub
 deny: ## Check the licences, names and sources of all dependencies against deny.toml
 	cargo test --locked --test it deny:: -- --nocapture
 
+dashboards: ## Write deploy/grafana from its source, tests/it/dashboards.rs
+	WRITE_DASHBOARDS=1 cargo test --locked --test it dashboards::dashboards_are
+
 image: ## Try what the Dockerfile does, without an engine for containers (takes root and debootstrap)
 	@scripts/image.sh
 
@@ -66,20 +70,26 @@ soak: ## Run the long tests (named soak_…), in release mode, one after the oth
 	@scripts/deps.sh test
 	cargo test --locked --release --test it -- --ignored --nocapture --test-threads=1 soak_
 
-fuzz: ## Feed the readers of foreign text with anything: make fuzz TIME=600 (seconds for each; a minute unless told)
+fuzz: ## Feed the readers of foreign text and media with anything: make fuzz TIME=600 (seconds for each; a minute unless told)
 	@scripts/deps.sh build
 	@rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
-	for target in $(FUZZ_TARGETS); do \
+	for target in $(FUZZ_TEXT); do \
 		mkdir -p fuzz/corpus/$$target; \
 		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target tests/vectors/twitch -- \
 			-max_total_time=$(TIME) -max_len=4096 -dict=fuzz/playlist.dict -print_final_stats=1; \
 	done
+	for target in $(FUZZ_MEDIA); do \
+		mkdir -p fuzz/corpus/$$target; \
+		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target tests/vectors/ts -- \
+			-max_total_time=$(TIME) -max_len=16384 -print_final_stats=1; \
+	done
 
-bench: ## Measure a week's tree against the limits of this machine; writes docs/performance.md (3 GB below target/bench)
+bench: ## Measure a week's tree, and copying, against the limits of this machine; writes docs/performance.md (7 GB below target/bench)
 	@scripts/deps.sh build
 	cargo bench --locked --bench pure -- --quiet
 	cargo bench --locked --bench week
+	cargo bench --locked --bench copies
 
 clean: ## Remove everything that was built
 	cargo clean

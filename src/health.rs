@@ -67,6 +67,7 @@ pub struct Health {
     stopping: Arc<AtomicBool>,
     store_writable: Arc<AtomicBool>,
     room_is_short: Arc<AtomicBool>,
+    has_copy: Arc<AtomicBool>,
 }
 
 impl Default for Health {
@@ -78,6 +79,7 @@ impl Default for Health {
             stopping: Arc::default(),
             store_writable: Arc::default(),
             room_is_short: Arc::default(),
+            has_copy: Arc::default(),
         }
     }
 }
@@ -112,13 +114,18 @@ impl Health {
         self.room_is_short.swap(is_short, Ordering::Relaxed) != is_short
     }
 
+    /// Whether a peer has a copy of this node's disk, and so its id.
+    pub fn set_has_copy(&self, has_copy: bool) {
+        self.has_copy.store(has_copy, Ordering::Relaxed);
+    }
+
     /// What a person should look at although the node is useful.
     pub fn notes(&self) -> Vec<&'static str> {
-        let is_short = self.room_is_short.load(Ordering::Relaxed);
-        is_short
-            .then_some("the disk is below retention.min_free and nothing may be deleted; see the log")
-            .into_iter()
-            .collect()
+        let notes = [
+            (&self.room_is_short, "the disk is below retention.min_free and nothing may be deleted; see the log"),
+            (&self.has_copy, "a peer has the id of this node, its disk is a copy; see the log"),
+        ];
+        notes.into_iter().filter(|(is_so, _)| is_so.load(Ordering::Relaxed)).map(|(_, note)| note).collect()
     }
 
     /// Actors that have been silent for too long; empty means alive.

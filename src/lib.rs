@@ -6,8 +6,10 @@ pub mod hls;
 pub mod media;
 pub mod select;
 
+pub mod auth;
 pub mod cut;
 pub mod db;
+pub mod edits;
 pub mod ingest;
 pub mod peers;
 pub mod store;
@@ -29,6 +31,7 @@ pub mod health;
 pub mod jitter;
 pub mod log;
 pub mod metrics;
+pub mod png;
 
 pub mod rehearsal;
 pub mod shutdown;

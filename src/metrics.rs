@@ -14,7 +14,9 @@ use std::time::Duration;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
-pub use labels::{BountyOutcome, CopyOutcome, Damage, DeleteCause, FetchReason, LookOutcome, PollOutcome};
+pub use labels::{
+    BountyOutcome, CopyOutcome, CoverageWindow, Damage, DeleteCause, FetchReason, LookOutcome, PollOutcome,
+};
 
 use crate::clock::Clock;
 use crate::log::DropCount;
@@ -130,11 +132,52 @@ impl Metrics {
         self.level().remove(peer);
         // An error means that it was never measured.
         let _ = self.0.families.backfill_lag.remove_label_values(&[&peer.to_string()]);
+        let _ = self.0.families.backfill_peer_up.remove_label_values(&[&peer.to_string()]);
+        let _ = self.0.families.backfill_peer_skew.remove_label_values(&[&peer.to_string()]);
+    }
+
+    /// Seconds that its clock is ahead of ours.
+    pub fn backfill_peer_clock_is_off(&self, peer: &PeerUrl, skew: f64) {
+        self.0.families.backfill_peer_skew.with_label_values(&[&peer.to_string()]).set(skew);
+    }
+
+    pub fn backfill_peer_is_up(&self, peer: &PeerUrl, up: bool) {
+        self.0.families.backfill_peer_up.with_label_values(&[&peer.to_string()]).set(if up { 1.0 } else { 0.0 });
     }
 
     /// All that the peer had of a quality at that time is here.
     pub fn backfill_is_level(&self, peer: &PeerUrl, channel: &Channel, quality: &Quality, at: Timestamp) {
         self.level().entry(peer.clone()).or_default().insert((channel.clone(), quality.clone()), at);
+    }
+
+    /// What is missing of a stream within a window.
+    pub fn coverage(
+        &self,
+        channel: &Channel,
+        quality: &Quality,
+        window: CoverageWindow,
+        holes: usize,
+        missing: Duration,
+    ) {
+        let labels = [channel.as_str(), quality.as_str(), window.as_str()];
+        self.0.families.coverage_missing.with_label_values(&labels).set(missing.as_secs_f64());
+        self.0.families.coverage_holes.with_label_values(&labels).set(i64::try_from(holes).unwrap_or(i64::MAX));
+    }
+
+    pub fn coverage_lost(&self, channel: &Channel, quality: &Quality, window: CoverageWindow, lost: Duration) {
+        let labels = [channel.as_str(), quality.as_str(), window.as_str()];
+        self.0.families.coverage_lost.with_label_values(&labels).set(lost.as_secs_f64());
+    }
+
+    /// The stream is there no more.
+    pub fn coverage_is_unknown(&self, channel: &Channel, quality: &Quality) {
+        for window in CoverageWindow::ALL.iter().copied() {
+            let labels = [channel.as_str(), quality.as_str(), window.as_str()];
+            // An error means that it was never measured.
+            let _ = self.0.families.coverage_missing.remove_label_values(&labels);
+            let _ = self.0.families.coverage_holes.remove_label_values(&labels);
+            let _ = self.0.families.coverage_lost.remove_label_values(&labels);
+        }
     }
 
     /// `bytes` are those of a file that was copied.
@@ -246,9 +289,11 @@ impl Metrics {
         self.0.families.retention_stuck.set(i64::from(is_stuck));
     }
 
-    /// So much of the disk is free.
-    pub fn store_has_free(&self, bytes: u64) {
-        self.0.families.store_free_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    /// So much of the disk is free, of so much.
+    pub fn store_has_room(&self, free_bytes: u64, size_bytes: u64) {
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.0.families.store_free_bytes.set(gauge(free_bytes));
+        self.0.families.store_size_bytes.set(gauge(size_bytes));
     }
 
     pub fn store_writable(&self, writable: bool) {
@@ -357,11 +402,16 @@ mod tests {
         let peer = "http://beta:8000".parse().unwrap();
         metrics.backfill_began(&peer, &channel, &quality, "2026-01-02T03:03:10".parse().unwrap());
         metrics.backfill_file(&peer, CopyOutcome::Copied, 700);
+        metrics.coverage(&channel, &quality, CoverageWindow::Hour, 2, Duration::from_millis(3500));
+        metrics.coverage_lost(&channel, &quality, CoverageWindow::Day, Duration::from_millis(1500));
         metrics.bounty(&channel, &quality, BountyOutcome::Filled, Duration::from_millis(1500));
         metrics.backfill_follow_failed(&peer);
         metrics.followers_are(2);
         metrics.backfill_names_refused(&peer, 3);
         metrics.backfill_pass_failed(&peer);
+        metrics.store_has_room(4000, 9000);
+        metrics.backfill_peer_is_up(&peer, false);
+        metrics.backfill_peer_clock_is_off(&peer, -2.5);
         metrics.backfill_is_level(&peer, &channel, &quality, "2026-01-02T03:04:00".parse().unwrap());
         metrics.backfill_began(&peer, &channel, &quality, "2026-01-02T03:04:09".parse().unwrap());
         metrics.actor_restarted("downloader");
@@ -374,6 +424,7 @@ mod tests {
         metrics.advertisement_set_aside(&channel, &quality);
         metrics.http_answered("/cut", 200, Duration::from_secs(1));
         metrics.cut_ended("fast", "done", Duration::from_secs(2));
+        metrics.retention_deleted(DeleteCause::Age, 4, 6000);
         metrics.scrubbed(3, 4500);
         metrics.file_went_bad(Damage::Empty);
         metrics.scrub_round(4500, 9000, Duration::from_secs(60), Duration::from_secs(120));
@@ -388,6 +439,8 @@ mod tests {
         let found = samples(&metrics);
         for (sample, value) in [
             ("segvault_record_segments_total{channel=\"gdq\",kind=\"full\",quality=\"source\"}", 1.0),
+            ("segvault_retention_deleted_files_total{cause=\"age\"}", 4.0),
+            ("segvault_retention_deleted_bytes_total{cause=\"age\"}", 6000.0),
             ("segvault_record_bytes_total{channel=\"gdq\",quality=\"source\"}", 1500.0),
             ("segvault_record_lag_seconds{channel=\"gdq\",quality=\"source\"}", 2.0),
             ("segvault_record_newest_segment_timestamp_seconds{channel=\"gdq\",quality=\"source\"}", 1767323048.0),
@@ -403,6 +456,10 @@ mod tests {
             ("segvault_backfill_bytes_total{peer=\"http://beta:8000\"}", 700.0),
             ("segvault_backfill_refused_names_total{peer=\"http://beta:8000\"}", 3.0),
             ("segvault_backfill_failed_passes_total{peer=\"http://beta:8000\"}", 1.0),
+            ("segvault_store_free_bytes", 4000.0),
+            ("segvault_store_size_bytes", 9000.0),
+            ("segvault_backfill_peer_clock_skew_seconds{peer=\"http://beta:8000\"}", -2.5),
+            ("segvault_backfill_peer_up{peer=\"http://beta:8000\"}", 0.0),
             ("segvault_backfill_lag_seconds{peer=\"http://beta:8000\"}", 10.0),
             ("segvault_actors_restarts_total{actor=\"downloader\"}", 1.0),
             ("segvault_cache_hour_hits_total", 1.0),
@@ -420,6 +477,9 @@ mod tests {
             ("segvault_cut_cuts_total{outcome=\"done\",type=\"fast\"}", 1.0),
             ("segvault_cut_duration_seconds_sum{type=\"fast\"}", 2.0),
             ("segvault_cut_ffmpeg_in_use_processes", 1.0),
+            ("segvault_coverage_missing_seconds{channel=\"gdq\",quality=\"source\",window=\"hour\"}", 3.5),
+            ("segvault_coverage_holes_entries{channel=\"gdq\",quality=\"source\",window=\"hour\"}", 2.0),
+            ("segvault_coverage_lost_seconds{channel=\"gdq\",quality=\"source\",window=\"day\"}", 1.5),
             ("segvault_scrub_files_total", 3.0),
             ("segvault_scrub_bytes_total", 4500.0),
             ("segvault_scrub_bad_files_total{cause=\"empty\"}", 1.0),
@@ -473,6 +533,49 @@ mod tests {
         }
     }
 
+    /// What a scrape may cost: a hundred channels, one quality each beside `source`, copied from ten peers.
+    #[test]
+    fn a_hundred_channels_and_ten_peers_stay_below_20_000_series() {
+        let (metrics, _hand, _dropped) = start();
+        touch_everything(&metrics);
+        let now = "2026-01-02T03:04:08".parse().unwrap();
+        let peers: Vec<PeerUrl> = (0..10).map(|at| format!("http://peer-{at}:8000").parse().unwrap()).collect();
+        for channel in 0..100 {
+            let channel: Channel = format!("channel-{channel}").parse().unwrap();
+            for quality in ["source", "480p"] {
+                let quality: Quality = quality.parse().unwrap();
+                for kind in SegmentKind::ALL {
+                    metrics.segment_saved(&channel, &quality, kind, 1500, now);
+                }
+                metrics.segment_fetched(&channel, &quality, Duration::from_millis(300));
+                metrics.advertisement_set_aside(&channel, &quality);
+                FetchReason::ALL.iter().for_each(|reason| metrics.fetch_failed(&channel, &quality, *reason));
+                LossCause::ALL
+                    .iter()
+                    .for_each(|cause| metrics.lost(&channel, &quality, *cause, Duration::from_secs(1)));
+                PollOutcome::ALL.iter().for_each(|outcome| metrics.playlist_polled(&channel, &quality, *outcome));
+                for outcome in BountyOutcome::ALL {
+                    metrics.bounty(&channel, &quality, *outcome, Duration::from_secs(1));
+                }
+                for window in CoverageWindow::ALL {
+                    metrics.coverage(&channel, &quality, *window, 1, Duration::from_secs(1));
+                    metrics.coverage_lost(&channel, &quality, *window, Duration::from_secs(1));
+                }
+                for peer in &peers {
+                    metrics.backfill_began(peer, &channel, &quality, now);
+                    metrics.backfill_is_level(peer, &channel, &quality, now);
+                    metrics.backfill_peer_is_up(peer, true);
+                    metrics.backfill_peer_clock_is_off(peer, 0.0);
+                    metrics.backfill_names_refused(peer, 1);
+                    metrics.backfill_pass_failed(peer);
+                    metrics.backfill_follow_failed(peer);
+                }
+            }
+        }
+        let series = samples(&metrics).len();
+        assert!((8_000..20_000).contains(&series), "{series}");
+    }
+
     #[test]
     fn names_say_room_what_and_unit() {
         let (metrics, _, _) = start();
@@ -486,7 +589,18 @@ mod tests {
                 name.strip_prefix("segvault_").unwrap().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
             );
             assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
-            let units = ["_total", "_seconds", "_bytes", "_entries", "_processes", "_info", "_up", "_writable"];
+            let units = [
+                "_total",
+                "_seconds",
+                "_bytes",
+                "_entries",
+                "_processes",
+                "_connections",
+                "_info",
+                "_up",
+                "_writable",
+                "_stuck",
+            ];
             assert!(units.iter().any(|unit| name.ends_with(unit)), "{name}");
             let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} "))).unwrap();
             assert!(help.ends_with('.') && !help.starts_with(' '), "{help:?}");

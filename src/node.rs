@@ -8,7 +8,7 @@ mod disk;
 
 use std::fs::{self, File};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,25 +19,27 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, BountyBoard, Child, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS, Horizons, HourCache,
-    Keeping, LiveEdges, LiveReading, LostHere, MediaBook, Pace, PeerBook, Recording, Registrar, Registration,
-    Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed, StreamWorker, tell_left_behind,
+    ActorKind, BountyBoard, Checking, Child, CoverageChecker, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS,
+    Horizons, HourCache, Keeping, LiveEdges, LiveReading, LostHere, MediaBook, MediaReading, Pace, PeerBook, Recording,
+    Registrar, Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed, StreamWorker,
+    tell_left_behind,
 };
+use crate::auth::Door;
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::config::{ChannelConfig, Config, TitlePrefix};
+use crate::config::{Affix, ChannelConfig, Config, Database, TitlePrefix};
 use crate::cut::{Ffmpeg, Limits, Waveforms};
 use crate::db::Db;
 use crate::health::Health;
 use crate::hls::HourTexts;
-use crate::http::{self, Site, UnderWay};
+use crate::http::{self, EditorTerms, Feed, Receipts, Site, UnderWay};
 use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::{Quality, Timestamp};
-use crate::peers::{Claims, Copier, Throttle};
-use crate::store::{self, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
+use crate::model::{NodeIdentity, PeerUrl, Quality, Timestamp, Wording};
+use crate::peers::{Claims, Copier, Finisher, Roots, Throttle};
+use crate::store::{self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
 use disk::DiskWatch;
 
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
@@ -111,13 +113,18 @@ impl Node {
         let health = Health::default();
         let directory = Directory::default();
         let reading = Blocking::new(READING_AT_ONCE);
+        let digests = Digests::new(layout.clone(), reading.clone());
         let limits = Limits { at_once: config.cut.max_ffmpeg as usize, stall: config.cut.stall, ..Limits::default() };
         let ffmpeg = Ffmpeg::new("ffmpeg", limits);
         let temp_mark = TempMark::of_this_process();
         let ledger_of = LedgerOf { layout: layout.clone(), volume: volume.clone(), node: config.node.name.clone() };
         let (ledger, keeper) = Ledger::open(ledger_of, clock.clone(), metrics.clone(), logger.clone());
         actix_rt::spawn(keeper.run());
-        let id = volume.node_id();
+        let life = store::name_life(&layout, &volume);
+        if let Err(error) = &life {
+            warn!(logger, "a node with a copy of this disk will be taken for this one"; "error" => chain(error));
+        }
+        let identity = volume.node_id().map(|id| NodeIdentity { id, life: life.ok() });
         let spool_bytes = usize::try_from(config.record.spool_size.bytes()).unwrap_or(usize::MAX);
         let disk = Disk {
             layout: layout.clone(),
@@ -143,6 +150,7 @@ impl Node {
         let live_reading = LiveReading {
             directory: directory.clone(),
             layout: layout.clone(),
+            volume: disk.volume.clone(),
             blocking: reading.clone(),
             clock: clock.clone(),
             log: logger.clone(),
@@ -166,14 +174,30 @@ impl Node {
         for channel in &config.channels {
             children.extend(recorders(&recording, &deps, channel));
         }
+        let db = Db::new(&config.database.database);
+        // Bound before anybody is told the address; who comes early waits.
+        let listen_on = config.node.listen;
+        let listen_failed = |source| NodeError::Listen { address: listen_on, source };
+        let listener = TcpListener::bind(listen_on).map_err(listen_failed)?;
+        let listens_at = reachable_at(listener.local_addr().map_err(listen_failed)?);
+        if matches!(config.database.database, Database::Postgres(_))
+            && config.node.url.is_none()
+            && listens_at.is_none()
+        {
+            warn!(logger, "other nodes do not find this one by the database: say where it is (node.url)");
+        }
         let registration = Registration {
-            db: Db::new(&config.database.database),
+            db: db.clone(),
             name: config.node.name.clone(),
+            url: config.node.url.clone(),
+            listens_at,
+            directory: directory.clone(),
             started_at: clock.now(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             log: logger.clone(),
-            pace: Pace::default(),
+            // Whoever compares more often learns of new nodes as often.
+            pace: Pace { every: config.backfill.interval.min(Pace::default().every), ..Pace::default() },
         };
         children.push(registrar(registration, directory.clone()));
         let recorded = config
@@ -191,7 +215,7 @@ impl Node {
             metrics: metrics.clone(),
             health: health.clone(),
             log: logger.clone(),
-            id: id.clone(),
+            identity: identity.clone(),
             config: config.retention.clone(),
             horizons: horizons.clone(),
         };
@@ -200,6 +224,7 @@ impl Node {
             layout: layout.clone(),
             volume: Some(disk.volume.clone()),
             blocking: Blocking::new(COPYING_AT_ONCE),
+            finisher: Finisher::default(),
             claims: Claims::default(),
             throttle: config.backfill.bandwidth.map_or_else(Throttle::default, |rate| Throttle::new(rate.bytes())),
             mark: temp_mark.clone(),
@@ -209,6 +234,7 @@ impl Node {
             directory: directory.clone(),
             urgent: Copier {
                 blocking: Blocking::new(URGENT_AT_ONCE),
+                finisher: Finisher::default(),
                 throttle: copier.throttle.hurried(),
                 ..copier.clone()
             },
@@ -217,13 +243,16 @@ impl Node {
             clock: clock.clone(),
             metrics: metrics.clone(),
             log: logger.clone(),
-            id: id.clone(),
+            digests: digests.clone(),
+            roots: Roots::new(config.backfill.interval),
+            health: health.clone(),
+            identity: identity.clone(),
             config: config.backfill.clone(),
             recorded: recorded.collect(),
             retention: config.retention.clone(),
             horizons: horizons.clone(),
         };
-        if config.backfill.may_have_peers() {
+        if config.backfill.may_have_peers(&config.database.database) {
             children.push(bounty_board(replication.clone()));
         }
         children.push(peer_book(replication));
@@ -242,13 +271,26 @@ impl Node {
             is_busy: Arc::new(move || answers.count() > MANY_ANSWERS || programs.in_use() > 0),
         };
         children.push(scrubber(scrubbing));
+        let coverages = Coverages::new(layout.clone());
+        if config.coverage.enabled {
+            children.push(coverage_checker(Checking {
+                directory: directory.clone(),
+                layout: layout.clone(),
+                volume: disk.volume.clone(),
+                blocking: Blocking::new(1),
+                coverages: coverages.clone(),
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+                log: logger.clone(),
+                config: config.coverage.clone(),
+            }));
+        }
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
         directory.guardian.publish((), guardian.clone());
 
-        let digests = Digests::new(layout.clone(), reading.clone());
         let site = Site {
             name: config.node.name.clone(),
-            id,
+            identity,
             layout: layout.clone(),
             directory: directory.clone(),
             blocking: reading,
@@ -256,15 +298,22 @@ impl Node {
             metrics: metrics.clone(),
             health: health.clone(),
             ffmpeg: ffmpeg.clone(),
-            waveforms: Waveforms::new(ffmpeg.clone()),
+            waveforms: Waveforms::new(ffmpeg.clone(), disk.volume.clone()),
+            receipts: Receipts::default(),
             log: logger.clone(),
             under_way: under_way.clone(),
             hour_texts: HourTexts::new(HOUR_TEXTS_BYTES),
             digests,
+            digests_max_age: config.backfill.digests_max_age(),
+            coverages,
+            coverage: config.coverage.clone(),
             min_free_bytes,
+            db,
+            door: Door::new(&config.auth),
+            terms: editor_terms(config),
+            feed: Feed::default(),
         };
-        let address = config.node.listen;
-        let listening = http::listen(site, address).map_err(|source| NodeError::Listen { address, source })?;
+        let listening = http::listen(site, listener).map_err(listen_failed)?;
         let server = listening.server.handle();
         actix_rt::spawn(listening.server);
         write_listen_file(&layout, listening.address, &logger);
@@ -316,9 +365,14 @@ impl Node {
         if let Some(scrubber) = self.directory.scrubber.get(&()) {
             let _ = timeout(Duration::from_secs(1), scrubber.send(Drain)).await;
         }
+        if let Some(checker) = self.directory.coverage_checker.get(&()) {
+            let _ = timeout(Duration::from_secs(1), checker.send(Drain)).await;
+        }
         if let Some(retention) = self.directory.retention.get(&()) {
             let _ = timeout(Duration::from_secs(1), retention.send(Drain)).await;
         }
+        let copying = self.directory.backfill_extras.all().into_iter().map(|extras| extras.send(Drain));
+        let _ = timeout(Duration::from_secs(1), futures_util::future::join_all(copying)).await;
 
         if let Some(registrar) = self.directory.registrar.get(&()) {
             let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
@@ -380,6 +434,25 @@ impl Node {
     }
 }
 
+fn editor_terms(config: &Config) -> EditorTerms {
+    let events = &config.events;
+    let text = |affix: &Option<Affix>| affix.as_ref().map_or(String::new(), |affix| affix.as_str().to_owned());
+    EditorTerms {
+        channel: events.channel.clone().or_else(|| config.channels.first().map(|channel| channel.name.clone())),
+        begins: events.begins,
+        wording: Wording {
+            title_header: text(&events.title_header),
+            description_footer: text(&events.description_footer),
+        },
+        upload_locations: events.upload_locations.clone(),
+    }
+}
+
+/// Where others reach a node that listens there; unknown where it listens on all addresses.
+fn reachable_at(address: SocketAddr) -> Option<PeerUrl> {
+    if address.ip().is_unspecified() { None } else { format!("http://{address}").parse().ok() }
+}
+
 fn hour_cache(recording: &Recording, reading: Blocking, max_bytes: usize) -> Child {
     let Recording { directory, disk: Disk { layout, .. }, metrics, log, .. } = recording.clone();
     let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
@@ -399,11 +472,11 @@ fn live_edges(reading: LiveReading) -> Child {
     Child { kind: ActorKind::LiveEdges, name: String::new(), arbiter: "live edges".into(), factory: Box::new(factory) }
 }
 
-fn media_book(recording: &Recording, reading: Blocking) -> Child {
-    let Recording { directory, disk: Disk { layout, .. }, clock, metrics, log, .. } = recording.clone();
+fn media_book(recording: &Recording, blocking: Blocking) -> Child {
+    let Recording { directory, disk: Disk { layout, volume, .. }, clock, metrics, log, .. } = recording.clone();
+    let reading = MediaReading { layout, volume, blocking, clock, metrics, log };
     let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let (layout, reading, clock) = (layout.clone(), reading.clone(), clock.clone());
-        let book = MediaBook::new(layout, reading, clock, metrics.clone(), log.clone(), MEDIA_BOOK_BYTES, sentinel);
+        let book = MediaBook::new(reading.clone(), MEDIA_BOOK_BYTES, sentinel);
         directory.media_book.publish((), MediaBook::start_in_arbiter(arbiter, move |_| book));
     };
     Child { kind: ActorKind::MediaBook, name: String::new(), arbiter: "media book".into(), factory: Box::new(factory) }
@@ -449,6 +522,16 @@ fn scrubber(scrubbing: Scrubbing) -> Child {
         directory.scrubber.publish((), address);
     };
     Child { kind: ActorKind::Scrubber, name: String::new(), arbiter: "scrubber".into(), factory: Box::new(factory) }
+}
+
+fn coverage_checker(checking: Checking) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (directory, checking) = (checking.directory.clone(), checking.clone());
+        let address = CoverageChecker::start_in_arbiter(arbiter, move |_| CoverageChecker::new(checking, sentinel));
+        directory.coverage_checker.publish((), address);
+    };
+    let (name, arbiter) = (String::new(), "coverage".into());
+    Child { kind: ActorKind::CoverageChecker, name, arbiter, factory: Box::new(factory) }
 }
 
 fn retention(keeping: Keeping) -> Child {

@@ -1,7 +1,8 @@
 //! Copies one quality from one peer, for as long as the node runs.
 //!
 //! Promises: the next pass begins some time after the last has ended; a peer that fails or lies is named once for each
-//! pass and asked ever more rarely; nobody else waits for it. Recording has its own doors and threads.
+//! pass and asked ever more rarely; nobody else waits for it. One that cannot be reached is asked by one of its qualities at a
+//! time. Recording has its own doors and threads.
 
 mod following;
 mod seeking;
@@ -12,7 +13,6 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use slog::{Logger, debug, info, o, warn};
-use tokio::sync::Semaphore;
 
 use super::bounty_board::LostHere;
 use super::directory::Directory;
@@ -22,19 +22,20 @@ use super::stored_feed::Stored;
 use crate::causes::chain;
 use crate::clock::Clock;
 use crate::config::{BackfillConfig, RetentionConfig};
+use crate::health::Health;
 use crate::jitter::jittered;
 use crate::metrics::{CopyOutcome, Metrics};
-use crate::model::{Channel, HashedName, NodeId, PeerUrl, Quality};
+use crate::model::{Channel, HashedName, NodeIdentity, PeerUrl, Quality};
 use crate::peers::{
-    Copier, CopyError, Notice, Outcome, Pass, PassReport, Peer, PeerError, Refused, Remembered, Window,
+    Copier, CopyError, News, Notice, Outcome, Pass, PassReport, Peer, PeerError, PeerHealth, Refused, Remembered, Root,
+    Roots, Window, backoff_after,
 };
+use crate::store::Digests;
 use following::Followed;
 use seeking::Seeking;
 
 pub use seeking::Seek;
 
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10 * 60);
 /// After a pass that left something to another peer, which may fail to give it.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -50,8 +51,11 @@ pub struct Replication {
     pub clock: Clock,
     pub metrics: Metrics,
     pub log: Logger,
-    /// This node's own.
-    pub id: Option<NodeId>,
+    pub digests: Digests,
+    pub roots: Roots,
+    /// This node's own, for the probes.
+    pub health: Health,
+    pub identity: Option<NodeIdentity>,
     pub config: BackfillConfig,
     /// What is recorded here.
     pub recorded: Arc<[(Channel, Quality)]>,
@@ -77,14 +81,25 @@ impl Replication {
         let lost = if is_recorded { self.lost.of(channel, quality) } else { Arc::default() };
         // What retention deletes here, or did, is not copied back.
         let by_age = self.retention.max_age(channel).map(|age| bound(self.clock.now(), age));
-        let since = by_age.max(self.horizons.of(channel, quality));
-        Window { since, recent, lost }
+        let wished = self.config.since.map(|since| since.at(self.clock.now()));
+        let since = by_age.max(self.horizons.of(channel, quality)).max(wished);
+        Window { since, recent, lost, order: self.config.order }
     }
 }
 
-/// How long to leave a peer alone that failed so often in a row.
-pub(super) fn backoff_after(failures: u32) -> Duration {
-    jittered(FIRST_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_BACKOFF))
+/// Says whether a peer can be reached, if that has changed.
+pub(super) fn tell_news(replication: &Replication, peer: &PeerUrl, health: &PeerHealth) {
+    match health.news() {
+        None => {}
+        Some(News::Down) => {
+            replication.metrics.backfill_peer_is_up(peer, false);
+            warn!(replication.log, "a peer cannot be reached, will try again"; "peer" => peer.to_string());
+        }
+        Some(News::Back) => {
+            replication.metrics.backfill_peer_is_up(peer, true);
+            info!(replication.log, "a peer is back"; "peer" => peer.to_string());
+        }
+    }
 }
 
 #[derive(Message)]
@@ -102,7 +117,8 @@ pub struct BackfillPeer {
     peer: Peer,
     channel: Channel,
     quality: Quality,
-    permits: Arc<Semaphore>,
+    root: Arc<Root>,
+    health: PeerHealth,
     log: Logger,
     sentinel: Sentinel,
     /// Away during a pass.
@@ -122,25 +138,27 @@ pub struct BackfillPeer {
 }
 
 impl BackfillPeer {
-    /// To be made on its own arbiter. `permits` are the peer's, shared by all its qualities.
+    /// To be made on its own arbiter. `health` is the peer's, shared by all its qualities.
     pub fn new(
         replication: Replication,
         peer: PeerUrl,
         channel: Channel,
         quality: Quality,
-        permits: Arc<Semaphore>,
+        health: PeerHealth,
         sentinel: Sentinel,
     ) -> Self {
         let log = replication.log.new(o!(
             "peer" => peer.to_string(), "channel" => channel.to_string(), "quality" => quality.to_string()));
-        let peer = Peer::new(peer);
+        let root = replication.roots.of(&peer);
+        let peer = Peer::watched(peer, health.clone());
         Self {
+            root,
             seeking: Seeking::new(&replication, peer.clone(), channel.clone(), quality.clone()),
             replication,
             peer,
             channel,
             quality,
-            permits,
+            health,
             log,
             sentinel,
             memory: Remembered::default(),
@@ -170,17 +188,21 @@ impl BackfillPeer {
             quality: self.quality.clone(),
             log: self.log.clone(),
             is_first: Cell::new(true),
+            is_first_slow: Cell::new(true),
         }
     }
 
     fn pass(&self) -> Pass {
         Pass {
             copier: self.replication.copier.clone(),
+            digests: self.replication.digests.clone(),
+            digests_max_age: self.replication.config.digests_max_age(),
+            root: Arc::clone(&self.root),
             peer: self.peer.clone(),
             channel: self.channel.clone(),
             quality: self.quality.clone(),
             window: self.replication.window(&self.channel, &self.quality),
-            permits: Arc::clone(&self.permits),
+            permits: self.health.permits(),
             at_once: self.replication.config.concurrency as usize,
         }
     }
@@ -191,9 +213,16 @@ impl BackfillPeer {
             info!(self.log, "copied from a peer"; "files" => report.copied_files, "bytes" => report.copied_bytes,
                 "tombstones" => report.tombstones);
         }
+        tell_news(&self.replication, self.peer.url(), &self.health);
         match done {
             // Not the peer's fault; retention tells it.
             Err(PeerError::Copy(CopyError::NoRoom)) => jittered(self.replication.config.interval),
+            // The turn that the next pass waits for is its rest.
+            Err(error) if error.is_unreachable() && self.health.is_down() => {
+                self.replication.metrics.backfill_pass_failed(self.peer.url());
+                debug!(self.log, "a peer cannot be reached"; "error" => chain(&error));
+                Duration::ZERO
+            }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 self.replication.metrics.backfill_pass_failed(self.peer.url());
@@ -220,7 +249,7 @@ impl BackfillPeer {
     }
 }
 
-/// Tells what happens during a pass, or something like it; of what is wrong, the first in the log.
+/// Tells what happens during a pass, or something like it; of what is wrong, the first in the log, and of what is slow.
 struct Teller {
     replication: Replication,
     peer: PeerUrl,
@@ -228,6 +257,7 @@ struct Teller {
     quality: Quality,
     log: Logger,
     is_first: Cell<bool>,
+    is_first_slow: Cell<bool>,
 }
 
 impl Teller {
@@ -240,24 +270,18 @@ impl Teller {
                 info!(log, "tombstone taken over"; "tombstone" => format!("{hour}/{}", name.as_str()));
             }
             Notice::File { name, outcome } => {
-                let (label, bytes) = match outcome {
-                    Outcome::Copied { bytes } => (CopyOutcome::Copied, *bytes),
-                    Outcome::NotNeeded => (CopyOutcome::NotNeeded, 0),
-                    Outcome::UnderWay => (CopyOutcome::UnderWay, 0),
-                    Outcome::Gone => (CopyOutcome::Gone, 0),
-                };
+                let (label, bytes) = label_of(*outcome);
                 metrics.backfill_file(&self.peer, label, bytes);
                 if label == CopyOutcome::Copied {
                     self.tell_followers(name);
                 }
+                if label == CopyOutcome::Yielded && self.is_first_slow.replace(false) {
+                    info!(log, "a peer is slow, a faster one gives its files"; "segment" => name.path_text());
+                }
                 debug!(log, "file from a peer"; "segment" => name.path_text(), "outcome" => label.as_str());
             }
             Notice::Failed { name, error } => {
-                let label = match error {
-                    CopyError::WrongBytes { .. } => CopyOutcome::WrongBytes,
-                    CopyError::Fetch { .. } => CopyOutcome::Failed,
-                    CopyError::Store(_) | CopyError::Panicked(_) | CopyError::NoRoom => CopyOutcome::Disk,
-                };
+                let label = label_of_error(error);
                 metrics.backfill_file(&self.peer, label, 0);
                 let is_news = !matches!(error, CopyError::NoRoom);
                 if is_news && self.is_first.replace(false) {
@@ -289,6 +313,25 @@ impl Teller {
     }
 }
 
+/// With the bytes that were copied.
+pub(super) fn label_of(outcome: Outcome) -> (CopyOutcome, u64) {
+    match outcome {
+        Outcome::Copied { bytes } => (CopyOutcome::Copied, bytes),
+        Outcome::NotNeeded => (CopyOutcome::NotNeeded, 0),
+        Outcome::UnderWay => (CopyOutcome::UnderWay, 0),
+        Outcome::Yielded => (CopyOutcome::Yielded, 0),
+        Outcome::Gone => (CopyOutcome::Gone, 0),
+    }
+}
+
+pub(super) fn label_of_error(error: &CopyError) -> CopyOutcome {
+    match error {
+        CopyError::WrongBytes { .. } => CopyOutcome::WrongBytes,
+        CopyError::Fetch { .. } => CopyOutcome::Failed,
+        CopyError::Store(_) | CopyError::Panicked(_) | CopyError::NoRoom => CopyOutcome::Disk,
+    }
+}
+
 impl Actor for BackfillPeer {
     type Context = Context<Self>;
 
@@ -306,13 +349,15 @@ impl Handler<Tick> for BackfillPeer {
             return;
         }
         let (pass, mut memory) = (self.pass(), std::mem::take(&mut self.memory));
-        let (teller, began) = (self.teller(), self.replication.clock.now());
+        let (teller, health, clock) = (self.teller(), self.health.clone(), self.replication.clock.clone());
         let work = async move {
+            let _turn = health.turn().await;
+            let began = clock.now();
             let mut report = PassReport::default();
             let done = pass.run(&mut memory, &mut report, &|notice| teller.tell(&notice)).await;
-            (memory, report, done)
+            (memory, report, done, began)
         };
-        let pass = ctx.spawn(work.into_actor(self).map(move |(memory, report, done), this, ctx| {
+        let pass = ctx.spawn(work.into_actor(self).map(move |(memory, report, done, began), this, ctx| {
             this.memory = memory;
             this.pass = None;
             if done.is_ok() && report.failed_files == 0 && report.under_way_files == 0 {

@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use actix::{Actor, Addr};
 
 use super::{
-    BackfillPeer, BountyBoard, Downloader, Guardian, HourCache, LiveEdges, MediaBook, PeerBook, Registrar, Retention,
-    Scrubber, StoredFeed, StreamWorker,
+    BackfillExtras, BackfillPeer, BountyBoard, CoverageChecker, Downloader, Guardian, HourCache, LiveEdges, MediaBook,
+    PeerBook, Registrar, Retention, Scrubber, StoredFeed, StreamWorker,
 };
 use crate::model::{Channel, PeerUrl, Quality};
 
@@ -61,10 +61,12 @@ pub struct Directory {
     pub workers: Addresses<(Channel, Quality), StreamWorker>,
     pub registrar: Addresses<(), Registrar>,
     pub scrubber: Addresses<(), Scrubber>,
+    pub coverage_checker: Addresses<(), CoverageChecker>,
     pub retention: Addresses<(), Retention>,
     pub peer_book: Addresses<(), PeerBook>,
     /// None where there can be no peers.
     pub bounty_board: Addresses<(), BountyBoard>,
     pub stored_feed: Addresses<(), StoredFeed>,
+    pub backfill_extras: Addresses<PeerUrl, BackfillExtras>,
     pub backfill_peers: Addresses<(PeerUrl, Channel, Quality), BackfillPeer>,
 }

@@ -39,7 +39,9 @@ pub enum ActorKind {
     BountyBoard,
     StoredFeed,
     BackfillPeer,
+    BackfillExtras,
     Scrubber,
+    CoverageChecker,
 }
 
 impl ActorKind {
@@ -56,7 +58,9 @@ impl ActorKind {
             Self::BountyBoard => "bounty_board",
             Self::StoredFeed => "stored_feed",
             Self::BackfillPeer => "backfill_peer",
+            Self::BackfillExtras => "backfill_extras",
             Self::Scrubber => "scrubber",
+            Self::CoverageChecker => "coverage_checker",
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::hls::live::{Asked, Generation, Published, Shown};
 use crate::media::HourMedia;
 use crate::model::{Channel, Hour, Quality, Span, Timestamp};
 use crate::select::HourIndex;
-use crate::store::{self, Layout};
+use crate::store::{self, Layout, Volume};
 
 /// The playlist of one address, as it is now.
 #[derive(Message)]
@@ -88,6 +88,7 @@ const FIRST_TARGET_SECONDS: u64 = 10;
 pub struct LiveReading {
     pub directory: Directory,
     pub layout: Layout,
+    pub volume: Volume,
     /// The readers' door to the disk.
     pub blocking: Blocking,
     pub clock: Clock,
@@ -232,11 +233,11 @@ impl Shared {
         if unsaved.is_empty() {
             return;
         }
-        let layout = self.reading.layout.clone();
+        let (layout, volume) = (self.reading.layout.clone(), self.reading.volume.clone());
         let write = move || {
-            unsaved
-                .iter()
-                .try_for_each(|one| store::write_published(&layout, &one.key, &one.saved, looked, &one.differing))
+            unsaved.iter().try_for_each(|one| {
+                store::write_published(&layout, &volume, &one.key, &one.saved, looked, &one.differing)
+            })
         };
         let written = self.reading.blocking.run(write).await;
         let failed = match written {
@@ -300,10 +301,10 @@ impl Shared {
         if forgotten.is_empty() {
             return;
         }
-        let layout = self.reading.layout.clone();
+        let (layout, volume) = (self.reading.layout.clone(), self.reading.volume.clone());
         let removed = self.reading.blocking.run(move || {
             // What cannot be removed now is swept at the next start.
-            forgotten.iter().for_each(|key| drop(store::forget_published(&layout, key)));
+            forgotten.iter().for_each(|key| drop(store::forget_published(&layout, &volume, key)));
         });
         actix_rt::spawn(removed);
     }
@@ -318,8 +319,8 @@ impl Actor for LiveEdges {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.sentinel.keep_beating(ctx);
         ctx.run_interval(FORGET_EVERY, |this, _| this.shared.forget());
-        let (layout, log) = (self.shared.reading.layout.clone(), self.shared.reading.log.clone());
-        let swept = self.shared.reading.blocking.run(move || store::sweep_published(&layout, UNUSED_FOR));
+        let LiveReading { layout, volume, log, .. } = self.shared.reading.clone();
+        let swept = self.shared.reading.blocking.run(move || store::sweep_published(&layout, &volume, UNUSED_FOR));
         actix_rt::spawn(async move {
             if let Ok(Err(error)) = swept.await {
                 warn!(log, "old states of live playlists are left"; "error" => chain(&error));

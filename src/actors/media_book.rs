@@ -24,7 +24,7 @@ use crate::media::{HourKnowledge, HourMedia};
 use crate::metrics::Metrics;
 use crate::model::{Channel, Hour, Quality};
 use crate::select::HourIndex;
-use crate::store::{self, Layout, StoreError};
+use crate::store::{self, Layout, StoreError, Volume};
 use pass::{Pass, Passed};
 
 /// What is known of these hours, one answer for each, in order. Waits at most `patience` for what is not known yet.
@@ -49,9 +49,22 @@ const OVER_AFTER: Duration = Duration::from_secs(120);
 
 type Key = (Channel, Quality, Hour);
 
+/// What learning works with. Cheap to clone.
+#[derive(Clone)]
+pub struct MediaReading {
+    pub layout: Layout,
+    pub volume: Volume,
+    /// The readers' door to the disk.
+    pub blocking: Blocking,
+    pub clock: Clock,
+    pub metrics: Metrics,
+    pub log: Logger,
+}
+
 /// The book's actor.
 pub struct MediaBook {
     layout: Layout,
+    volume: Volume,
     blocking: Blocking,
     clock: Clock,
     metrics: Metrics,
@@ -95,17 +108,11 @@ struct Waiting {
 }
 
 impl MediaBook {
-    pub fn new(
-        layout: Layout,
-        blocking: Blocking,
-        clock: Clock,
-        metrics: Metrics,
-        log: Logger,
-        max_bytes: usize,
-        sentinel: Sentinel,
-    ) -> Self {
+    pub fn new(reading: MediaReading, max_bytes: usize, sentinel: Sentinel) -> Self {
+        let MediaReading { layout, volume, blocking, clock, metrics, log } = reading;
         Self {
             layout,
+            volume,
             blocking,
             clock,
             metrics,
@@ -166,6 +173,7 @@ impl MediaBook {
         let (channel, quality, hour) = key.clone();
         let pass = Pass {
             layout: self.layout.clone(),
+            volume: self.volume.clone(),
             channel,
             quality,
             hour,

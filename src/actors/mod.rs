@@ -4,8 +4,10 @@
 //! next one when it has ended. Messages carry no payloads of bytes. Actors do not keep each other's addresses: the
 //! `Directory` hands out the current one, so that an actor that died can be rebuilt alone.
 
+mod backfill_extras;
 mod backfill_peer;
 mod bounty_board;
+mod coverage_checker;
 mod directory;
 mod downloader;
 mod guardian;
@@ -20,15 +22,17 @@ mod scrubber;
 mod stored_feed;
 mod stream_worker;
 
+pub use backfill_extras::BackfillExtras;
 pub use backfill_peer::{BackfillPeer, Replication};
 pub use bounty_board::{BountyBoard, LostHere};
+pub use coverage_checker::{Checking, CoverageChecker};
 pub use directory::Directory;
 pub use downloader::{Downloader, FindMedia, MediaFound};
 pub use guardian::{ActorKind, Child, Drain, Guardian, Sentinel};
 pub use hour_cache::{CacheError, GetHours, GetListing, HourCache};
 pub use left_behind::tell_left_behind;
 pub use live_edges::{GetGeneration, GetLive, LiveEdges, LiveError, LiveReading};
-pub use media_book::{GetMedia, MediaBook};
+pub use media_book::{GetMedia, MediaBook, MediaReading};
 pub use peer_book::PeerBook;
 pub use registrar::{Pace, Registrar, Registration};
 pub use retention::{

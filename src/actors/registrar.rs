@@ -1,4 +1,4 @@
-//! Keeps the database open, its schema up to date, and this node's own row in it fresh.
+//! Keeps the database open, its schema up to date, and this node's own row in it fresh; tells the peer book of the others.
 //!
 //! Promises: nobody waits for it; while the database is down it says so once for each cause, and asks ever more rarely;
 //! it says when the database is back.
@@ -10,13 +10,15 @@ use actix::prelude::*;
 use slog::{Logger, debug, error, info, warn};
 use tokio::time::Instant;
 
+use super::directory::Directory;
 use super::guardian::{Drain, Sentinel};
+use super::peer_book::InDatabase;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::db::{Db, DbError, OwnNode};
+use crate::db::{Db, DbError, NodeList, OwnNode};
 use crate::jitter::jittered;
 use crate::metrics::Metrics;
-use crate::model::{NodeName, Timestamp};
+use crate::model::{NodeName, PeerUrl, Timestamp};
 
 /// How often the registrar asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,11 @@ impl Pace {
 pub struct Registration {
     pub db: Db,
     pub name: NodeName,
+    /// Where the others reach this node, as it was told.
+    pub url: Option<PeerUrl>,
+    /// Where it listens, if that is one address.
+    pub listens_at: Option<PeerUrl>,
+    pub directory: Directory,
     /// When this process began: the same for each rebuilt registrar.
     pub started_at: Timestamp,
     pub clock: Clock,
@@ -61,13 +68,20 @@ impl Registration {
     fn own_node(&self) -> OwnNode {
         OwnNode {
             name: self.name.clone(),
-            // Nobody has told this node where the others reach it.
-            url: None,
+            url: self.url.clone().map(Into::into),
+            default_url: self.listens_at.clone().map(Into::into),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,
             last_seen: self.clock.now(),
         }
     }
+}
+
+/// What a pass led to.
+struct Kept {
+    /// Migrations.
+    applied: Vec<String>,
+    nodes: NodeList,
 }
 
 /// How the database stands, as far as was told.
@@ -89,12 +103,21 @@ pub struct Registrar {
     /// Whether the schema was up to date at the last pass.
     migrated: bool,
     standing: Standing,
+    /// What was told of the rows: which are none, and where this node is said to be.
+    told_rows: (Vec<String>, Option<PeerUrl>),
     draining: bool,
 }
 
 impl Registrar {
     pub fn new(registration: Registration, sentinel: Sentinel) -> Self {
-        Self { registration, sentinel, migrated: false, standing: Standing::NotAsked, draining: false }
+        Self {
+            registration,
+            sentinel,
+            migrated: false,
+            standing: Standing::NotAsked,
+            told_rows: Default::default(),
+            draining: false,
+        }
     }
 
     fn log(&self) -> &Logger {
@@ -102,7 +125,7 @@ impl Registrar {
     }
 
     /// Returns the time until the next pass.
-    fn take_success(&mut self, applied: &[String]) -> Duration {
+    fn take_success(&mut self, Kept { applied, nodes }: Kept) -> Duration {
         self.migrated = true;
         self.registration.metrics.database_is_up(true);
         if !applied.is_empty() {
@@ -119,7 +142,41 @@ impl Registrar {
             }
         }
         self.standing = Standing::Up;
+        self.take_nodes(nodes);
         self.registration.pace.every
+    }
+
+    /// Hands on where the others are. A node without an address, or that nobody shall copy from, is left out.
+    fn take_nodes(&mut self, NodeList { nodes, unreadable }: NodeList) {
+        let mut bad: Vec<String> = unreadable.iter().map(|row| format!("{:?}: {}", row.name, row.why)).collect();
+        let (mut peers, mut own) = (Vec::new(), None);
+        for node in nodes {
+            let is_own = node.name == self.registration.name;
+            let Some(url) = node.url.filter(|_| node.backfill_from || is_own) else { continue };
+            match PeerUrl::try_from(url) {
+                Ok(url) if is_own => own = Some(url),
+                Ok(url) => peers.push(url),
+                Err(why) => bad.push(format!("{:?}: {why}", node.name.as_str())),
+            }
+        }
+        let said = (bad, own);
+        if said != self.told_rows {
+            let (bad, own) = &said;
+            if !bad.is_empty() {
+                warn!(self.log(), "the database has rows that are no nodes"; "count" => bad.len(), "first" => &bad[0]);
+            }
+            let listens_at = self.registration.listens_at.as_ref().filter(|_| self.registration.url.is_none());
+            if let (Some(own), Some(listens_at)) = (own, listens_at)
+                && own != listens_at
+            {
+                info!(self.log(), "the database has another address of this node, which stays; node.url would replace it";
+                    "address" => own.to_string(), "listens_at" => listens_at.to_string());
+            }
+            self.told_rows = said;
+        }
+        if let Some(peer_book) = self.registration.directory.peer_book.get(&()) {
+            peer_book.do_send(InDatabase(peers));
+        }
     }
 
     /// Returns the time until the next pass.
@@ -147,7 +204,7 @@ impl Registrar {
             DbError::Unavailable(_) | DbError::Busy { .. } | DbError::Panicked(_) => {
                 warn!(self.log(), "database fails, will try again"; "address" => address, "error" => chain(failure));
             }
-            DbError::Migration(_) | DbError::Broken(_) => {
+            DbError::Migration(_) | DbError::Broken(_) | DbError::Unreadable { .. } => {
                 error!(self.log(), "database cannot be used until somebody mends it"; "address" => address,
                     "error" => chain(failure));
             }
@@ -155,11 +212,11 @@ impl Registrar {
     }
 }
 
-/// Returns the migrations that it applied. May be dropped at any point: a transaction has all or no effect.
-async fn pass(registration: Registration, migrated: bool) -> Result<Vec<String>, DbError> {
+/// May be dropped at any point: a transaction has all or no effect.
+async fn pass(registration: Registration, migrated: bool) -> Result<Kept, DbError> {
     let applied = if migrated { Vec::new() } else { registration.db.migrate().await? };
     registration.db.keep_node(&registration.own_node()).await?;
-    Ok(applied)
+    Ok(Kept { applied, nodes: registration.db.nodes().await? })
 }
 
 impl Actor for Registrar {
@@ -181,7 +238,7 @@ impl Handler<Pass> for Registrar {
         let pass = pass(self.registration.clone(), self.migrated);
         ctx.spawn(pass.into_actor(self).map(|done, this, ctx| {
             let rest = match done {
-                Ok(applied) => this.take_success(&applied),
+                Ok(kept) => this.take_success(kept),
                 Err(failure) => this.take_failure(&failure),
             };
             ctx.notify_later(Pass, rest);
@@ -249,9 +306,13 @@ mod tests {
         let (clock, told) = (Clock::system(), Told::default());
         let metrics = Metrics::new(clock.clone(), DropCount::default());
         let log = Logger::root(told.clone(), slog::o!());
+        let directory = Directory::default();
         let registration = Registration {
             db: db.clone(),
             name: "alpha".parse().unwrap(),
+            url: None,
+            listens_at: None,
+            directory: directory.clone(),
             started_at: clock.now(),
             clock,
             metrics: metrics.clone(),
@@ -262,7 +323,6 @@ mod tests {
                 longest_backoff: Duration::from_millis(50),
             },
         };
-        let directory = Directory::default();
         let published = directory.clone();
         let factory = move |arbiter: &ArbiterHandle, sentinel| {
             let registration = registration.clone();

@@ -24,8 +24,9 @@ use crate::config::RetentionConfig;
 use crate::health::Health;
 use crate::jitter::jittered;
 use crate::metrics::{DeleteCause, Metrics};
-use crate::model::{NodeId, PeerUrl};
+use crate::model::{NodeIdentity, PeerUrl, Timestamp};
 use crate::peers::{Found, Peer, find_nodes};
+use crate::select::AgingClock;
 use crate::store::{self, Layout, StoreError, Volume};
 
 pub use horizons::Horizons;
@@ -51,7 +52,7 @@ pub struct Keeping {
     pub metrics: Metrics,
     pub health: Health,
     pub log: Logger,
-    pub id: Option<NodeId>,
+    pub identity: Option<NodeIdentity>,
     pub config: RetentionConfig,
     pub horizons: Horizons,
 }
@@ -59,6 +60,14 @@ pub struct Keeping {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Tick;
+
+/// What one look leaves to the next.
+#[derive(Default)]
+struct Memory {
+    unproven: Unproven,
+    /// The time by which age is counted, and when it was that time.
+    aging: Option<(AgingClock, Instant)>,
+}
 
 /// How a look went.
 enum Looked {
@@ -72,7 +81,7 @@ pub struct Retention {
     keeping: Keeping,
     sentinel: Sentinel,
     /// Away during a look.
-    unproven: Unproven,
+    memory: Memory,
     told_stuck: Option<Instant>,
     /// What failed last, so that it is told once.
     failure: Option<String>,
@@ -81,7 +90,7 @@ pub struct Retention {
 
 impl Retention {
     pub fn new(keeping: Keeping, sentinel: Sentinel) -> Self {
-        Self { keeping, sentinel, unproven: Unproven::default(), told_stuck: None, failure: None, look: None }
+        Self { keeping, sentinel, memory: Memory::default(), told_stuck: None, failure: None, look: None }
     }
 
     fn take(&mut self, looked: Result<(Looked, Option<Short>), SpaceError>) -> Duration {
@@ -137,8 +146,9 @@ struct Short {
 
 impl Keeping {
     /// Everything that one look does.
-    async fn look(&self, unproven: &mut Unproven) -> Result<(Looked, Option<Short>), SpaceError> {
-        let swept = self.sweep().await??;
+    async fn look(&self, memory: &mut Memory) -> Result<(Looked, Option<Short>), SpaceError> {
+        let now = self.age_counts_from(&mut memory.aging).await?;
+        let swept = self.sweep(now).await??;
         for (cause, deleted) in [(DeleteCause::Age, swept.record), (DeleteCause::Quarantine, swept.quarantine)] {
             if deleted.files > 0 {
                 self.metrics.retention_deleted(cause, deleted.files, deleted.size_bytes);
@@ -149,22 +159,47 @@ impl Keeping {
         if swept.has_more {
             return Ok((Looked::Unfinished, None));
         }
-        self.make_room(unproven).await
+        self.make_room(now, &mut memory.unproven).await
     }
 
-    fn sweep(&self) -> impl Future<Output = Result<Result<Swept, StoreError>, Panicked>> + use<> {
-        let (layout, volume, config, now) =
-            (self.layout.clone(), self.volume.clone(), self.config.clone(), self.clock.now());
+    /// What time it is; not what the machine says, while that is far ahead of what has passed.
+    async fn age_counts_from(&self, last: &mut Option<(AgingClock, Instant)>) -> Result<Timestamp, SpaceError> {
+        let (wall, at) = (self.clock.now(), Instant::now());
+        let before = match *last {
+            Some((clock, before)) => Some((clock, at - before)),
+            None => {
+                let layout = self.layout.clone();
+                let kept = self.blocking.run(move || store::read_aging(&layout)).await?;
+                kept.map(|clock| (clock, Duration::ZERO))
+            }
+        };
+        let clock = before.map_or(AgingClock::first(wall), |(clock, passed)| clock.look(wall, passed));
+        let was_ahead = last.is_some_and(|(clock, _)| clock.is_ahead());
+        if clock.is_ahead() && !was_ahead {
+            warn!(self.log, "the clock is far ahead of the last look; for a day of running nothing is deleted by it";
+                "clock" => %wall, "age_counts_from" => %clock.now());
+        } else if was_ahead && !clock.is_ahead() {
+            info!(self.log, "the clock is believed again"; "clock" => %wall);
+        }
+        *last = Some((clock, at));
+        let (layout, volume) = (self.layout.clone(), self.volume.clone());
+        self.blocking.run(move || store::write_aging(&layout, &volume, &clock)).await??;
+        Ok(clock.now())
+    }
+
+    fn sweep(&self, now: Timestamp) -> impl Future<Output = Result<Result<Swept, StoreError>, Panicked>> + use<> {
+        let (layout, volume, config) = (self.layout.clone(), self.volume.clone(), self.config.clone());
         self.blocking.run(move || {
             volume.check()?;
             sweep::sweep(&layout, &config, now)
         })
     }
 
-    async fn make_room(&self, unproven: &mut Unproven) -> Result<(Looked, Option<Short>), SpaceError> {
+    async fn make_room(&self, now: Timestamp, unproven: &mut Unproven) -> Result<(Looked, Option<Short>), SpaceError> {
         let layout = self.layout.clone();
-        let free = self.blocking.run(move || store::free_bytes(&layout)).await??;
-        self.metrics.store_has_free(free);
+        let room = self.blocking.run(move || store::room(&layout)).await??;
+        self.metrics.store_has_room(room.free_bytes, room.size_bytes);
+        let free = room.free_bytes;
         let min_free = self.config.min_free.map_or(0, |size| size.bytes());
         self.horizons.set_has_much_room(free >= min_free.saturating_mul(MUCH_ROOM));
         let missing_bytes = min_free.saturating_sub(free);
@@ -178,7 +213,7 @@ impl Keeping {
             blocking: self.blocking.clone(),
             peers,
             min_copies: self.config.min_copies as usize,
-            now: self.clock.now(),
+            now,
             missing_bytes,
             is_dry_run: false,
         };
@@ -205,7 +240,7 @@ impl Keeping {
     async fn peers(&self) -> Vec<Peer> {
         let keys = self.directory.backfill_peers.keys();
         let urls: BTreeSet<PeerUrl> = keys.into_iter().map(|(peer, ..)| peer).collect();
-        let standing = find_nodes(urls.into_iter().collect(), self.id.clone()).await;
+        let standing = find_nodes(urls.into_iter().collect(), self.identity.clone()).await;
         standing
             .into_iter()
             .filter_map(|one| if let Found::Node(peer) = one.found { Some(peer) } else { None })
@@ -219,7 +254,8 @@ impl Actor for Retention {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.sentinel.keep_beating(ctx);
         // A node that has just started has yet to find its peers.
-        ctx.notify_later(Tick, jittered(self.keeping.config.interval.min(Duration::from_secs(20))));
+        let first = ctx.notify_later(Tick, jittered(self.keeping.config.interval.min(Duration::from_secs(20))));
+        self.look = Some(first);
     }
 }
 
@@ -227,13 +263,13 @@ impl Handler<Tick> for Retention {
     type Result = ();
 
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
-        let (keeping, mut unproven) = (self.keeping.clone(), std::mem::take(&mut self.unproven));
+        let (keeping, mut memory) = (self.keeping.clone(), std::mem::take(&mut self.memory));
         let look = async move {
-            let looked = keeping.look(&mut unproven).await;
-            (looked, unproven)
+            let looked = keeping.look(&mut memory).await;
+            (looked, memory)
         };
-        let look = ctx.spawn(look.into_actor(self).map(|(looked, unproven), this, ctx| {
-            this.unproven = unproven;
+        let look = ctx.spawn(look.into_actor(self).map(|(looked, memory), this, ctx| {
+            this.memory = memory;
             let rest = this.take(looked);
             this.look = Some(ctx.notify_later(Tick, rest));
         }));

@@ -16,18 +16,21 @@ use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 use super::config::EXIT_OK;
+use super::nodes::{Nodes, known_nodes};
 use super::place::PlaceArgs;
 use super::run::install_tls;
 use super::{EXIT_FAILED, Failure};
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::config::parse_duration;
-use crate::model::{BadName, Channel, PeerUrl, Quality, Timestamp};
-use crate::peers::{Claims, Copier, Pass, PassReport, Peer, Remembered, Throttle, Window};
-use crate::store::{Layout, TempMark, Volume};
+use crate::config::{BackfillConfig, Since};
+use crate::model::{BadName, Channel, CopyOrder, PeerUrl, Quality};
+use crate::peers::{Claims, Copier, Finisher, Pass, PassReport, Peer, PeerError, Remembered, Roots, Throttle, Window};
+use crate::store::{Digests, Layout, TempMark, Volume};
 use progress::Progress;
 
+/// For half of this the peer is not asked again what it has.
+const ROOT_INTERVAL: Duration = Duration::from_secs(120);
 /// Files at once. Each waits for the disk most of its time, and disks flush many at once nearly as fast as one.
 const AT_ONCE: usize = 32;
 /// Pieces of disk work that end after an interruption get so long.
@@ -38,14 +41,16 @@ const LAST_WRITES: Duration = Duration::from_secs(2);
 pub struct BackfillArgs {
     #[command(flatten)]
     place: PlaceArgs,
-    /// The node to copy from, such as http://alpha:8000; one of wubloader will do.
+    /// The node to copy from, such as http://alpha:8000; one of wubloader will do. Without it all others, one after the
+    /// other: those of the configuration, and those that a node here has found by its file, DNS or database.
     #[arg(long, value_name = "URL")]
-    from: PeerUrl,
+    from: Option<PeerUrl>,
     /// What to copy; without it, all that the node has.
     #[arg(value_name = "CHANNEL[/QUALITY]")]
     streams: Vec<Wish>,
-    /// Only what is not older: a time in UTC, or an age such as 14d.
-    #[arg(long, value_name = "T", value_parser = parse_since)]
+    /// Only what is not older: a time in UTC, or an age such as 14d. Where all others are copied from, backfill.since is the
+    /// default.
+    #[arg(long, value_name = "T")]
     since: Option<Since>,
     /// At the end print one object: {"copied_files", "copied_bytes", "tombstones", "failed_files", "refused_names",
     /// "seconds", "streams"}.
@@ -87,34 +92,42 @@ impl FromStr for Wish {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Since {
-    Time(Timestamp),
-    Age(Duration),
+/// Whom to copy from, and what of it.
+struct Plan {
+    peers: Vec<Peer>,
+    since: Option<Since>,
+    order: CopyOrder,
+    /// Nodes that do not answer.
+    silent: usize,
 }
 
-impl Since {
-    pub fn before(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::Time(time) => time,
-            Self::Age(age) => now.plus_micros(-i64::try_from(age.as_micros()).unwrap_or(i64::MAX)),
+impl Plan {
+    /// Names on standard error who does not answer.
+    async fn of(args: &BackfillArgs, config: Option<BackfillConfig>, layout: &Layout) -> anyhow::Result<Self> {
+        let Some(config) = config else {
+            let peers = args.from.iter().cloned().map(Peer::new).collect();
+            return Ok(Self { peers, since: args.since, order: CopyOrder::default(), silent: 0 });
+        };
+        let known = known_nodes(config.peers, layout);
+        if known.is_empty() {
+            anyhow::bail!("no other node is known; name one with --from");
         }
+        let nodes = Nodes::ask(known, layout).await;
+        nodes.tell_silent();
+        let silent = nodes.silent.len();
+        Ok(Self { peers: nodes.there, since: args.since.or(config.since), order: config.order, silent })
     }
 }
 
-pub(super) fn parse_since(text: &str) -> Result<Since, String> {
-    let age = parse_duration(text).map(Since::Age);
-    age.or_else(|_| text.parse().map(Since::Time)).map_err(|_| "write a time in UTC, or an age such as 14d".to_owned())
-}
-
 pub fn run(args: &BackfillArgs) -> Result<u8, Failure> {
+    let config = if args.from.is_some() { None } else { Some(args.place.config()?.backfill) };
     let layout = args.place.layout()?;
     let volume = own_volume(&layout).context("cannot use the directory")?;
     install_tls();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let done = LocalSet::new().block_on(&runtime, async {
         tokio::select! {
-            done = backfill(args, layout, volume) => done,
+            done = backfill(args, config, layout, volume) => done,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.context("cannot listen to signals")?;
                 Err(anyhow::anyhow!("interrupted; what was copied is kept, the same command goes on from there"))
@@ -132,48 +145,62 @@ pub(super) fn own_volume(layout: &Layout) -> anyhow::Result<Option<Volume>> {
     Ok(if own_dir.is_dir() { Some(Volume::adopt(layout)?) } else { None })
 }
 
-async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -> anyhow::Result<u8> {
+async fn backfill(
+    args: &BackfillArgs,
+    config: Option<BackfillConfig>,
+    layout: Layout,
+    volume: Option<Volume>,
+) -> anyhow::Result<u8> {
     let began = Instant::now();
-    let peer = Peer::new(args.from.clone());
+    let plan = Plan::of(args, config, &layout).await?;
     let copier = Copier {
         layout,
         volume,
         blocking: Blocking::new(AT_ONCE),
+        finisher: Finisher::default(),
         claims: Claims::default(),
         throttle: Throttle::default(),
         mark: TempMark::of_this_process(),
         min_free_bytes: 0,
     };
-    let since = args.since.map(|since| since.before(Clock::system().now()));
-    let streams = streams(&peer, &args.streams).await?;
+    let roots = Roots::new(ROOT_INTERVAL);
+    // Each is kept until the end.
+    let _held: Vec<_> = plan.peers.iter().map(|peer| roots.of(peer.url())).collect();
+    let digests = Digests::new(copier.layout.clone(), copier.blocking.clone());
+    let since = plan.since.map(|since| since.at(Clock::system().now()));
+    let (streams, unlisted) = all_streams(&plan.peers, &args.streams).await?;
     let progress = Progress::begin();
     let mut total = PassReport::default();
     let mut told = Vec::new();
-    let mut has_failed = false;
-    for (channel, quality) in streams {
+    let mut has_failed = plan.silent > 0 || unlisted > 0;
+    for (peer, channel, quality) in streams {
         let pass = Pass {
             copier: copier.clone(),
+            digests: digests.clone(),
+            digests_max_age: Duration::ZERO,
+            root: roots.of(peer.url()),
             peer: peer.clone(),
             channel: channel.clone(),
             quality: quality.clone(),
-            window: Window { since, ..Window::default() },
+            window: Window { since, order: plan.order, ..Window::default() },
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             at_once: AT_ONCE,
         };
         let mut report = PassReport::default();
         let done = pass.run(&mut Remembered::default(), &mut report, &|notice| progress.take(&notice)).await;
         if let Err(error) = &done {
-            progress.tell(&format!("{channel}/{quality}: {}", chain(error)));
+            progress.tell(&format!("{}: {}", stream_text(args, &peer, &channel, &quality), chain(error)));
         }
         has_failed |= done.is_err() || report.failed_files > 0;
         total.add(&report);
-        told.push((channel, quality, report));
+        told.push((peer, channel, quality, report));
     }
     drop(progress);
     let seconds = began.elapsed().as_secs_f64();
     if args.json {
-        let stream = |(channel, quality, report): &(Channel, Quality, PassReport)| {
+        let stream = |(peer, channel, quality, report): &(Peer, Channel, Quality, PassReport)| {
             let mut value = figures(report);
+            value["node"] = peer.url().to_string().into();
             value["channel"] = channel.as_str().into();
             value["quality"] = quality.as_str().into();
             value
@@ -183,34 +210,57 @@ async fn backfill(args: &BackfillArgs, layout: Layout, volume: Option<Volume>) -
         value["streams"] = told.iter().map(stream).collect();
         println!("{value}");
     } else {
-        for (channel, quality, report) in &told {
-            println!("{channel}/{quality}: {}", words(report));
+        for (peer, channel, quality, report) in &told {
+            println!("{}: {}", stream_text(args, peer, channel, quality), words(report));
         }
     }
     Ok(if has_failed { EXIT_FAILED } else { EXIT_OK })
 }
 
-/// What is wished for, as far as the node has it.
-async fn streams(peer: &Peer, wishes: &[Wish]) -> anyhow::Result<Vec<(Channel, Quality)>> {
+/// What is wished for, as far as the nodes have it, and how many of several did not list what they have.
+async fn all_streams(peers: &[Peer], wishes: &[Wish]) -> anyhow::Result<(Vec<(Peer, Channel, Quality)>, usize)> {
+    let (mut all, mut unlisted) = (Vec::new(), 0);
+    for peer in peers {
+        match streams(peer, wishes).await.with_context(|| format!("cannot copy from {}", peer.url())) {
+            Ok(found) => all.extend(found.into_iter().map(|(channel, quality)| (peer.clone(), channel, quality))),
+            Err(error) if peers.len() == 1 => return Err(error),
+            Err(error) => {
+                eprintln!("segvault: {error:#}");
+                unlisted += 1;
+            }
+        }
+    }
+    // A mistyped name should not look like a copy that is complete.
+    let lacks = |wish: &&Wish| !all.iter().any(|(_, channel, quality)| wish.is_for(channel, quality));
+    if let Some(wish) = wishes.iter().find(lacks) {
+        match peers {
+            [peer] => anyhow::bail!("{} has nothing of {wish}", peer.url()),
+            _ => anyhow::bail!("nobody who answers has anything of {wish}"),
+        }
+    }
+    Ok((all, unlisted))
+}
+
+/// The same of one node.
+async fn streams(peer: &Peer, wishes: &[Wish]) -> Result<Vec<(Channel, Quality)>, PeerError> {
     let mut wishes = wishes.to_vec();
     if wishes.is_empty() {
-        let (channels, _) = peer.channels().await.with_context(|| format!("cannot copy from {}", peer.url()))?;
+        let (channels, _) = peer.channels().await?;
         wishes = channels.into_iter().map(|channel| Wish { channel, quality: None }).collect();
     }
     let mut streams = Vec::new();
-    for Wish { channel, quality } in wishes {
-        let (qualities, _) =
-            peer.qualities(&channel).await.with_context(|| format!("cannot copy from {}", peer.url()))?;
-        let wanted: Vec<Quality> =
-            qualities.into_iter().filter(|one| quality.as_ref().is_none_or(|wanted| wanted == one)).collect();
-        if wanted.is_empty() {
-            // A mistyped name should not look like a copy that is complete.
-            let what = quality.map_or(channel.to_string(), |quality| format!("{channel}/{quality}"));
-            anyhow::bail!("{} has nothing of {what}", peer.url());
-        }
-        streams.extend(wanted.into_iter().map(|quality| (channel.clone(), quality)));
+    for wish in wishes {
+        let (qualities, _) = peer.qualities(&wish.channel).await?;
+        let wanted = qualities.into_iter().filter(|quality| wish.is_for(&wish.channel, quality));
+        streams.extend(wanted.map(|quality| (wish.channel.clone(), quality)));
     }
     Ok(streams)
+}
+
+/// Whose it is, only where there may be several.
+fn stream_text(args: &BackfillArgs, peer: &Peer, channel: &Channel, quality: &Quality) -> String {
+    let of = if args.from.is_some() { String::new() } else { format!(" of {}", peer.url()) };
+    format!("{channel}/{quality}{of}")
 }
 
 fn figures(report: &PassReport) -> Value {

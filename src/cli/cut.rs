@@ -5,14 +5,16 @@
 mod output;
 mod remote;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::LocalSet;
 use url::Url;
 
@@ -21,10 +23,14 @@ use super::config::EXIT_OK;
 use super::place::StreamArgs;
 use super::run::install_tls;
 use crate::blocking::Blocking;
-use crate::cut::{self, CutError, CutType, Ffmpeg, Joint, Limits, Outline, Piece, Plan, PlanError, Record};
+use crate::cut::{
+    self, CutError, CutType, Ffmpeg, Joint, KnownEncodings, Limits, OnChange, Outline, Piece, Plan, PlanError, Receipt,
+    Record,
+};
+use crate::media::HourMedia;
 use crate::model::Span;
-use crate::select::Hole;
-use crate::store::{self, Layout};
+use crate::select::{Part, Selection};
+use crate::store::{self, Layout, StoreError};
 use output::{Output, Target};
 
 /// One reads, one writes.
@@ -57,25 +63,50 @@ pub struct CutArgs {
     /// Pass over what is missing; without it, a hole is an error.
     #[arg(long)]
     allow_holes: bool,
+    /// Where the source's encoding changes (its size, codec, sample rate): re-encode what differs from the first of it, or
+    /// refuse to cut. A rough cut takes all as it is.
+    #[arg(long, value_name = "reencode|refuse", default_value_t = OnChange::Reencode)]
+    change: OnChange,
     /// The file to write; - is standard output.
     #[arg(short, long, value_name = "FILE", required_unless_present = "plan")]
     output: Option<Target>,
     /// Print what would be done instead of doing it: which segments are copied, which frames re-encoded. With --json as one
-    /// object: {"type", "pieces": [{"start", "end", "parts": [{"do": "copy" | "re-encode" | "hole", …}]}]}.
+    /// object: {"type", "encodings", "pieces": [{"start", "end", "parts": [{"do": "copy" | "re-encode" | "convert" | "hole", …}]}]}.
     #[arg(long, conflicts_with_all = ["url", "output"])]
     plan: bool,
-    /// At the end print one object: {"file", "bytes", "type", "ranges", "holes"} (on standard error after -o -).
-    /// Holes are null where a node made the cut.
+    /// At the end print one object: {"file", "bytes", "type", "ranges", "holes", "receipt"} (on standard error after -o -).
+    /// Holes and receipt are null where a node made the cut and says nothing of them.
     #[arg(long)]
     json: bool,
+    /// Write down here, as JSON, what the cut shows: its frames, segments and holes, what was checked about it and what was
+    /// found. Also of a cut that broke off.
+    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    receipt: Option<PathBuf>,
 }
 
 /// Bytes on their way from wherever.
 struct Source {
     size_bytes: Option<u64>,
-    /// Unknown if a node made the cut.
-    holes: Option<Vec<Hole>>,
+    receipt: ReceiptSource,
     bytes: LocalBoxStream<'static, anyhow::Result<Bytes>>,
+}
+
+/// Where the receipt is once the bytes have ended.
+enum ReceiptSource {
+    Here(Receipt),
+    /// At a node, if it keeps any.
+    At(Option<Url>),
+}
+
+impl ReceiptSource {
+    /// `None` if a node made the cut and cannot be asked any more, or never could, or need not be.
+    async fn json(&self, is_needed: bool) -> Option<Value> {
+        match self {
+            Self::Here(receipt) => Some(receipt.json()),
+            Self::At(Some(url)) if is_needed => remote::receipt(url).await,
+            Self::At(_) => None,
+        }
+    }
 }
 
 pub fn run(args: &CutArgs) -> Result<u8, Failure> {
@@ -119,14 +150,32 @@ async fn cut(args: &CutArgs, pieces: &[Piece<Span>], layout: Option<Layout>) -> 
         None => remote::open(args.url.as_ref().expect("clap wants --dir or --url"), args).await?,
     };
     let mut output = Output::create(target, source.size_bytes, blocking).await?;
-    while let Some(bytes) = source.bytes.next().await {
-        match bytes {
-            Ok(bytes) => output.write(bytes).await?,
-            Err(error) => return Err(error.context(format!("the cut broke off{}", target.what_is_left()))),
-        }
+    let written = write(&mut source, &mut output).await;
+    let receipt = source.receipt.json(args.json || args.receipt.is_some()).await;
+    if let Some(path) = &args.receipt {
+        write_receipt(path, receipt.as_ref()).await?;
     }
+    written.map_err(|error| error.context(format!("the cut broke off{}", target.what_is_left())))?;
     let written_bytes = output.finish().await?;
-    report(args, target, written_bytes, source.holes.as_deref())
+    report(args, target, written_bytes, receipt)
+}
+
+async fn write(source: &mut Source, output: &mut Output) -> anyhow::Result<()> {
+    while let Some(bytes) = source.bytes.next().await {
+        output.write(bytes?).await?;
+    }
+    Ok(())
+}
+
+async fn write_receipt(path: &Path, receipt: Option<&Value>) -> anyhow::Result<()> {
+    let receipt = receipt.context("the node gives no receipts; cut from its directory with --dir")?;
+    let text = format!("{receipt:#}\n");
+    tokio::task::spawn_blocking({
+        let path = path.to_owned();
+        move || std::fs::write(path, text)
+    })
+    .await?
+    .with_context(|| format!("cannot write {}; choose another place with --receipt", path.display()))
 }
 
 fn plan(args: &CutArgs, pieces: &[Piece<Span>], layout: &Layout) -> anyhow::Result<Plan> {
@@ -134,7 +183,38 @@ fn plan(args: &CutArgs, pieces: &[Piece<Span>], layout: &Layout) -> anyhow::Resu
     let load = |span: &Span| store::load_span(layout, channel, quality, *span);
     let selected: Vec<_> =
         pieces.iter().map(|piece| piece.try_map(load)).collect::<Result<_, _>>().context("cannot read the record")?;
-    Plan::new(args.cut_type, &selected, args.allow_holes).map_err(|error| advised(error.into()))
+    let plan = Plan::new(args.cut_type, &selected, args.allow_holes).map_err(|error| advised(error.into()))?;
+    let mut known = KnownEncodings::default();
+    for selection in selected.iter().flat_map(Piece::stretches) {
+        learn_encodings(&args.stream, layout, selection, &mut known).context("cannot read the record")?;
+    }
+    plan.told(&known, args.change).map_err(|error| advised(error.into()))
+}
+
+/// Looks at the head of each segment that no node has looked at.
+fn learn_encodings(
+    stream: &StreamArgs,
+    layout: &Layout,
+    selection: &Selection,
+    known: &mut KnownEncodings,
+) -> Result<(), StoreError> {
+    let StreamArgs { channel, quality } = stream;
+    let mut media = Vec::new();
+    for (index, parts) in selection.hours() {
+        let mut knowledge = store::read_knowledge(layout, channel, quality, index.hour());
+        let unknown: BTreeSet<&str> = knowledge.unknown(index).iter().map(|segment| segment.name).collect();
+        for part in parts {
+            let Part::Segment(segment) = selection.part(part) else { continue };
+            if unknown.contains(segment.name)
+                && let Some(looked_at) = store::look_at(layout, channel, quality, &segment.to_name())?
+            {
+                knowledge.learn(segment.name, looked_at.size_bytes, looked_at.media);
+            }
+        }
+        media.push(Arc::new(HourMedia::new(index, &knowledge)));
+    }
+    known.see(selection, &media);
+    Ok(())
 }
 
 fn print_plan(plan: &Plan, as_json: bool) -> anyhow::Result<()> {
@@ -145,13 +225,13 @@ fn print_plan(plan: &Plan, as_json: bool) -> anyhow::Result<()> {
 
 async fn local(args: &CutArgs, pieces: &[Piece<Span>], layout: Layout, blocking: Blocking) -> anyhow::Result<Source> {
     let plan = plan(args, pieces, &layout)?;
-    let holes = plan.holes().collect();
     let StreamArgs { channel, quality } = args.stream.clone();
     let record = Record { layout, channel, quality, blocking };
     let stream = cut::start(record, Ffmpeg::new("ffmpeg", Limits::default()), plan).await.map_err(advised)?;
     let size_bytes = stream.size_bytes();
+    let receipt = ReceiptSource::Here(stream.receipt());
     let bytes = stream.map(|bytes| bytes.map_err(advised)).boxed_local();
-    Ok(Source { size_bytes, holes: Some(holes), bytes })
+    Ok(Source { size_bytes, receipt, bytes })
 }
 
 /// The error, and what to do about it.
@@ -159,18 +239,24 @@ fn advised(error: CutError) -> anyhow::Error {
     let advice = match &error {
         CutError::Plan(PlanError::Holes(_)) => "--allow-holes passes over them",
         CutError::Plan(PlanError::NoContent(_)) | CutError::NoFrames => "`segvault select` shows what there is",
+        CutError::Plan(PlanError::Changes { .. }) => {
+            "--change reencode makes a video alike, and --type rough takes it as it is"
+        }
         CutError::FfmpegMissing { .. } => "install ffmpeg, or take whole segments with --type rough",
         CutError::Vanished { .. } | CutError::Tombstoned { .. } | CutError::Changed { .. } | CutError::Busy { .. } => {
             "try again"
         }
         CutError::Plan(PlanError::NoRanges | PlanError::NotOneRange | PlanError::NoBlends(_))
         | CutError::Unblendable { .. }
+        | CutError::Unlike { .. }
         | CutError::MixedContainers { .. }
         | CutError::NotFragmented { .. }
         // These say themselves that a rough cut is possible.
         | CutError::NoStamps { .. }
         | CutError::Codec { .. }
+        | CutError::Uncarried { .. }
         | CutError::Inexact { .. }
+        | CutError::Check { .. }
         | CutError::Read { .. }
         | CutError::Store(_)
         | CutError::Panicked(_)
@@ -183,22 +269,26 @@ fn advised(error: CutError) -> anyhow::Error {
     anyhow::anyhow!("{}; {advice}", crate::causes::chain(&error))
 }
 
-fn report(args: &CutArgs, target: &Target, written_bytes: u64, holes: Option<&[Hole]>) -> anyhow::Result<()> {
+fn report(args: &CutArgs, target: &Target, written_bytes: u64, receipt: Option<Value>) -> anyhow::Result<()> {
+    let holes = receipt.as_ref().map(|receipt| receipt["holes"].clone());
     let text = if args.json {
         let range = |span: &Span| json!({ "start": span.start().to_string(), "end": span.end().to_string() });
-        let hole = |hole: &Hole| json!({ "start": hole.start.to_string(), "end": hole.end.to_string() });
         json!({
             "file": target.to_string(),
             "bytes": written_bytes,
             "type": args.cut_type.as_str(),
             "ranges": args.ranges.iter().map(range).collect::<Vec<_>>(),
-            "holes": holes.map(|holes| holes.iter().map(hole).collect::<Vec<_>>()),
+            "holes": holes,
+            "receipt": receipt,
         })
         .to_string()
     } else {
-        let passed_over = |hole: &Hole| format!("\npassed over a hole from {} to {}", hole.start, hole.end);
-        let holes: String = holes.unwrap_or_default().iter().map(passed_over).collect();
-        format!("{target}: {written_bytes} bytes{holes}")
+        let time = |time: &Value| time.as_str().unwrap_or_default().to_owned();
+        let passed_over =
+            |hole: &Value| format!("\npassed over a hole from {} to {}", time(&hole["start"]), time(&hole["end"]));
+        let holes = holes.as_ref().and_then(Value::as_array);
+        let holes: Option<String> = holes.map(|holes| holes.iter().map(passed_over).collect());
+        format!("{target}: {written_bytes} bytes{}", holes.unwrap_or_default())
     };
     target.tell(&text).context("cannot print")
 }

@@ -95,7 +95,7 @@ async fn ask(db: &Db) -> Result<Status, DbError> {
 }
 
 /// What a person can do about it.
-fn advice(error: &DbError, engine: Engine) -> &'static str {
+pub(super) fn advice(error: &DbError, engine: Engine) -> &'static str {
     match (error, engine) {
         (DbError::Unavailable(_), Engine::Postgres) => {
             "check that the server runs and can be reached from here, and that database.url and the password are right \
@@ -111,6 +111,7 @@ fn advice(error: &DbError, engine: Engine) -> &'static str {
              program's"
         }
         (DbError::Broken(_), _) => "check that this user may read and write its tables, and that its disk is not full",
+        (DbError::Unreadable { .. }, _) => "somebody else wrote it; mend the row in the database",
         (DbError::Panicked(_), _) => "this is a fault of segvault; please report it",
     }
 }
@@ -240,16 +241,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (code, out, err) = run_on(dir.path(), &["status"]);
         assert_eq!((code, err.as_str()), (0, ""));
-        assert!(out.contains("migrations: 0 applied, 1 pending\n  pending 0001_nodes\n"), "{out}");
+        assert!(out.contains("migrations: 0 applied, 3 pending\n  pending 0001_nodes\n"), "{out}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 
         let file = dir.path().join(".segvault/segvault.db");
         let address = format!("sqlite at {}\n", file.display());
-        assert_eq!(run_on(dir.path(), &["migrate"]), (0, format!("{address}applied 0001_nodes\n"), String::new()));
+        let applied = "applied 0001_nodes\napplied 0002_events\napplied 0003_people\n";
+        assert_eq!(run_on(dir.path(), &["migrate"]), (0, format!("{address}{applied}"), String::new()));
         let again = (0, format!("{address}up to date, nothing to apply\n"), String::new());
         assert_eq!(run_on(dir.path(), &["migrate"]), again);
         let (_, out, _) = run_on(dir.path(), &["status"]);
-        assert_eq!(out, format!("{address}migrations: 1 applied, 0 pending\n  applied 0001_nodes\nnodes: 0\n"));
+        let applied = "  applied 0001_nodes\n  applied 0002_events\n  applied 0003_people\n";
+        assert_eq!(out, format!("{address}migrations: 3 applied, 0 pending\n{applied}nodes: 0\n"));
     }
 
     #[test]
@@ -260,6 +263,7 @@ mod tests {
         let own = OwnNode {
             name: "alpha".parse().unwrap(),
             url: None,
+            default_url: None,
             version: "1.2.3".into(),
             started_at: "2026-01-02T03:04:05".parse().unwrap(),
             last_seen: "2026-01-02T04:04:05".parse().unwrap(),
@@ -269,7 +273,10 @@ mod tests {
         assert_eq!((code, out.lines().count()), (0, 1));
         let object: Value = serde_json::from_str(&out).unwrap();
         assert_eq!(object["engine"], "sqlite");
-        assert_eq!(object["migrations"], json!({ "applied": ["0001_nodes"], "pending": [] }));
+        assert_eq!(
+            object["migrations"],
+            json!({ "applied": ["0001_nodes", "0002_events", "0003_people"], "pending": [] })
+        );
         let node = json!({
             "name": "alpha", "url": null, "backfill_from": true, "version": "1.2.3",
             "started_at": "2026-01-02T03:04:05.000000", "last_seen": "2026-01-02T04:04:05.000000"

@@ -2,10 +2,12 @@
 
 mod backfill;
 pub mod config;
+mod coverage;
 mod cut;
 pub mod db;
 mod demo;
 mod drain_check;
+mod events;
 mod health;
 mod losses;
 mod man;
@@ -60,6 +62,11 @@ enum Command {
     /// Prepare the database, or see how it is.
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// See and change events: what is to be cut, and what became of it.
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Print how much is there, hour by hour, and what is missing; draw a map of it.
+    Coverage(coverage::CoverageArgs),
     /// Print what was lost, and why.
     Losses(losses::LossesArgs),
     /// List what is kept out of the record, or put it back.
@@ -160,6 +167,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Db(command) => {
             Ok(db::run(&command, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
         }
+        Command::Events(command) => events::run(command),
+        Command::Coverage(args) => coverage::run(&args),
         Command::Losses(args) => losses::run(&args),
         Command::Quarantine(command) => quarantine::run(&command),
         Command::Health(args) => health::run(&args),

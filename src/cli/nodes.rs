@@ -37,8 +37,7 @@ impl NodeArgs {
     pub fn known(&self, place: &PlaceArgs, layout: &Layout) -> Result<Vec<PeerUrl>, Failure> {
         let mut known = self.peer.clone();
         if known.is_empty() {
-            known = place.config()?.backfill.peers;
-            known.extend(store::kept_peers(layout));
+            return Ok(known_nodes(place.config()?.backfill.peers, layout));
         }
         known.sort_unstable();
         known.dedup();
@@ -46,11 +45,19 @@ impl NodeArgs {
     }
 }
 
+/// Those of the configuration, and those that a node here has found.
+pub fn known_nodes(mut known: Vec<PeerUrl>, layout: &Layout) -> Vec<PeerUrl> {
+    known.extend(store::kept_peers(layout));
+    known.sort_unstable();
+    known.dedup();
+    known
+}
+
 impl Nodes {
     /// Asks all of them who they are. This node itself is left out.
     pub async fn ask(known: Vec<PeerUrl>, layout: &Layout) -> Self {
         let mut nodes = Self { there: Vec::new(), silent: Vec::new() };
-        for Standing { url, found } in find_nodes(known, Volume::id_under(layout)).await {
+        for Standing { url, found } in find_nodes(known, Volume::node_under(layout)).await {
             match found {
                 Found::Node(peer) => nodes.there.push(peer),
                 Found::Ourselves | Found::Again => {}

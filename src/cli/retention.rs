@@ -38,7 +38,11 @@ struct Row {
 pub fn run(args: &RetentionArgs) -> Result<u8, Failure> {
     let layout = args.place.layout()?;
     let config = args.place.config()?.retention;
-    let now = Clock::system().now();
+    let wall = Clock::system().now();
+    let now = store::read_aging(&layout).map_or(wall, |clock| clock.look(wall, config.interval).now());
+    if now < wall {
+        eprintln!("segvault: the clock is far ahead of the node's last look; age counts from {now}");
+    }
     let mut rows = aged(&layout, &config, now).map_err(Failure::Other)?;
     let free = store::free_bytes(&layout).context("cannot look at the disk")?;
     let min_free = config.min_free.map_or(0, |size| size.bytes());

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use futures_util::stream::{self, StreamExt};
 use tokio::task::LocalSet;
 
-use super::backfill::{Since, Wish, own_volume, parse_since};
+use super::backfill::{Wish, own_volume};
 use super::config::EXIT_OK;
 use super::place::PlaceArgs;
 use super::run::install_tls;
@@ -20,9 +20,10 @@ use super::{EXIT_FAILED, Failure};
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
+use crate::config::Since;
 use crate::metrics::Damage;
 use crate::model::{Loss, LossCause, LossDetail, NodeName, PeerUrl, Timestamp};
-use crate::peers::{Claims, Copier, Outcome, Peer, Throttle};
+use crate::peers::{Claims, Copier, Finisher, Outcome, Peer, Throttle};
 use crate::store::{self, Checked, Layout, Recovery, Scrubbed, StoreError, StoredFile, StreamHour, TempMark, Volume};
 use report::{Bad, Report, Tally};
 
@@ -42,7 +43,7 @@ pub struct ScrubArgs {
     #[arg(value_name = "CHANNEL[/QUALITY]")]
     streams: Vec<Wish>,
     /// Only what is not older: a time in UTC, or an age such as 14d.
-    #[arg(long, value_name = "T", value_parser = parse_since)]
+    #[arg(long, value_name = "T")]
     since: Option<Since>,
     /// Fetch what went bad, now or earlier, from this node, such as http://beta:8000; may be repeated.
     #[arg(long, value_name = "URL")]
@@ -91,7 +92,7 @@ struct Scrub<'a> {
 impl<'a> Scrub<'a> {
     fn new(args: &'a ScrubArgs, layout: Layout, volume: Option<Volume>) -> Self {
         let clock = Clock::system();
-        let since = args.since.map(|since| since.before(clock.now()));
+        let since = args.since.map(|since| since.at(clock.now()));
         let at_once = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE);
         Self {
             args,
@@ -253,6 +254,7 @@ impl<'a> Scrub<'a> {
             layout: self.layout.clone(),
             volume: self.volume.clone(),
             blocking: self.blocking.clone(),
+            finisher: Finisher::default(),
             claims: Claims::default(),
             throttle: Throttle::default(),
             mark: self.mark.clone(),
@@ -274,7 +276,7 @@ async fn repair_one(copier: &Copier, peers: &[Peer], file: &StoredFile, tally: &
         match copier.copy(peer, &file.channel, &file.quality, &file.name).await {
             // Not needed: a node that runs here got it meanwhile; or somebody hid it, then nobody needs it.
             Ok(Outcome::Copied { .. } | Outcome::NotNeeded) => return Some(peer.url().clone()),
-            Ok(Outcome::Gone | Outcome::UnderWay) => {
+            Ok(Outcome::Gone | Outcome::UnderWay | Outcome::Yielded) => {
                 tally.tell(&format!("{} does not have {}", peer.url(), file.path_text()));
             }
             Err(error) => tally.tell(&chain(&error)),

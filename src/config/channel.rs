@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::coverage::PlannedOff;
 use super::fault::{Origin, quoted};
 use super::reader::{Reader, Section};
 use super::retention;
@@ -33,6 +34,8 @@ pub struct ChannelConfig {
     pub url_life: Option<Duration>,
     /// Segments whose titles begin so are advertisements; may be empty.
     pub advertisement_titles: Vec<TitlePrefix>,
+    /// When it is meant to be off; may be empty.
+    pub planned_off: Vec<PlannedOff>,
     /// How long it is kept, where that differs from `retention.max_age`.
     pub max_age: Option<Duration>,
 }
@@ -187,6 +190,7 @@ pub(super) fn read_channels(reader: &mut Reader, root: &Table) -> Vec<ChannelCon
         let url_life = section.optional_duration("url_life", URL_LIFE);
         // How Twitch titles what it stitches in.
         let advertisement_titles = section.texts_or_none("advertisement_titles", &["Amazon|"]);
+        let planned_off = section.texts_or_none("planned_off", &[]);
         let max_age = section.optional_duration("max_age", retention::MAX_AGE);
         if let Some(name) = &name {
             let at = section.origin("name");
@@ -206,6 +210,7 @@ pub(super) fn read_channels(reader: &mut Reader, root: &Table) -> Vec<ChannelCon
             codecs: codecs?,
             url_life: url_life?,
             advertisement_titles: advertisement_titles?,
+            planned_off: planned_off?,
             max_age: max_age?,
         })
     })

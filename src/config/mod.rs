@@ -8,10 +8,13 @@
 //! To add a key: a field here, a line in the `read_…` function of its section, and its place in
 //! `docs/segvault.sample.toml` (a test compares the two).
 
+mod auth;
 mod backfill;
 mod channel;
+mod coverage;
 mod database;
 mod document;
+mod events;
 mod fault;
 mod overrides;
 mod programs;
@@ -31,10 +34,13 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use backfill::BackfillConfig;
+pub use auth::{AuthConfig, AuthMode, StaticToken};
+pub use backfill::{BackfillConfig, Since};
 pub use channel::{ChannelConfig, ClientId, CommandLine, PageUrl, SourceConfig, TwitchConfig};
+pub use coverage::CoverageConfig;
 pub use database::{Database, Postgres, PostgresAddress};
 pub(crate) use document::read_document;
+pub use events::{Affix, EventsConfig};
 pub(crate) use fault::quoted;
 pub use fault::{Fault, Faults, Origin};
 pub use programs::{AbsentProgram, YT_DLP};
@@ -48,7 +54,7 @@ pub(crate) use values::Setting;
 pub use values::{ByteSize, Secret, SourceUrl, TitlePrefix, parse_duration};
 
 use crate::log;
-use crate::model::NodeName;
+use crate::model::{NodeName, PeerUrl};
 use database::DatabaseUrl;
 use sources::{Machine, Sources};
 
@@ -60,14 +66,17 @@ const SECTIONS: &[&str] = &[
     "record",
     "backfill",
     "scrub",
+    "coverage",
     "retention",
     "playlist",
     "cache",
     "cut",
     "database",
+    "auth",
+    "events",
 ];
 /// Sections that the design has and this version does not honour yet.
-const LATER_SECTIONS: &[&str] = &["upload", "auth"];
+const LATER_SECTIONS: &[&str] = &["upload"];
 
 /// Long enough for any orchestrator's grace, short enough to be one.
 const GRACE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -91,11 +100,14 @@ pub struct Config {
     pub record: RecordConfig,
     pub backfill: BackfillConfig,
     pub scrub: ScrubConfig,
+    pub coverage: CoverageConfig,
     pub retention: RetentionConfig,
     pub playlist: PlaylistConfig,
     pub cache: CacheConfig,
     pub cut: CutConfig,
     pub database: DatabaseConfig,
+    pub auth: AuthConfig,
+    pub events: EventsConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +117,8 @@ pub struct NodeConfig {
     pub dir: PathBuf,
     /// Port 0 asks the system for one.
     pub listen: SocketAddr,
+    /// Where other nodes reach this one; by default where it listens, if that is one address.
+    pub url: Option<PeerUrl>,
     /// How long a stop may take, from the signal to the exit.
     pub grace: Duration,
 }
@@ -210,8 +224,12 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     let channels = channel::read_channels(reader, root);
     let twitch = channel::read_twitch(reader.section(root, "twitch"));
     let record = read_record(reader.section(root, "record"));
-    let backfill = backfill::read_backfill(reader.section(root, "backfill"));
+    let backfill = backfill::read_backfill(reader.section(root, "backfill"), &channels);
     let scrub = scrub::read_scrub(reader.section(root, "scrub"));
+    let mut coverage = coverage::read_coverage(reader.section(root, "coverage"));
+    if let Some(coverage) = &mut coverage {
+        coverage.take_channels(&channels);
+    }
     let mut retention = retention::read_retention(reader.section(root, "retention"));
     if let Some(retention) = &mut retention {
         retention.take_channels(&channels);
@@ -221,6 +239,8 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     let cut = read_cut(reader.section(root, "cut"), machine);
     let dir = node.as_ref().map(|node| node.dir.as_path());
     let database = read_database(reader.section(root, "database"), dir);
+    let auth = auth::read_auth(reader.section(root, "auth"), node.as_ref().map(|node| node.listen));
+    let events = events::read_events(reader.section(root, "events"));
     reader.close(root, SECTIONS, LATER_SECTIONS);
     Some(Config {
         node: node?,
@@ -230,11 +250,14 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
         record: record?,
         backfill: backfill?,
         scrub: scrub?,
+        coverage: coverage?,
         retention: retention?,
         playlist: playlist?,
         cache: cache?,
         cut: cut?,
         database: database?,
+        auth: auth?,
+        events: events?,
     })
 }
 
@@ -242,10 +265,11 @@ fn read_node(mut section: Section<'_, '_>, machine: &Machine) -> Option<NodeConf
     let name = section.text("name", &machine.host_name);
     let dir = section.path("dir", "/var/lib/segvault");
     let listen = section.text("listen", "127.0.0.1:8000");
+    let url = section.optional("url");
     // Kubernetes kills after 30 s unless told otherwise; this leaves some of it to the last flush.
     let grace = section.duration("grace", "25s", GRACE);
     section.close();
-    Some(NodeConfig { name: name?, dir: dir?, listen: listen?, grace: grace? })
+    Some(NodeConfig { name: name?, dir: dir?, listen: listen?, url: url?, grace: grace? })
 }
 
 fn read_log(mut section: Section<'_, '_>) -> Option<LogConfig> {

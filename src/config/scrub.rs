@@ -13,6 +13,8 @@ const MAX_RATE: RangeInclusive<ByteSize> = ByteSize::from_bytes(64 << 10)..=Byte
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScrubConfig {
+    /// If not, nothing stored is read again unasked, also not after a stop that was none in order.
+    pub enabled: bool,
     /// All that is stored is read once in this time, if the disk can do that beside its work.
     pub within: Duration,
     /// Bytes per second, at most.
@@ -20,8 +22,9 @@ pub struct ScrubConfig {
 }
 
 pub(super) fn read_scrub(mut section: Section<'_, '_>) -> Option<ScrubConfig> {
+    let enabled = section.boolean("enabled", true);
     let within = section.duration("within", "30d", WITHIN);
     let max_rate = section.size("max_rate", "64MiB", MAX_RATE);
     section.close();
-    Some(ScrubConfig { within: within?, max_rate: max_rate? })
+    Some(ScrubConfig { enabled: enabled?, within: within?, max_rate: max_rate? })
 }

@@ -111,7 +111,7 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
     let mut wrong = Vec::new();
     for (text, fault) in [
         ("[node]\nnmae = \"x\"", "2:1: node.nmae: unknown; did you mean name?".to_owned()),
-        ("[node]\nport = 1", "2:1: node.port: unknown; allowed here: name, dir, listen, grace".into()),
+        ("[node]\nport = 1", "2:1: node.port: unknown; allowed here: name, dir, listen, url, grace".into()),
         ("[nodes]", "1:2: nodes: unknown; did you mean node?".into()),
         ("[upload.local]\ntype = \"local\"", "1:2: upload: not supported by this version".into()),
         ("node = 3", "1:8: node: an integer where a section is due; write [node]".into()),
@@ -211,7 +211,7 @@ fn each_fault_of_a_channel_names_its_element() {
     assert_eq!(
         with("quality = 1"),
         ["4:1: channel.0.quality: unknown; allowed here: name, hls, twitch, youtube, command, qualities, important, \
-          codecs, url_life, advertisement_titles"]
+          codecs, url_life, advertisement_titles, planned_off, max_age"]
     );
     assert_eq!(
         with("codecs = [\"vp9\"]"),
@@ -364,7 +364,13 @@ fn a_fault_of_an_override_names_it() {
         (&["node.nmae=x"], &[], "--set node.nmae: unknown; did you mean name?"),
         (&["nodename=x"], &[], "--set nodename: unknown; allowed here: node, log"),
         (&[], &[("SEGVAULT_NODE__NMAE", "x")], "SEGVAULT_NODE__NMAE: node.nmae: unknown; did you mean name?"),
-        (&[], &[("SEGVAULT_AUTH__MODE", "x")], "SEGVAULT_AUTH__MODE: auth: not supported by this version"),
+        (&[], &[("SEGVAULT_UPLOAD__MODE", "x")], "SEGVAULT_UPLOAD__MODE: upload: not supported by this version"),
+        (
+            &[],
+            &[("SEGVAULT_AUTH__MODE", "oidc")],
+            "SEGVAULT_AUTH__MODE: auth.mode: oidc is not supported by this version",
+        ),
+        (&["auth.mode=none", "node.listen=0.0.0.0:80"], &[], "--set auth.mode: none lets everybody write"),
         (&[], &[("SEGVAULT_LOG", "debug")], "SEGVAULT_LOG: log: a text where a section is due; write [log]"),
         (
             &[],
@@ -446,14 +452,45 @@ fn show_says_where_each_value_came_from() {
 }
 
 #[test]
+fn a_channel_is_kept_as_long_as_it_says_itself() {
+    let text = "[retention]\nmax_age = \"14d\"\nmin_free = \"20GiB\"\n";
+    let own = format!("{text}{CHANNEL}\nmax_age = \"90d\"");
+    let retention = load(&own).unwrap().config.retention;
+    let days = |days: u64| Some(Duration::from_secs(days * 24 * 3600));
+    let (named, other) = (load(&own).unwrap().config.channels[0].name.clone(), "other".parse().unwrap());
+    assert_eq!((retention.max_age(&named), retention.max_age(&other)), (days(90), days(14)));
+    assert_eq!((retention.quarantine_max_age(&named), retention.quarantine_max_age(&other)), (days(90), days(14)));
+    let set_aside = load(&own.replace("min_free", "quarantine_max_age = \"3d\"\nmin_free")).unwrap().config.retention;
+    assert_eq!((set_aside.quarantine_max_age(&named), set_aside.max_age(&other)), (days(3), days(14)));
+    assert_eq!((retention.min_copies, retention.min_free.map(ByteSize::bytes)), (1, Some(20 << 30)));
+    assert_eq!(load(CHANNEL).unwrap().config.retention.max_age(&named), None, "nothing goes unless it is said");
+    assert!(load("[retention]\nmax_age = \"59m\"").is_err());
+}
+
+#[test]
+fn a_channel_may_be_meant_to_be_off() {
+    let with = |off: &str| load(&format!("{CHANNEL}\nplanned_off = [{off}]"));
+    let loaded = with("\"2026-01-02T03:00/2026-01-02T05:30\"").unwrap().config;
+    let off = loaded.coverage.off(&loaded.channels[0].name);
+    assert_eq!((off.len(), off[0].end().to_string().as_str()), (1, "2026-01-02T05:30:00.000000"));
+    assert_eq!(loaded.coverage.off(&"other".parse().unwrap()), []);
+    assert_eq!(loaded.coverage.map_hours(), 168);
+    for bad in ["2026-01-02T03:00", "2026-01-02T03:00/", "2026-01-02T03:00/2026-01-02T02:00"] {
+        assert!(with(&format!("{bad:?}")).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn peers_are_addresses_without_secrets() {
-    let quiet = load("[backfill]\nfollow = false").unwrap().config.backfill;
-    assert!(!quiet.follow && !quiet.may_have_peers());
+    let quiet = load("[backfill]\nfollow = false").unwrap().config;
+    assert!(!quiet.backfill.follow && !quiet.backfill.may_have_peers(&quiet.database.database));
+    let shared = load("[database]\nurl = \"postgres://db/vault\"").unwrap().config;
+    assert!(shared.backfill.may_have_peers(&shared.database.database));
     let text = "[backfill]\npeers = [\"http://beta:8000/\"]\nchannels = [\"a\"]\nbandwidth = \"20MiB\"";
-    let backfill = load(text).unwrap().config.backfill;
+    let Config { backfill, database, .. } = load(text).unwrap().config;
     assert_eq!(backfill.peers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http://beta:8000"]);
     assert_eq!((backfill.channels.len(), backfill.bandwidth.map(ByteSize::bytes)), (1, Some(20 << 20)));
-    assert!(backfill.follow && backfill.may_have_peers());
+    assert!(backfill.follow && backfill.may_have_peers(&database.database));
     assert_eq!((backfill.interval, backfill.recent_cutoff), (Duration::from_secs(120), Duration::from_secs(120)));
     for (bad, says) in [
         ("peers = [\"http://me:secret@beta\"]", "holds no user"),
@@ -461,7 +498,10 @@ fn peers_are_addresses_without_secrets() {
         ("peers = [\"http://a\", \"http://a/\"]", "is there twice"),
         ("bandwidth = \"1KiB\"", "is not from 1MiB"),
         ("peers_dns = \"https://segvault\"", "no certificate"),
-        ("extras = [\"emotes\"]", "unknown"),
+        ("extras = [\"../emotes\"]", "may not start with a period"),
+        ("extras = [\"a\"]\nchannels = [\"a\"]", "is a channel"),
+        ("since = \"soon\"", "neither a time nor an age"),
+        ("order = \"random\"", "is no order"),
     ] {
         let faults = faults_of(load(&format!("[backfill]\n{bad}")));
         assert!(faults.len() == 1 && faults[0].contains(says), "{bad}: {faults:?}");
@@ -513,6 +553,7 @@ fn the_sample_holds_every_key_with_its_default() {
         "youtube",
         "command",
         "url_life",
+        "planned_off",
         "max_ffmpeg",
         "url",
         "password_file",
@@ -522,6 +563,18 @@ fn the_sample_holds_every_key_with_its_default() {
         "peers_dns",
         "channels",
         "bandwidth",
+        "since",
+        "extras",
+        "max_age",
+        "quarantine_max_age",
+        "min_free",
+        "mode",
+        "tokens",
+        "channel",
+        "begins",
+        "title_header",
+        "description_footer",
+        "upload_locations",
     ];
     for ((section, key), given) in sample {
         assert_ne!(given.origin, Origin::Default, "{section}.{key} is not in the sample");

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::fault::quoted;
 use crate::log;
-use crate::model::{BadName, Channel, NodeName, Quality};
+use crate::model::{BadName, Channel, ExtraDir, NodeName, Quality};
 
 /// A value that is written as a text in quotes.
 pub(crate) trait Setting: Sized {
@@ -47,6 +47,7 @@ macro_rules! name_setting {
 
 name_setting!(NodeName, ALLOWED_NAME);
 name_setting!(Channel, ALLOWED_NAME);
+name_setting!(ExtraDir, ALLOWED_NAME);
 
 impl Setting for Quality {
     const ALLOWED: &'static str = ALLOWED_NAME;

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::CutError;
 use super::args::Args;
+use super::check::Expected;
 use super::piece::Look;
 use super::stream::START_90K;
 use super::transition::{Drawn, Transition};
@@ -49,7 +50,7 @@ pub(super) struct BlendJob {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Sound {
+pub(super) struct Sound {
     encoder: &'static str,
     sample_rate_hz: u32,
     /// Which sides have any.
@@ -147,6 +148,11 @@ impl BlendJob {
         graph
     }
 
+    pub fn expected(&self) -> Expected {
+        let frames = self.rate.frames_in_micros(self.transition.micros()) as u64;
+        Expected { frames: Some(frames), may_miss: self.has_holes, ..Expected::default() }
+    }
+
     /// Checks an output, as ffmpeg gave it.
     pub fn check(&self, output: Scan) -> Result<(), CutError> {
         let came = output.finish().ok().and_then(|output| output.video).map_or(0, |track| track.all_pts().count());
@@ -158,9 +164,18 @@ impl BlendJob {
 
 impl Sound {
     fn new(out: &Model, into: &Model) -> Result<Option<Self>, &'static str> {
-        let track = |model: &Model| model.summary.audio.first().map(|track| track.codec);
-        let Some(codec) = track(out).or(track(into)) else { return Ok(None) };
-        let encoder = match codec {
+        let Some((encoder, sample_rate_hz)) = Self::of(out)?.map_or_else(|| Self::of(into), |sound| Ok(Some(sound)))?
+        else {
+            return Ok(None);
+        };
+        let has_any = |model: &Model| !model.summary.audio.is_empty();
+        Ok(Some(Self { encoder, sample_rate_hz, out: has_any(out), into: has_any(into) }))
+    }
+
+    /// The encoder and the sample rate for sound like that of a file, if it has any.
+    pub fn of(model: &Model) -> Result<Option<(&'static str, u32)>, &'static str> {
+        let Some(track) = model.summary.audio.first() else { return Ok(None) };
+        let encoder = match track.codec {
             Codec::Audio(AudioCoding::AacAdts) => "-c:a aac",
             Codec::Audio(AudioCoding::Mpeg) => "-c:a mp2",
             Codec::Audio(AudioCoding::Ac3) => "-c:a ac3",
@@ -171,9 +186,8 @@ impl Sound {
             | Codec::OtherVideo(_)
             | Codec::Other => return Err("its sound is in a codec that is not written here"),
         };
-        let rate = out.encoding.audio.first().or(into.encoding.audio.first()).and_then(|audio| audio.sample_rate_hz);
-        let sample_rate_hz = rate.unwrap_or(USUAL_SAMPLE_RATE_HZ);
-        Ok(Some(Self { encoder, sample_rate_hz, out: track(out).is_some(), into: track(into).is_some() }))
+        let rate = model.encoding.audio.first().and_then(|audio| audio.sample_rate_hz);
+        Ok(Some((encoder, rate.unwrap_or(USUAL_SAMPLE_RATE_HZ))))
     }
 
     /// Equal power: the loudness stays where the two have nothing in common.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use super::check::CheckFault;
 use super::plan::PlanError;
 use super::thumbnail::BadFraming;
 use crate::blocking::Panicked;
@@ -30,11 +31,18 @@ pub enum CutError {
         "{segment} holds video of stream type {stream_type:#x}, which cannot be cut to the frame; type=rough copies it whole"
     )]
     Codec { segment: String, stream_type: u8 },
+    #[error("{segment} holds video of codec {codec}, which cannot be cut to the frame; type=rough copies it whole")]
+    Uncarried { segment: String, codec: String },
     /// Not all of the frames asked for came out as they should; better no cut than a wrong one.
     #[error(
         "{segment} could not be cut to the frame: {came} of {expected} frames came out right; type=rough copies it whole"
     )]
     Inexact { segment: String, expected: usize, came: usize },
+    /// A cut that would play wrongly is none.
+    #[error("what came out at {segment} is not right; type=rough copies whole segments as they are")]
+    Check { segment: String, source: CheckFault },
+    #[error("the encoding changes, and {segment} cannot be made like the rest: {why}; type=rough copies all as it is")]
+    Unlike { segment: String, why: &'static str },
     #[error("{segment} cannot be blended: {why}")]
     Unblendable { segment: String, why: &'static str },
     #[error("{segment} was deleted by a tombstone")]

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -64,13 +64,16 @@ struct Shared {
     limits: Limits,
     seats: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// What the first question came to.
+    told: OnceLock<Option<Probe>>,
 }
 
 impl Ffmpeg {
     /// `program` is a path, or a name to look for in PATH.
     pub fn new(program: impl Into<PathBuf>, limits: Limits) -> Self {
         let seats = Arc::new(Semaphore::new(limits.at_once));
-        Self { shared: Arc::new(Shared { program: program.into(), limits, seats, waiting: AtomicUsize::new(0) }) }
+        let (waiting, told) = (AtomicUsize::new(0), OnceLock::new());
+        Self { shared: Arc::new(Shared { program: program.into(), limits, seats, waiting, told }) }
     }
 
     /// Pieces of work that run now.
@@ -94,8 +97,20 @@ impl Ffmpeg {
         Ok(Seat { shared: Arc::clone(&self.shared), _permit: Arc::new(permit) })
     }
 
+    /// What the first `probe` found: `None` before its end, `Some(None)` where there is no ffmpeg that answers.
+    pub fn told(&self) -> Option<Option<&Probe>> {
+        self.shared.told.get().map(Option::as_ref)
+    }
+
     /// Asks ffmpeg for its version and whether it has the encoders that cuts need. Outside of the places, as it is quick.
     pub async fn probe(&self) -> Result<Probe, CutError> {
+        let probed = self.ask_all().await;
+        // Whoever asks again keeps the first answer: it is of the start.
+        let _ = self.shared.told.set(probed.as_ref().ok().cloned());
+        probed
+    }
+
+    async fn ask_all(&self) -> Result<Probe, CutError> {
         let version = self.ask("-version").await?;
         let encoders = self.ask("-encoders").await?;
         let has = |name: &str| encoders.lines().any(|line| line.split_whitespace().nth(1) == Some(name));
@@ -164,6 +179,8 @@ impl Seat {
             .stderr(Stdio::piped());
         let mut child = Group::spawn(&mut command)
             .map_err(|source| CutError::FfmpegMissing { program: self.shared.program.clone(), source })?;
+        // Cuts can wait; recording, and whoever asks how it is, cannot.
+        child.yield_to_others();
         let stdin = child.0.stdin.take().expect("standard input was asked for");
         let stdout = child.0.stdout.take().expect("standard output was asked for");
         let stderr = child.0.stderr.take().expect("standard error was asked for");
@@ -378,6 +395,35 @@ mod tests {
         ffmpeg.seat().await.unwrap();
     }
 
+    #[actix_rt::test]
+    async fn those_who_wait_get_their_places_in_the_order_of_asking() {
+        let ffmpeg = ffmpeg("ffmpeg");
+        let seat = ffmpeg.seat().await.unwrap();
+        let served = Arc::new(Mutex::new(Vec::new()));
+        let mut waiting = Vec::new();
+        for number in 0..5 {
+            let (places, served) = (ffmpeg.clone(), Arc::clone(&served));
+            waiting.push(actix_rt::spawn(async move {
+                let seat = places.seat().await.unwrap();
+                served.lock().unwrap().push(number);
+                // Gives others a chance to push themselves in front.
+                tokio::task::yield_now().await;
+                drop(seat);
+            }));
+            while ffmpeg.waiting() <= number {
+                tokio::task::yield_now().await;
+            }
+        }
+        // The third leaves before its turn.
+        waiting.remove(2).abort();
+        drop(seat);
+        for one in waiting {
+            one.await.unwrap();
+        }
+        assert_eq!(*served.lock().unwrap(), [0, 1, 3, 4]);
+        assert_eq!((ffmpeg.in_use(), ffmpeg.waiting()), (0, 0));
+    }
+
     /// Waits until no such process runs; a zombie does not run.
     async fn gone(process_id: u32) {
         for _ in 0..500 {
@@ -390,6 +436,12 @@ mod tests {
         panic!("process {process_id} is still there");
     }
 
+    fn nice(process_id: u32) -> i32 {
+        let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).unwrap();
+        // The 17th field after the name: proc(5).
+        stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().parse().unwrap()
+    }
+
     #[actix_rt::test]
     async fn a_child_dies_with_its_handle_and_when_it_stalls() {
         let seat = ffmpeg("ffmpeg").seat().await.unwrap();
@@ -397,6 +449,7 @@ mod tests {
         let mut running = seat.run(endless, nothing()).unwrap();
         let process_id = running.process_id().unwrap();
         assert!(running.next().await.unwrap().is_some());
+        assert!(nice(process_id) >= 10, "it takes the processor from recording");
         drop(running);
         gone(process_id).await;
 

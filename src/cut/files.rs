@@ -12,7 +12,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::CutError;
 use crate::blocking::Blocking;
-use crate::media::{Container, mp4};
+use crate::media::{Container, mp4, video_letters};
 use crate::model::{Channel, Quality, SegmentName};
 use crate::store::{Layout, Pieces, is_tombstoned};
 
@@ -46,23 +46,54 @@ impl Record {
 pub(super) struct SourceFile {
     pub segment: SegmentName,
     pub len_bytes: u64,
+    pub container: Container,
+    /// Its video's codec, where it is fragmented MP4 and the codec is one that MPEG-TS does not carry.
+    pub uncarried: Option<Box<str>>,
     /// Length of the initialisation section; zero for MPEG-TS.
     pub init_bytes: u64,
     /// The initialisation section is that of the file before this one.
     pub repeats_init: bool,
 }
 
-/// Looks at every file of a cut, in order: each can be opened now, and all are of one container.
-pub(super) async fn survey(
-    record: &Record,
-    segments: Vec<SegmentName>,
-) -> Result<(Container, Vec<SourceFile>), CutError> {
+/// The sample entries of video in fragmented MP4 that can be repacked as MPEG-TS (ISO/IEC 14496-15; the last four are HEVC and
+/// H.264 under Dolby Vision). Of anything else, only sound would be left.
+const CARRIED: [&[u8; 4]; 8] = [b"avc1", b"avc3", b"hvc1", b"hev1", b"dvh1", b"dvhe", b"dva1", b"dvav"];
+
+fn uncarried(init: &[u8]) -> Option<Box<str>> {
+    let letters = video_letters(init).filter(|letters| !CARRIED.contains(&letters))?;
+    Some(letters.escape_ascii().to_string().into())
+}
+
+/// Refuses files of which only the sound could be repacked.
+pub(super) fn all_carried(files: &[SourceFile]) -> Result<(), CutError> {
+    let uncarried = files.iter().find_map(|file| file.uncarried.clone().map(|codec| (file, codec)));
+    uncarried.map_or(Ok(()), |(file, codec)| {
+        Err(CutError::Uncarried { segment: file.segment.path_text(), codec: codec.into() })
+    })
+}
+
+/// That of the first file that has any bytes. Those that are not `converted`, place by place, must have the same.
+pub(super) fn one_container(
+    files: &[SourceFile],
+    mut is_converted: impl FnMut(usize) -> bool,
+) -> Result<Container, CutError> {
+    let own = files.iter().enumerate().filter(|(at, file)| file.len_bytes > 0 && !is_converted(*at));
+    let mut own = own.map(|(_, file)| file).peekable();
+    let container = own.peek().map_or(Container::MpegTs, |file| file.container);
+    match own.find(|file| file.container != container) {
+        Some(other) => Err(CutError::MixedContainers { segment: other.segment.path_text() }),
+        None => Ok(container),
+    }
+}
+
+/// Looks at every file of a cut, in order: each can be opened now.
+pub(super) async fn survey(record: &Record, segments: Vec<SegmentName>) -> Result<Vec<SourceFile>, CutError> {
     let mut surveyor = Surveyor::default();
     let mut segments = segments.into_iter();
     loop {
         let some: Vec<SegmentName> = segments.by_ref().take(SURVEY_AT_ONCE).collect();
         if some.is_empty() {
-            return Ok((surveyor.container.unwrap_or(Container::MpegTs), surveyor.files));
+            return Ok(surveyor.files);
         }
         let record_there = record.clone();
         surveyor = record
@@ -77,13 +108,13 @@ pub(super) async fn survey(
 
 /// Looks at a file that would be of help. `None` if it cannot be had.
 pub(super) async fn survey_helper(record: &Record, segment: SegmentName) -> Option<SourceFile> {
-    survey(record, vec![segment]).await.ok()?.1.pop()
+    survey(record, vec![segment]).await.ok()?.pop()
 }
 
 #[derive(Debug, Default)]
 struct Surveyor {
-    container: Option<Container>,
     last_init: Vec<u8>,
+    last_uncarried: Option<Box<str>>,
     files: Vec<SourceFile>,
 }
 
@@ -91,16 +122,20 @@ impl Surveyor {
     fn look_at(&mut self, record: &Record, segment: SegmentName) -> Result<(), CutError> {
         let (mut file, len_bytes) = open(&record.path(&segment), &segment)?;
         let head = read_up_to(&mut file, 8).map_err(|source| read_error(&segment, source))?;
-        let mut found = SourceFile { segment, len_bytes, init_bytes: 0, repeats_init: false };
         let container = if mp4::is_mp4(&head) { Container::FragmentedMp4 } else { Container::MpegTs };
-        if len_bytes > 0 && *self.container.get_or_insert(container) != container {
-            return Err(CutError::MixedContainers { segment: found.segment.path_text() });
-        }
+        let mut found =
+            SourceFile { segment, len_bytes, container, uncarried: None, init_bytes: 0, repeats_init: false };
         if container == Container::FragmentedMp4 {
             let init = read_init(&mut file, head, &found.segment)?;
             found.init_bytes = init.len() as u64;
-            found.repeats_init = !self.files.is_empty() && init == self.last_init;
-            self.last_init = init;
+            found.repeats_init = init == self.last_init;
+            if !found.repeats_init {
+                self.last_uncarried = uncarried(&init);
+                self.last_init = init;
+            }
+            found.uncarried = self.last_uncarried.clone();
+        } else if len_bytes > 0 {
+            self.last_init.clear();
         }
         self.files.push(found);
         Ok(())

@@ -18,6 +18,8 @@ enum Line<'p> {
     Copy(&'p [SegmentName]),
     /// The frames of this file at ≥ `from` and < `until`; without a bound, from its first, to its last.
     Reencode { segment: &'p SegmentName, from: Option<Timestamp>, until: Option<Timestamp> },
+    /// The same of files whose encoding is another than the first one's, which they get.
+    Convert { segments: &'p [SegmentName], from: Option<Timestamp>, until: Option<Timestamp> },
     /// Nothing is there, and it is passed over.
     Hole(Hole),
 }
@@ -27,8 +29,9 @@ enum Line<'p> {
 pub struct Outline<'p>(pub &'p Plan);
 
 impl<'p> Outline<'p> {
-    /// `{"type", "pieces"}`: a piece is `{"start", "end", "parts": [{"do": "copy" | "re-encode" | "hole", …}]}`, or for a
-    /// transition `{"transition", "seconds", "out", "into"}`, whose sides look like a range.
+    /// `{"type", "encodings", "pieces"}`: an encoding is `{"segment", "encoding"}`, the first that has it; a piece is `{"start",
+    /// "end", "parts": [{"do": "copy" | "re-encode" | "convert" | "hole", …}]}`, or for a transition `{"transition", "seconds",
+    /// "out", "into"}`, whose sides look like a range.
     pub fn json(self) -> Value {
         let range = |range: &PlannedRange| {
             let parts: Vec<Value> = lines(range).into_iter().map(Line::json).collect();
@@ -44,13 +47,22 @@ impl<'p> Outline<'p> {
             }),
         };
         let pieces: Vec<Value> = self.0.pieces().iter().map(piece).collect();
-        json!({ "type": self.0.cut_type().as_str(), "pieces": pieces })
+        json!({ "type": self.0.cut_type().as_str(), "encodings": encodings_json(self.0), "pieces": pieces })
     }
+}
+
+/// `[{"segment", "encoding"}]`: where each known encoding of a plan begins.
+pub(super) fn encodings_json(plan: &Plan) -> Vec<Value> {
+    let known = plan.encodings().iter();
+    known.map(|known| json!({ "segment": known.segment.path_text(), "encoding": known.text() })).collect()
 }
 
 impl fmt::Display for Outline<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.cut_type())?;
+        for change in self.0.encodings().iter().skip(1) {
+            write!(f, "\nthe encoding changes to {} at {}", change.text(), change.segment.path_text())?;
+        }
         for piece in self.0.pieces() {
             match piece {
                 Piece::Range(range) => write_range(f, "range", range)?,
@@ -81,6 +93,10 @@ impl Line<'_> {
             Self::Reencode { segment, from, until } => {
                 json!({ "do": "re-encode", "segment": segment.path_text(), "from": time(from), "until": time(until) })
             }
+            Self::Convert { segments, from, until } => {
+                let names: Vec<String> = segments.iter().map(SegmentName::path_text).collect();
+                json!({ "do": "convert", "segments": names, "from": time(from), "until": time(until) })
+            }
             Self::Hole(hole) => {
                 json!({ "do": "hole", "start": hole.start.to_string(), "end": hole.end.to_string() })
             }
@@ -100,6 +116,13 @@ impl fmt::Display for Line<'_> {
                 from.iter().try_for_each(|from| write!(f, " from {from}"))?;
                 until.iter().try_for_each(|until| write!(f, " until {until}"))?;
                 write!(f, " of\n    {}", segment.path_text())
+            }
+            Self::Convert { segments, from, until } => {
+                write!(f, "convert")?;
+                from.iter().try_for_each(|from| write!(f, " from {from}"))?;
+                until.iter().try_for_each(|until| write!(f, " until {until}"))?;
+                write!(f, " {} segments", segments.len())?;
+                segments.iter().try_for_each(|segment| write!(f, "\n    {}", segment.path_text()))
             }
             Self::Hole(hole) if hole.start == hole.end => {
                 write!(f, "hole before {}, of unknown length", hole.end)
@@ -125,6 +148,7 @@ fn lines(range: &PlannedRange) -> Vec<Line<'_>> {
             lines.push(match part {
                 Part::Copy { .. } => Line::Copy(run),
                 Part::Trim { segment, from, until } => Line::Reencode { segment, from: *from, until: *until },
+                Part::Convert { from, until, .. } => Line::Convert { segments: run, from: *from, until: *until },
             });
             segments = rest;
         }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::change::{EncodingFrom, KnownEncodings};
 use super::piece::{Look, Piece};
 use crate::model::{SegmentName, Span, Timestamp};
 use crate::select::{self, ContainsHoles, Hole, Selection};
@@ -90,6 +91,8 @@ pub enum PlanError {
     NotOneRange,
     #[error("a cut of type {0} copies whole segments, which cannot be blended")]
     NoBlends(CutType),
+    #[error("the encoding changes at {segment} from {from} to {to}; ask for a range on one side of it")]
+    Changes { segment: String, from: String, to: String },
 }
 
 /// One thing to do.
@@ -99,14 +102,20 @@ pub enum Part {
     Copy { segments: Vec<SegmentName> },
     /// The frames of one file whose time is ≥ `from` and < `until`.
     Trim { segment: SegmentName, from: Option<Timestamp>, until: Option<Timestamp> },
+    /// The frames of these files whose time is ≥ `from` and < `until`, re-encoded to be like the first of the cut.
+    Convert { segments: Vec<SegmentName>, from: Option<Timestamp>, until: Option<Timestamp> },
 }
 
 impl Part {
     pub fn segments(&self) -> &[SegmentName] {
         match self {
-            Self::Copy { segments } => segments,
+            Self::Copy { segments } | Self::Convert { segments, .. } => segments,
             Self::Trim { segment, .. } => std::slice::from_ref(segment),
         }
+    }
+
+    pub fn is_converted(&self) -> bool {
+        matches!(self, Self::Convert { .. })
     }
 }
 
@@ -127,7 +136,9 @@ pub struct PlannedRange {
 pub struct Plan {
     cut_type: CutType,
     look: Look,
-    pieces: Vec<Piece<PlannedRange>>,
+    pub(super) pieces: Vec<Piece<PlannedRange>>,
+    /// Where a known encoding begins, in the order of the cut; the first one's is what all of it comes out in.
+    pub(super) encodings: Vec<EncodingFrom>,
 }
 
 impl Plan {
@@ -151,7 +162,7 @@ impl Plan {
             plan_range(cut_type, selection)
         };
         let pieces = pieces.iter().map(|piece| piece.try_map(planned)).collect::<Result<_, PlanError>>()?;
-        Ok(Self { cut_type, look: Look::Full, pieces })
+        Ok(Self { cut_type, look: Look::Full, pieces, encodings: Vec::new() })
     }
 
     /// The same, its blends drawn for a quick look.
@@ -159,13 +170,17 @@ impl Plan {
         Self { look: Look::Preview, ..self }
     }
 
-    /// One archive for each stretch of a selection without holes.
-    pub fn archives(selection: &Selection) -> Vec<Self> {
+    /// One archive for each stretch of a selection without holes and without a change of encoding.
+    pub fn archives(selection: &Selection, known: &KnownEncodings) -> Vec<Self> {
         let mut runs: Vec<Vec<SegmentName>> = vec![Vec::new()];
         for part in selection.parts() {
             match part {
                 select::Part::Segment(segment) => {
-                    runs.last_mut().expect("one is there from the start").push(segment.to_name())
+                    let (segment, run) = (segment.to_name(), runs.last_mut().expect("one is there from the start"));
+                    match run.last() {
+                        Some(last) if Self::splits(last, &segment, known) => runs.push(vec![segment]),
+                        Some(_) | None => run.push(segment),
+                    }
                 }
                 select::Part::Hole(_) => runs.push(Vec::new()),
             }
@@ -173,7 +188,8 @@ impl Plan {
         let plan = |segments: Vec<SegmentName>| {
             let span = Span::new(segments.first()?.start(), segments.last()?.end()).ok()?;
             let range = PlannedRange { span, parts: vec![Part::Copy { segments }], lead_in: None, holes: Vec::new() };
-            Some(Self { cut_type: CutType::Archive, look: Look::Full, pieces: vec![Piece::Range(range)] })
+            let pieces = vec![Piece::Range(range)];
+            Some(Self { cut_type: CutType::Archive, look: Look::Full, pieces, encodings: Vec::new() })
         };
         runs.into_iter().filter_map(plan).collect()
     }
@@ -188,6 +204,11 @@ impl Plan {
 
     pub fn pieces(&self) -> &[Piece<PlannedRange>] {
         &self.pieces
+    }
+
+    /// Where a known encoding begins, in the order of the cut; empty where none is known.
+    pub fn encodings(&self) -> &[EncodingFrom] {
+        &self.encodings
     }
 
     /// Every stretch, those of blends too.
@@ -232,7 +253,7 @@ fn plan_range(cut_type: CutType, selection: &Selection) -> Result<PlannedRange, 
 fn push_copy(parts: &mut Vec<Part>, segment: SegmentName) {
     match parts.last_mut() {
         Some(Part::Copy { segments }) => segments.push(segment),
-        Some(Part::Trim { .. }) | None => parts.push(Part::Copy { segments: vec![segment] }),
+        Some(Part::Trim { .. } | Part::Convert { .. }) | None => parts.push(Part::Copy { segments: vec![segment] }),
     }
 }
 
@@ -389,11 +410,11 @@ mod tests {
     fn there_is_an_archive_for_each_stretch_without_holes() {
         let mut all = six();
         all.remove(2);
-        let archives = Plan::archives(&selection(&all, 11_000_000, 30_000_000));
+        let archives = Plan::archives(&selection(&all, 11_000_000, 30_000_000), &KnownEncodings::default());
         let segments: Vec<Vec<SegmentName>> = archives.iter().map(|plan| plan.segments().cloned().collect()).collect();
         assert_eq!(segments, [all[..2].to_vec(), all[2..].to_vec()]);
         assert_eq!(archives[0].ranges().next().unwrap().span, Span::new(at(10_000_000), at(14_000_000)).unwrap());
-        assert_eq!(Plan::archives(&selection(&all, 14_000_000, 16_000_000)), []);
+        assert_eq!(Plan::archives(&selection(&all, 14_000_000, 16_000_000), &KnownEncodings::default()), []);
         let twice = [selection(&all, 10_000_000, 12_000_000), selection(&all, 12_000_000, 13_000_000)];
         assert_eq!(planned(CutType::Archive, &twice, false), Err(PlanError::NotOneRange));
     }
@@ -466,6 +487,7 @@ mod tests {
             let moment = at(probe);
             let shown = plan.parts().map(|part| match part {
                 Part::Copy { segments } => segments.iter().filter(|s| s.start() <= moment && moment < s.end()).count(),
+                Part::Convert { .. } => unreachable!("no encoding is known"),
                 Part::Trim { segment, from, until } => usize::from(
                     from.unwrap_or(segment.start()) <= moment && moment < until.unwrap_or(segment.end())
                 ),

@@ -5,10 +5,12 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::media::mpegts::{PACKET_BYTES, Packet, PacketFinder, Pid, set_continuity, shift_stamps, unwrap_near};
+use crate::media::mpegts::{
+    PACKET_BYTES, Packet, PacketFinder, Pid, SYNC_BYTE, set_continuity, shift_stamps, unwrap_near,
+};
 
 /// PES stream ids of video and audio (ISO/IEC 13818-1, table 2-22).
-const VIDEO_IDS: std::ops::RangeInclusive<u8> = 0xe0..=0xef;
+pub(super) const VIDEO_IDS: std::ops::RangeInclusive<u8> = 0xe0..=0xef;
 
 /// The two highest PTS of a kind of stream that have gone by.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,17 +85,40 @@ impl Restamp {
         self.shift_90k = shift_90k;
     }
 
-    /// Takes bytes in pieces of any length; gives the packets that are whole by now.
-    pub fn push(&mut self, bytes: &[u8]) -> Bytes {
-        let mut out = BytesMut::with_capacity(bytes.len() + PACKET_BYTES);
+    /// Takes bytes in pieces of any length; gives the packets that are whole by now. A piece that nobody else holds and that
+    /// starts with a packet is rewritten where it is.
+    pub fn push(&mut self, bytes: Bytes) -> Bytes {
+        let mut done = BytesMut::new();
+        let mut rest = bytes;
+        if self.finder.is_between_packets() {
+            let mut own = rest.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+            let aligned_bytes = self.rewrite_aligned(&mut own);
+            let unaligned = own.split_off(aligned_bytes);
+            (done, rest) = (own, unaligned.freeze());
+        }
+        // What begins in one piece and ends in another, or after something that is no packet.
+        done.reserve(if rest.len() < PACKET_BYTES { 0 } else { rest.len() + PACKET_BYTES });
         let Self { finder, counters, shift_90k, reached } = self;
-        finder.push(bytes, |packet| {
-            let at = out.len();
-            out.extend_from_slice(packet);
-            let packet = out[at..].first_chunk_mut().expect("a whole packet was appended");
+        finder.push(&rest, |packet| {
+            let at = done.len();
+            done.extend_from_slice(packet);
+            let packet = done[at..].first_chunk_mut().expect("a whole packet was appended");
             restamp(packet, counters, *shift_90k, reached);
         });
-        out.freeze()
+        done.freeze()
+    }
+
+    /// Rewrites the packets that follow each other from the first byte on; gives the bytes that they take.
+    fn rewrite_aligned(&mut self, bytes: &mut [u8]) -> usize {
+        let mut count = 0;
+        for packet in bytes.as_chunks_mut::<PACKET_BYTES>().0 {
+            if packet[0] != SYNC_BYTE {
+                break;
+            }
+            restamp(packet, &mut self.counters, self.shift_90k, &mut self.reached);
+            count += 1;
+        }
+        count * PACKET_BYTES
     }
 
     pub fn reached(&self) -> &Reached {
@@ -102,18 +127,25 @@ impl Restamp {
 }
 
 fn restamp(bytes: &mut [u8; PACKET_BYTES], counters: &mut Counters, shift_90k: i64, reached: &mut Reached) {
+    let Some(packet) = Packet::new(bytes) else { return };
+    let (counter, may_hold_stamps) = (counters.next(packet), packet.may_hold_stamps());
+    if may_hold_stamps {
+        restamp_times(bytes, shift_90k, reached);
+    }
+    if let Some(counter) = counter {
+        set_continuity(bytes, counter);
+    }
+}
+
+fn restamp_times(bytes: &mut [u8; PACKET_BYTES], shift_90k: i64, reached: &mut Reached) {
     if shift_90k != 0 {
         shift_stamps(bytes, shift_90k);
     }
-    let Some(packet) = Packet::new(bytes) else { return };
-    if let Some(header) = packet.pes_header()
+    if let Some(header) = Packet::new(bytes).and_then(Packet::pes_header)
         && let Some(pts) = header.pts
     {
         let highest = if VIDEO_IDS.contains(&header.stream_id) { &mut reached.video } else { &mut reached.other };
         highest.see(pts);
-    }
-    if let Some(counter) = counters.next(packet) {
-        set_continuity(bytes, counter);
     }
 }
 
@@ -163,7 +195,11 @@ mod tests {
     }
 
     fn counters(restamp: &mut Restamp, packets: &[[u8; PACKET_BYTES]]) -> Vec<u8> {
-        restamp.push(packets.as_flattened()).chunks(PACKET_BYTES).map(|packet| packet[3] & 0x0f).collect()
+        restamp
+            .push(Bytes::copy_from_slice(packets.as_flattened()))
+            .chunks(PACKET_BYTES)
+            .map(|packet| packet[3] & 0x0f)
+            .collect()
     }
 
     #[test]
@@ -177,6 +213,36 @@ mod tests {
         assert_eq!(counters(&mut restamp, &second), [1, 1, 4, 4]);
         restamp.begin(0);
         assert_eq!(counters(&mut restamp, &[packet(5, 7, false), packet(5, 8, true)]), [4, 5]);
+    }
+
+    #[test]
+    fn pieces_of_any_length_and_of_any_owner_come_out_the_same() {
+        let mut stream = vec![1, 2, 3];
+        for at in 0..40 {
+            stream.extend(packet(5 + at % 3, at * 3 % 16, at % 4 != 0));
+            if at == 20 {
+                stream.extend([0; 50]);
+            }
+        }
+        let rewritten = |piece: usize, is_shared: bool| {
+            let mut restamp = Restamp::default();
+            let mut out = Vec::new();
+            restamp.begin(7);
+            // What is no packet goes whole: a sync byte in it can only be told by what follows.
+            for part in [&stream[..400]].into_iter().chain(stream[400..].chunks(piece)) {
+                let bytes = Bytes::copy_from_slice(part);
+                let held = is_shared.then(|| bytes.clone());
+                out.extend_from_slice(&restamp.push(bytes));
+                assert!(held.is_none_or(|held| held == part), "what others hold was changed");
+            }
+            out
+        };
+        let whole = rewritten(stream.len(), false);
+        assert_eq!(whole.len(), 40 * PACKET_BYTES);
+        for piece in [1, 187, 188, 189, 376, 1000] {
+            assert_eq!(rewritten(piece, false), whole, "{piece}");
+            assert_eq!(rewritten(piece, true), whole, "{piece}");
+        }
     }
 
     #[test]

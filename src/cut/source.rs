@@ -2,6 +2,8 @@
 //!
 //! Promises: of each, the bytes are streamed; what has to be repacked passes through ffmpeg, with its stamps kept.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use futures_util::stream::{self, StreamExt};
 
 use super::CutError;
@@ -11,20 +13,32 @@ use super::files::{ByteStream, Record, SourceFile, concatenated};
 use super::restamp::Restamp;
 use super::trim::remux_args;
 use crate::media::mpegts::{Scan, Summary};
-use crate::media::{Container, Probe, Probed};
+use crate::media::{Container, FragmentScan, Probe, Probed};
+use crate::model::SegmentName;
 
 /// Where bytes come from.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub record: Record,
     pub ffmpeg: Ffmpeg,
-    pub container: Container,
+}
+
+/// The fragments that an ffmpeg is being fed with.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fragments(Arc<Mutex<FragmentScan>>);
+
+impl Fragments {
+    /// Frames of video so far; `None` where there is no video that we can read.
+    pub fn frames(&self) -> Option<u64> {
+        let scan = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        scan.finish().map(|(frames, ..)| frames)
+    }
 }
 
 impl Source {
     /// A file as a transport stream.
     fn transport_stream(&self, seat: &Seat, file: SourceFile) -> Result<ByteStream, CutError> {
-        match self.container {
+        match file.container {
             Container::MpegTs => Ok(concatenated(&self.record, vec![(file, 0)])),
             Container::FragmentedMp4 => Ok(self.remux(seat, vec![file])?.into_stream()),
         }
@@ -41,9 +55,26 @@ impl Source {
 
     /// Files of one initialisation section, repacked as one transport stream.
     pub fn remux(&self, seat: &Seat, files: Vec<SourceFile>) -> Result<Running, CutError> {
+        seat.run(remux_args(), self.fragments(files))
+    }
+
+    /// The same, and what there was to repack.
+    pub fn counted_remux(&self, seat: &Seat, files: Vec<SourceFile>) -> Result<(Running, Fragments), CutError> {
+        let fragments = Fragments::default();
+        let count = fragments.clone();
+        let bytes = self.fragments(files).inspect(move |bytes| {
+            if let Ok(bytes) = bytes {
+                count.0.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+            }
+        });
+        Ok((seat.run(remux_args(), bytes.boxed())?, fragments))
+    }
+
+    /// Files of one initialisation section as one file.
+    fn fragments(&self, files: Vec<SourceFile>) -> ByteStream {
         let mut files: Vec<(SourceFile, u64)> = files.into_iter().map(|file| (file.clone(), file.init_bytes)).collect();
         files[0].1 = 0;
-        seat.run(remux_args(), concatenated(&self.record, files))
+        concatenated(&self.record, files)
     }
 
     /// Reads all of a file for what a blend has to be like.
@@ -67,17 +98,36 @@ impl Source {
 
     /// Reads all of a file for its time stamps.
     pub async fn measure(&self, seat: &Seat, file: &SourceFile) -> Result<Summary, CutError> {
-        let mut scan = Scan::default();
-        let mut bytes = self.transport_stream(seat, file.clone())?;
-        while let Some(bytes) = bytes.next().await {
-            scan.push(&bytes?);
-        }
-        scan.finish().map_err(|source| CutError::NoStamps { segment: file.segment.path_text(), source })
+        let bytes = self.transport_stream(seat, file.clone())?;
+        measured(bytes, &file.segment).await
     }
+
+    /// Reads a row of files of one initialisation section as one.
+    pub async fn measure_run(&self, seat: &Seat, files: &[SourceFile]) -> Result<Summary, CutError> {
+        let first = files.first().expect("a run has a file");
+        let bytes = self.shifted_run(seat, files.to_vec(), 0)?;
+        measured(bytes, &first.segment).await
+    }
+
+    /// Files of one initialisation section one after the other, their stamps moved, for ffmpeg to decode.
+    pub fn shifted_run(&self, seat: &Seat, files: Vec<SourceFile>, shift_90k: i64) -> Result<ByteStream, CutError> {
+        match files.first().map(|file| file.container) {
+            Some(Container::FragmentedMp4) => Ok(shifted(self.remux(seat, files)?.into_stream(), shift_90k)),
+            Some(Container::MpegTs) | None => self.shifted_streams(seat, files, shift_90k),
+        }
+    }
+}
+
+async fn measured(mut bytes: ByteStream, segment: &SegmentName) -> Result<Summary, CutError> {
+    let mut scan = Scan::default();
+    while let Some(bytes) = bytes.next().await {
+        scan.push(&bytes?);
+    }
+    scan.finish().map_err(|source| CutError::NoStamps { segment: segment.path_text(), source })
 }
 
 /// One file's bytes with its stamps moved.
 fn shifted(bytes: ByteStream, shift_90k: i64) -> ByteStream {
     let mut restamp = Restamp::shifting(shift_90k);
-    bytes.map(move |bytes| bytes.map(|bytes| restamp.push(&bytes))).boxed()
+    bytes.map(move |bytes| bytes.map(|bytes| restamp.push(bytes))).boxed()
 }

@@ -23,7 +23,24 @@ pub(super) enum Step {
         from: Option<Timestamp>,
         until: Option<Timestamp>,
     },
+    /// Files whose encoding is another than the first one's of the cut; of fragmented MP4, with one initialisation section.
+    Convert {
+        files: Vec<SourceFile>,
+        from: Option<Timestamp>,
+        until: Option<Timestamp>,
+    },
     Blend(Box<Blend>),
+}
+
+impl Step {
+    /// Those that it shows; a blend has rows of its own.
+    fn files(&self) -> &[SourceFile] {
+        match self {
+            Self::Raw(file) | Self::Copy(file) | Self::Trim { file, .. } => std::slice::from_ref(file),
+            Self::Remux(files) | Self::Convert { files, .. } => files,
+            Self::Blend(_) => &[],
+        }
+    }
 }
 
 /// Two rows of steps that are made into one.
@@ -43,6 +60,13 @@ pub(super) struct Side {
     pub first: SourceFile,
 }
 
+impl Side {
+    pub fn segments(&self) -> impl Iterator<Item = SegmentName> {
+        let files = self.row.steps.iter().flat_map(|(_, step)| step.files());
+        files.map(|file| file.segment.clone())
+    }
+}
+
 /// The steps of a row of pieces, each with the number of its piece.
 #[derive(Debug, Default)]
 pub(super) struct Row {
@@ -51,8 +75,9 @@ pub(super) struct Row {
     pub lead_ins: Vec<Option<SegmentName>>,
 }
 
-pub(super) fn steps(plan: &Plan, container: Container, files: Vec<SourceFile>) -> Row {
-    let mut deal = Deal { is_raw: plan.cut_type() == CutType::Rough, container, files: files.into_iter() };
+/// `like`: the file that converted ones are made to be like.
+pub(super) fn steps(plan: &Plan, files: Vec<SourceFile>, like: Option<&SourceFile>) -> Row {
+    let mut deal = Deal { is_raw: plan.cut_type() == CutType::Rough, like, files: files.into_iter() };
     let mut row = Row::default();
     for piece in plan.pieces() {
         match piece {
@@ -75,15 +100,17 @@ pub(super) fn steps(plan: &Plan, container: Container, files: Vec<SourceFile>) -
 }
 
 /// The files of a plan, being dealt out in its order.
-struct Deal {
+struct Deal<'l> {
     is_raw: bool,
-    container: Container,
+    like: Option<&'l SourceFile>,
     files: std::vec::IntoIter<SourceFile>,
 }
 
-impl Deal {
+impl Deal<'_> {
     fn side(&mut self, range: &PlannedRange) -> Side {
-        let first = self.files.as_slice().first().cloned().expect("a range has a file");
+        let first = self.files.as_slice().first().expect("a range has a file");
+        let is_converted = range.parts.iter().any(Part::is_converted);
+        let first = self.like.filter(|_| is_converted).unwrap_or(first).clone();
         let mut row = Row::default();
         self.out(range, &mut row);
         Side { row, first }
@@ -94,28 +121,38 @@ impl Deal {
         let number = row.lead_ins.len();
         row.lead_ins.push(range.lead_in.clone());
         for part in &range.parts {
-            let files = self.files.by_ref().take(part.segments().len());
-            match (part, self.container) {
-                (Part::Trim { from, until, .. }, _) => {
-                    row.steps.extend(files.map(|file| (number, Step::Trim { file, from: *from, until: *until })));
+            let files: Vec<SourceFile> = self.files.by_ref().take(part.segments().len()).collect();
+            let runs = runs_of_one_init(files);
+            let steps: Vec<Step> = match part {
+                Part::Trim { from, until, .. } => {
+                    runs.into_iter().flatten().map(|file| Step::Trim { file, from: *from, until: *until }).collect()
                 }
-                (Part::Copy { .. }, _) if self.is_raw => row.steps.extend(files.map(|file| (number, Step::Raw(file)))),
-                (Part::Copy { .. }, Container::MpegTs) => {
-                    row.steps.extend(files.map(|file| (number, Step::Copy(file))));
+                Part::Copy { .. } if self.is_raw => runs.into_iter().flatten().map(Step::Raw).collect(),
+                Part::Copy { .. } => runs.into_iter().flat_map(copies).collect(),
+                Part::Convert { from, until, .. } => {
+                    runs.into_iter().map(|files| Step::Convert { files, from: *from, until: *until }).collect()
                 }
-                (Part::Copy { .. }, Container::FragmentedMp4) => {
-                    row.steps.extend(runs_of_one_init(files).into_iter().map(|run| (number, Step::Remux(run))));
-                }
-            }
+            };
+            row.steps.extend(steps.into_iter().map(|step| (number, step)));
         }
     }
 }
 
-fn runs_of_one_init(files: impl Iterator<Item = SourceFile>) -> Vec<Vec<SourceFile>> {
+/// How a run is copied: MPEG-TS file by file.
+fn copies(run: Vec<SourceFile>) -> Vec<Step> {
+    match run[0].container {
+        Container::MpegTs => run.into_iter().map(Step::Copy).collect(),
+        Container::FragmentedMp4 => vec![Step::Remux(run)],
+    }
+}
+
+/// MPEG-TS has no initialisation section: it is one run.
+fn runs_of_one_init(files: impl IntoIterator<Item = SourceFile>) -> Vec<Vec<SourceFile>> {
     let mut runs: Vec<Vec<SourceFile>> = Vec::new();
     for file in files {
+        let is_ts = file.container == Container::MpegTs;
         match runs.last_mut() {
-            Some(run) if file.repeats_init => run.push(file),
+            Some(run) if run[0].container == file.container && (is_ts || file.repeats_init) => run.push(file),
             _ => runs.push(vec![file]),
         }
     }
@@ -137,12 +174,14 @@ mod tests {
                 SegmentHash::from_bytes([0; 32]),
             ),
             len_bytes: 0,
+            container: Container::FragmentedMp4,
+            uncarried: None,
             init_bytes: 0,
             repeats_init,
         };
         // The first of a part may repeat the init of a file that is in another part.
         let files = [file(0, true), file(1, true), file(2, false), file(3, true), file(4, false)];
-        let lengths: Vec<usize> = runs_of_one_init(files.into_iter()).iter().map(Vec::len).collect();
+        let lengths: Vec<usize> = runs_of_one_init(files).iter().map(Vec::len).collect();
         assert_eq!(lengths, [2, 2, 1]);
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,16 +13,20 @@ use futures_util::stream::{self, Stream, StreamExt};
 
 use super::CutError;
 use super::blend::BlendJob;
+use super::check::{Expected, FrameCounter, first_dts};
+use super::convert::{ConvertJob, Like};
 use super::ffmpeg::{Ffmpeg, Running, Seat};
-use super::files::{ByteStream, FileReader, Record, SourceFile, survey, survey_helper};
+use super::files::{ByteStream, FileReader, Record, SourceFile, all_carried, one_container, survey, survey_helper};
 use super::pack::{ContentType, Packing};
-use super::plan::{CutType, Plan};
+use super::plan::{CutType, Plan, ticks_of_micros};
+use super::receipt::{Account, Did, Receipt};
 use super::restamp::Restamp;
-use super::source::Source;
+use super::seam::seam;
+use super::source::{Fragments, Source};
 use super::steps::{Blend, Row, Step, steps};
-use super::trim::{Edge, TrimJob, edge, seam};
+use super::trim::{Edge, TrimJob, edge};
 use crate::media::Container;
-use crate::media::mpegts::Scan;
+use crate::media::mpegts::{Scan, WRAP_90K, unwrap_near};
 use crate::model::{SegmentKind, SegmentName, Timestamp};
 
 /// A cut on its way. Ends after the first error.
@@ -29,6 +34,7 @@ pub struct CutStream {
     content_type: ContentType,
     size_bytes: Option<u64>,
     bytes: ByteStream,
+    receipt: Receipt,
 }
 
 impl CutStream {
@@ -40,20 +46,48 @@ impl CutStream {
     pub fn size_bytes(&self) -> Option<u64> {
         self.size_bytes
     }
+
+    /// Grows as the cut goes on; complete once the stream has ended.
+    pub fn receipt(&self) -> Receipt {
+        self.receipt.clone()
+    }
 }
 
 impl Stream for CutStream {
     type Item = Result<Bytes, CutError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.bytes.poll_next_unpin(context)
+        let next = std::task::ready!(self.bytes.poll_next_unpin(context));
+        match &next {
+            Some(Ok(bytes)) => {
+                self.receipt.sent(bytes.len());
+                // Whoever knows the size does not ask for the end.
+                if self.size_bytes.is_some_and(|size_bytes| self.receipt.sent_bytes() == size_bytes) {
+                    self.receipt.done();
+                }
+            }
+            Some(Err(error)) => self.receipt.failed(error),
+            None => self.receipt.done(),
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl Drop for CutStream {
+    fn drop(&mut self) {
+        self.receipt.left();
     }
 }
 
 /// Begins to execute `plan` over the files of `record`. The first bytes are there when it returns, so that whatever
 /// prevents them can still be answered as an error.
 pub async fn start(record: Record, ffmpeg: Ffmpeg, plan: Plan) -> Result<CutStream, CutError> {
-    let (container, files) = survey(&record, plan.segments().cloned().collect()).await?;
+    let files = survey(&record, plan.segments().cloned().collect()).await?;
+    let converted: Vec<bool> = plan.parts().flat_map(|part| vec![part.is_converted(); part.segments().len()]).collect();
+    let container = one_container(&files, |at| converted[at])?;
+    if plan.cut_type() != CutType::Rough {
+        all_carried(&files)?;
+    }
     let packing = Packing::of(plan.cut_type());
     let is_rough = plan.cut_type() == CutType::Rough;
     let content_type = match packing {
@@ -66,20 +100,25 @@ pub async fn start(record: Record, ffmpeg: Ffmpeg, plan: Plan) -> Result<CutStre
         Some(_) => Some(ffmpeg.seat().await?),
         None => None,
     };
-    let first = files.first().cloned();
-    let source = Source { record, ffmpeg, container };
-    let row = steps(&plan, container, files);
-    let executor = Executor::new(source.clone(), row, plan.cut_type().is_exact(), seat.clone());
+    let like =
+        plan.encodings().first().and_then(|first| files.iter().find(|file| file.segment == first.segment)).cloned();
+    // All of a cut has the streams of its first file, unless that one is converted.
+    let first = like.clone().filter(|_| converted[0]).or(files.first().cloned());
+    let source = Source { record, ffmpeg };
+    let row = steps(&plan, files, like.as_ref());
+    let is_exact = plan.cut_type().is_exact();
+    let receipt = Receipt::new(Arc::new(plan));
+    let executor =
+        Executor { like, ..Executor::new(source.clone(), row, is_exact, seat.clone(), Some(receipt.clone())) };
     let mut bytes = begun(executor.into_stream()).await?;
     if let (Some(packing), Some(seat), Some(first)) = (packing, seat, first) {
-        // All of a cut has the streams of its first file.
         let summary = source.measure(&seat, &first).await?;
         for args in packing.chain(&summary.audio) {
             bytes = seat.run(args, bytes)?.into_stream();
         }
         bytes = begun(bytes).await?;
     }
-    Ok(CutStream { content_type, size_bytes, bytes })
+    Ok(CutStream { content_type, size_bytes, bytes, receipt })
 }
 
 /// The same stream, once its first piece is there.
@@ -109,8 +148,16 @@ fn rough_skip(file: &SourceFile) -> u64 {
 /// The part that is being given out.
 enum Current {
     Raw(FileReader),
-    Copy(FileReader),
-    Remux(Running),
+    Copy {
+        reader: FileReader,
+        /// What has been read of it already.
+        head: Option<Bytes>,
+        counter: FrameCounter,
+    },
+    Remux {
+        running: Running,
+        fragments: Fragments,
+    },
     /// `seen` is what has come out so far; it is checked at the end.
     Made {
         running: Running,
@@ -122,6 +169,7 @@ enum Current {
 /// What ffmpeg was told to make.
 enum Job {
     Trim(Box<TrimJob>),
+    Convert(Box<ConvertJob>),
     Blend(Box<BlendJob>),
 }
 
@@ -129,7 +177,16 @@ impl Job {
     fn check(&self, output: Scan) -> Result<(), CutError> {
         match self {
             Self::Trim(job) => job.check(output),
+            Self::Convert(job) => job.check(output),
             Self::Blend(job) => job.check(output),
+        }
+    }
+
+    fn expected(&self) -> Expected {
+        match self {
+            Self::Trim(job) => job.expected(),
+            Self::Convert(job) => job.expected(),
+            Self::Blend(job) => job.expected(),
         }
     }
 }
@@ -141,17 +198,26 @@ struct Executor {
     /// Where files meet, what would not show as it should is re-encoded.
     is_exact: bool,
     steps: VecDeque<(usize, Step)>,
+    /// What comes before the next step: the other parts of the file that came last.
+    rest_of_file: VecDeque<(usize, SourceFile, TrimJob)>,
     current: Option<Current>,
     /// Per range, or blend, the file before its first one.
     lead_ins: Vec<Option<SegmentName>>,
     /// The file that came last, and its range.
     before: Option<(usize, SourceFile)>,
     output: Output,
+    account: Account,
+    /// The file that converted ones are made to be like; and what it is like, once it has been needed.
+    like: Option<SourceFile>,
+    known_like: Option<Arc<Like>>,
 }
 
 /// The time stamp of the first frame of an exact cut. Not 0: the program clock runs ahead of it, and what is decoded first
 /// need not be shown first.
 pub(super) const START_90K: i64 = 2 * 90_000;
+/// Stamps of files that follow each other are farther apart than this, beyond what is missing between them, only where the
+/// source's clock began anew.
+const MAX_JUMP_90K: i64 = 90_000;
 
 /// What has been given out, and how the next part has to fit it.
 #[derive(Default)]
@@ -163,6 +229,8 @@ struct Output {
     shift_90k: i64,
     /// The last file of that range went out as it is, so that the next one can follow it as it did in the source.
     untouched: bool,
+    /// The last part of that range was converted: its sound ends with its picture.
+    converted: bool,
 }
 
 impl Output {
@@ -175,12 +243,27 @@ impl Output {
             self.shift_90k = self.restamp.reached().next_pts().unwrap_or(START_90K) - first_pts;
         }
         self.untouched = untouched;
+        self.converted = false;
         self.restamp.begin(self.shift_90k - shift_back_90k);
+    }
+
+    /// Whether a part that starts at `first_pts` would not follow what went before in the course of `range`: the source's clock
+    /// began anew.
+    fn jumps(&self, range: usize, first_pts: i64, missing_90k: i64) -> bool {
+        let Some(next) = self.restamp.reached().next_pts().filter(|_| self.range == Some(range)) else { return false };
+        let step = unwrap_near((first_pts + self.shift_90k).rem_euclid(WRAP_90K) as u64, next) - next;
+        !(-MAX_JUMP_90K..=missing_90k + MAX_JUMP_90K).contains(&step)
+    }
+
+    /// Forgets the range: what comes next is joined as if it were another.
+    fn start_over(&mut self) {
+        self.range = None;
     }
 
     /// Makes ready for a file that is copied in the course of `range`.
     fn follow(&mut self, range: usize) {
         let shift_90k = if self.range == Some(range) { self.shift_90k } else { 0 };
+        self.converted = false;
         self.restamp.begin(shift_90k);
     }
 
@@ -188,17 +271,30 @@ impl Output {
         self.range == Some(range) && self.untouched
     }
 
-    /// Whether a part of `range` is the first after a hard cut.
+    /// Whether a part of `range` is the first after a hard cut, or after one whose sound ends with its picture all the same.
     fn starts_after_cut(&self, range: usize) -> bool {
-        self.range != Some(range) && self.restamp.reached().next_pts().is_some()
+        (self.range != Some(range) || self.converted) && self.restamp.reached().next_pts().is_some()
     }
 }
 
 impl Executor {
-    fn new(source: Source, row: Row, is_exact: bool, seat: Option<Seat>) -> Self {
+    fn new(source: Source, row: Row, is_exact: bool, seat: Option<Seat>, receipt: Option<Receipt>) -> Self {
         let Row { steps, lead_ins } = row;
-        let output = Output::default();
-        Self { source, seat, is_exact, steps, current: None, lead_ins, before: None, output }
+        let account = Account::new(receipt, is_exact);
+        Self {
+            source,
+            seat,
+            is_exact,
+            steps,
+            rest_of_file: VecDeque::new(),
+            current: None,
+            lead_ins,
+            before: None,
+            output: Output::default(),
+            account,
+            like: None,
+            known_like: None,
+        }
     }
 
     fn into_stream(self) -> ByteStream {
@@ -221,9 +317,20 @@ impl Executor {
             if let Some(current) = &mut self.current {
                 match current.next(&mut self.output.restamp).await? {
                     Some(bytes) if bytes.is_empty() => continue,
-                    Some(bytes) => return Ok(Some(bytes)),
-                    None => self.current = None,
+                    Some(bytes) => {
+                        self.account.see(&bytes)?;
+                        return Ok(Some(bytes));
+                    }
+                    None => {
+                        self.account.end(current.expected())?;
+                        self.current = None;
+                    }
                 }
+            }
+            if let Some((range, file, job)) = self.rest_of_file.pop_front() {
+                let seat = self.seat().await?;
+                self.current = Some(self.run(range, file, Box::new(job), &seat).await?);
+                continue;
             }
             let Some((range, step)) = self.steps.pop_front() else { return Ok(None) };
             self.current = self.open(range, step).await?;
@@ -234,29 +341,62 @@ impl Executor {
         match step {
             Step::Raw(file) => {
                 let skip_bytes = rough_skip(&file);
+                self.account.begin(Did::Whole, vec![file.segment.clone()], 0);
                 Ok(Some(Current::Raw(FileReader::open(&self.source.record, &file, skip_bytes).await?)))
             }
             Step::Copy(file) => self.copy(range, file).await.map(Some),
             Step::Remux(files) => self.remux(range, files).await.map(Some),
             Step::Trim { file, from, until } => self.trim(range, file, from, until).await,
+            Step::Convert { files, from, until } => self.convert(range, files, from, until).await,
             Step::Blend(blend) => self.blend(range, *blend).await.map(Some),
         }
     }
 
     async fn copy(&mut self, range: usize, file: SourceFile) -> Result<Current, CutError> {
-        if self.is_exact
-            && !self.output.follows_untouched(range)
-            && let Some(current) = self.begin_after_seam(range, &file).await?
-        {
-            return Ok(current);
+        let mut reader = FileReader::open(&self.source.record, &file, 0).await?;
+        let head = reader.next().await?;
+        let missing_90k = self.missing_before(range, &file.segment);
+        if self.is_exact {
+            let jumps = head.as_ref().is_some_and(|head| self.clock_jumps(range, head, missing_90k));
+            if jumps {
+                self.account.clock_jumped();
+                self.output.start_over();
+            }
+            if !self.output.follows_untouched(range)
+                && let Some(current) = self.begin_after_seam(range, &file).await?
+            {
+                return Ok(current);
+            }
         }
         self.output.follow(range);
-        let reader = FileReader::open(&self.source.record, &file, 0).await?;
+        self.account.begin(Did::Copied, vec![file.segment.clone()], missing_90k);
         self.before = Some((range, file));
-        Ok(Current::Copy(reader))
+        Ok(Current::Copy { reader, head, counter: FrameCounter::default() })
+    }
+
+    /// Whether a file that is to be copied in the course of `range` starts at a time that does not follow what went before:
+    /// the source's clock began anew.
+    fn clock_jumps(&self, range: usize, head: &[u8], missing_90k: i64) -> bool {
+        let (Some(last), Some(raw)) = (self.account.last_dts(), first_dts(head)) else { return false };
+        if !self.output.follows_untouched(range) {
+            // It is joined anew in any case.
+            return false;
+        }
+        let step = unwrap_near((raw as i64 + self.output.shift_90k).rem_euclid(WRAP_90K) as u64, last) - last;
+        !(1..=missing_90k + MAX_JUMP_90K).contains(&step)
+    }
+
+    /// How much may be missing between what went before and this segment, in the course of `range`.
+    fn missing_before(&self, range: usize, segment: &SegmentName) -> i64 {
+        let Some((_, before)) = self.before.as_ref().filter(|(its_range, _)| *its_range == range) else { return 0 };
+        let before = &before.segment;
+        // Where one that is not whole ends, its name does not tell.
+        let since = if before.kind() == SegmentKind::Full { before.end() } else { before.start() };
+        ticks_of_micros(segment.start().micros_since(since)).max(0)
     }
 
     async fn remux(&mut self, range: usize, mut files: Vec<SourceFile>) -> Result<Current, CutError> {
+        let mut missing_90k = self.missing_before(range, &files[0].segment);
         if self.is_exact
             && !self.output.follows_untouched(range)
             && let Some(current) = self.begin_after_seam(range, &files[0]).await?
@@ -268,9 +408,15 @@ impl Executor {
             return Ok(current);
         }
         self.output.follow(range);
+        for pair in files.windows(2) {
+            self.before = Some((range, pair[0].clone()));
+            missing_90k = missing_90k.max(self.missing_before(range, &pair[1].segment));
+        }
         self.before = files.last().map(|file| (range, file.clone()));
+        self.account.begin(Did::Copied, files.iter().map(|file| file.segment.clone()).collect(), missing_90k);
         let seat = self.seat().await?;
-        Ok(Current::Remux(self.source.remux(&seat, files)?))
+        let (running, fragments) = self.source.counted_remux(&seat, files)?;
+        Ok(Current::Remux { running, fragments })
     }
 
     /// Looks at a file that is to be copied at the start of a range or after a re-encoded part. `None` if it can be.
@@ -281,8 +427,17 @@ impl Executor {
             Err(CutError::NoStamps { .. }) => return Ok(None),
             measured => measured?,
         };
-        match seam(&file.segment, &summary, self.output.starts_after_cut(range))? {
-            Some(job) => self.run(range, file.clone(), Box::new(job), &seat).await.map(Some),
+        let missing_90k = self.missing_before(range, &file.segment);
+        if self.output.jumps(range, summary.main().lowest_pts(), missing_90k) {
+            self.account.clock_jumped();
+            self.output.start_over();
+        }
+        let mut jobs = seam(&file.segment, &summary, self.output.starts_after_cut(range))?.into_iter();
+        match jobs.next() {
+            Some(job) => {
+                self.rest_of_file = jobs.map(|job| (range, file.clone(), job)).collect();
+                self.run(range, file.clone(), Box::new(job), &seat).await.map(Some)
+            }
             None => {
                 self.output.begin(range, summary.main().lowest_pts(), 0, true);
                 Ok(None)
@@ -313,7 +468,7 @@ impl Executor {
             Edge::Whole => {
                 // Whoever copies it takes a seat of their own if they need one.
                 drop(seat);
-                match self.source.container {
+                match file.container {
                     Container::MpegTs => self.copy(range, file).await.map(Some),
                     Container::FragmentedMp4 => self.remux(range, vec![file]).await.map(Some),
                 }
@@ -321,11 +476,60 @@ impl Executor {
         }
     }
 
+    /// Makes files of another encoding like the rest: as many of them as lie on one clock.
+    async fn convert(
+        &mut self,
+        range: usize,
+        mut files: Vec<SourceFile>,
+        from: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<Option<Current>, CutError> {
+        let seat = self.seat().await?;
+        let like = self.like(&seat).await?;
+        let mut summary = self.source.measure_run(&seat, &files).await?;
+        if files.len() > 1 && !summary.main().is_steady(MAX_JUMP_90K) {
+            let rest = files.split_off(1);
+            self.steps.push_front((range, Step::Convert { files: rest, from: None, until: None }));
+            summary = self.source.measure_run(&seat, &files).await?;
+        }
+        let segments: Vec<SegmentName> = files.iter().map(|file| file.segment.clone()).collect();
+        let missing_90k = self.missing_before(range, &segments[0]);
+        let Some(job) = ConvertJob::new(&segments, &summary, (from, until), like)? else { return Ok(None) };
+        if self.output.jumps(range, job.first_pts(), missing_90k) {
+            self.account.clock_jumped();
+            self.output.start_over();
+        }
+        self.output.begin(range, job.first_pts(), job.shift_90k(), false);
+        self.output.converted = true;
+        self.account.begin(Did::Converted, segments, missing_90k);
+        // Its pictures may refer to those of the file before, which is of the same encoding then.
+        let is_ts = files[0].container == Container::MpegTs;
+        let before = if summary.starts_fresh || !is_ts { None } else { self.file_before(range).await };
+        self.before = files.last().map(|file| (range, file.clone()));
+        let files = before.filter(|file| file.container == Container::MpegTs).into_iter().chain(files).collect();
+        let input = self.source.shifted_run(&seat, files, job.shift_90k())?;
+        let running = seat.run(job.args(), input)?;
+        Ok(Some(Current::Made { running, job: Job::Convert(Box::new(job)), seen: Box::default() }))
+    }
+
+    /// What the rest of the cut is like; looked up once.
+    async fn like(&mut self, seat: &Seat) -> Result<Arc<Like>, CutError> {
+        if let Some(known) = &self.known_like {
+            return Ok(Arc::clone(known));
+        }
+        let file = self.like.clone().expect("what is converted is to be like a file");
+        let like = Arc::new(Like::new(self.source.model(seat, file).await?)?);
+        self.known_like = Some(Arc::clone(&like));
+        Ok(like)
+    }
+
     async fn blend(&mut self, range: usize, blend: Blend) -> Result<Current, CutError> {
         let seat = self.seat().await?;
+        let segments = blend.out.segments().chain(blend.into.segments()).collect();
         let into_model = self.source.model(&seat, blend.into.first).await?;
         let out_model = self.source.model(&seat, blend.out.first).await?;
         let job = BlendJob::new(out_model, &into_model, blend.transition, blend.look, blend.has_holes)?;
+        self.account.begin(Did::Blended, segments, 0);
         let out = begun(self.side(blend.out.row, &seat)).await?;
         let into = begun(self.side(blend.into.row, &seat)).await?;
         self.output.begin(range, START_90K, 0, false);
@@ -335,7 +539,8 @@ impl Executor {
 
     /// One side of a blend: an exact cut of its own. No `async fn`, as it would contain itself.
     fn side(&self, row: Row, seat: &Seat) -> ByteStream {
-        Self::new(self.source.clone(), row, true, Some(seat.clone())).into_stream()
+        let side = Self::new(self.source.clone(), row, true, Some(seat.clone()), None);
+        Self { like: self.like.clone(), known_like: self.known_like.clone(), ..side }.into_stream()
     }
 
     /// The file before the next one of `range`: the end of another range is no help in decoding it.
@@ -350,10 +555,20 @@ impl Executor {
         &mut self,
         range: usize,
         file: SourceFile,
-        job: Box<TrimJob>,
+        mut job: Box<TrimJob>,
         seat: &Seat,
     ) -> Result<Current, CutError> {
+        let missing_90k = self.missing_before(range, &file.segment);
+        if self.output.jumps(range, job.first_pts(), missing_90k) {
+            self.account.clock_jumped();
+            self.output.start_over();
+        }
+        if self.output.starts_after_cut(range) {
+            job.start_sound_with_picture();
+        }
         self.output.begin(range, job.first_pts(), job.shift_90k(), !job.is_reencoded());
+        let did = if job.is_reencoded() { Did::Reencoded } else { Did::Copied };
+        self.account.begin(did, vec![file.segment.clone()], missing_90k);
         let before = if job.needs_file_before() { self.file_before(range).await } else { None };
         self.before = Some((range, file.clone()));
         let files = before.into_iter().chain([file]).collect();
@@ -364,19 +579,38 @@ impl Executor {
 }
 
 impl Current {
+    /// What must have come out, once all of it has.
+    fn expected(&self) -> Expected {
+        match self {
+            Self::Raw(_) => Expected::default(),
+            Self::Copy { counter, .. } => Expected { frames: Some(counter.frames()), ..Expected::default() },
+            Self::Remux { fragments, .. } => Expected { frames: fragments.frames(), ..Expected::default() },
+            Self::Made { job, .. } => job.expected(),
+        }
+    }
+
     /// The next bytes, which may be empty; `None` once the part has ended well.
     async fn next(&mut self, restamp: &mut Restamp) -> Result<Option<Bytes>, CutError> {
         match self {
             Self::Raw(reader) => reader.next().await,
-            Self::Copy(reader) => Ok(reader.next().await?.map(|bytes| restamp.push(&bytes))),
-            Self::Remux(running) => Ok(running.next().await?.map(|bytes| restamp.push(&bytes))),
+            Self::Copy { reader, head, counter } => {
+                let bytes = match head.take() {
+                    Some(head) => Some(head),
+                    None => reader.next().await?,
+                };
+                Ok(bytes.map(|bytes| {
+                    counter.push(&bytes);
+                    restamp.push(bytes)
+                }))
+            }
+            Self::Remux { running, .. } => Ok(running.next().await?.map(|bytes| restamp.push(bytes))),
             Self::Made { running, job, seen } => {
                 let Some(bytes) = running.next().await? else {
                     job.check(std::mem::take(&mut **seen))?;
                     return Ok(None);
                 };
                 seen.push(&bytes);
-                Ok(Some(restamp.push(&bytes)))
+                Ok(Some(restamp.push(bytes)))
             }
         }
     }

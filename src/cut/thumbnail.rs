@@ -8,23 +8,41 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
+use serde::Deserialize;
 
 use super::CutError;
 use super::args::Args;
 use super::ffmpeg::Ffmpeg;
-use super::png;
 use super::still::whole_picture;
+use crate::png;
 
 /// Larger templates are a mistake.
 const MAX_TEMPLATE_PIXELS: u32 = 8192;
 
 /// A rectangle in whole pixels, from its top left corner on. Never empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "[u32; 4]")]
 pub struct Area {
     left: u32,
     top: u32,
     right: u32,
     bottom: u32,
+}
+
+/// What a template by name may say of itself, as JSON: `{"crop": [LEFT, TOP, RIGHT, BOTTOM], "location": […]}`, both optional;
+/// what else stands there is for others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct TemplateAbout {
+    #[serde(default)]
+    pub crop: Option<Area>,
+    #[serde(default)]
+    pub location: Option<Area>,
+}
+
+impl TemplateAbout {
+    pub fn parse(json: &[u8]) -> Result<Self, BadFraming> {
+        serde_json::from_slice(json).map_err(|error| BadFraming::About { why: error.to_string() })
+    }
 }
 
 /// A text is no rectangle.
@@ -37,7 +55,15 @@ impl FromStr for Area {
 
     fn from_str(text: &str) -> Result<Self, BadArea> {
         let sides: Vec<u32> = text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| BadArea)?;
-        let [left, top, right, bottom] = sides[..] else { return Err(BadArea) };
+        <[u32; 4]>::try_from(sides).map_err(|_| BadArea)?.try_into()
+    }
+}
+
+/// Left, top, right, bottom.
+impl TryFrom<[u32; 4]> for Area {
+    type Error = BadArea;
+
+    fn try_from([left, top, right, bottom]: [u32; 4]) -> Result<Self, BadArea> {
         if left < right && top < bottom { Ok(Self { left, top, right, bottom }) } else { Err(BadArea) }
     }
 }
@@ -70,6 +96,8 @@ pub struct Framing {
 /// Why a frame cannot be framed so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadFraming {
+    #[error("what is said of the template cannot be read: {why}")]
+    About { why: String },
     #[error("the template is no PNG")]
     NoPng,
     #[error("the template, or the place for the frame, is larger than {MAX_TEMPLATE_PIXELS} pixels")]

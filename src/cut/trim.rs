@@ -11,25 +11,34 @@ use std::ffi::OsString;
 
 use super::CutError;
 use super::args::Args;
+use super::check::Expected;
 use super::plan::ticks_of_micros;
 use crate::media::mpegts::{Codec, Pid, Program, Scan, Summary, Track};
 use crate::model::{SegmentKind, SegmentName, Timestamp};
 
 /// Where the stamps that ffmpeg sees start: past the 60 s before the first one that its reader takes for a wrap.
 const BASE_90K: i64 = 100 * 90_000;
+/// The frames of audio that share a PES header have no stamps of their own. ffmpeg works them out with a length that it cuts to
+/// whole ticks, so they come up to 0.8 ticks early for each frame before them (1024 samples at 44.1 kHz are 2089.8 ticks). Half
+/// a millisecond is enough for 56 of them, and far less than a frame.
+const AUDIO_SLACK_90K: i64 = 45;
+/// Pixels that are wider by less than anybody sees: half a pixel in 10,000. A picture that starts an open GOP does not say to a
+/// decoder that everything starts anew, as an IDR picture does; numbers and order of pictures from before would go on, and
+/// ffmpeg's decoder would take some of the next ones for late and drop them. That another format begins makes it start anew.
+const ODD_ASPECT: &str = ",setsar=sar*20001/20000:max=65535";
 /// PIDs below are refused by ffmpeg's muxer, for streams and for program maps.
 const LOWEST_STREAM_PID: u16 = 0x10;
 const LOWEST_MAP_PID: u16 = 0x20;
 
 /// Which time stamps of a file are wanted, in its own 90 kHz ticks: ≥ `from` and < `until`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Bounds {
-    from: Option<i64>,
-    until: Option<i64>,
+pub(super) struct Bounds {
+    pub from: Option<i64>,
+    pub until: Option<i64>,
 }
 
 impl Bounds {
-    fn contain(self, pts: i64) -> bool {
+    pub fn contain(self, pts: i64) -> bool {
         self.from.is_none_or(|from| pts >= from) && self.until.is_none_or(|until| pts < until)
     }
 
@@ -61,24 +70,34 @@ pub(super) struct TrimJob {
     program: Program,
     starts_fresh: bool,
     pcr_lead_90k: i64,
+    expected: Expected,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct VideoJob {
+pub(super) struct VideoJob {
     pid: Pid,
     encoder: Encoder,
-    /// How long before it is shown each frame is decoded.
-    delay_90k: i64,
+    decoded: Decoded,
     /// The PTS of the frames that must come out, sorted.
     wanted: Vec<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoder {
+pub(super) enum Encoder {
     X264,
     X265,
     /// None: the packets stay as they are.
     Copy,
+}
+
+/// When frames are decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decoded {
+    /// Each so long before it is shown. Copied ones: when they were.
+    Before(i64),
+    /// The first ones at these times, the others when they were. What comes next is no IDR picture, nor what the frames before it
+    /// lead up to.
+    At(Vec<i64>),
 }
 
 /// Decides how to show of `segment` what lies at ≥ `from` and < `until`.
@@ -108,40 +127,75 @@ pub(super) fn edge(
     Ok(Edge::Some(Box::new(TrimJob::new(segment, &summary, bounds, video))))
 }
 
-/// How to show a whole file where it does not follow the file before it as it is: at the start of a range, or after a
-/// part that was re-encoded. `None` if it can simply be copied.
-pub(super) fn seam(segment: &SegmentName, summary: &Summary, after_cut: bool) -> Result<Option<TrimJob>, CutError> {
-    let Some(video) = &summary.video else { return Ok(None) };
-    let first = video.lowest_pts();
-    // After a hard cut, audio that starts before the video (usually by some 50 ms) would overlap that of the last range.
-    let has_early_audio = after_cut && summary.audio.iter().any(|audio| audio.lowest_pts() < first);
-    let bounds = Bounds { from: has_early_audio.then_some(first), until: None };
-    if !summary.starts_fresh {
-        // Its pictures refer to pictures that are not in the output, or not as they were.
-        return Ok(Some(TrimJob::new(segment, summary, bounds, Some(VideoJob::new(segment, video, bounds)?))));
+impl Encoder {
+    pub fn of(segment: &SegmentName, codec: Codec) -> Result<Self, CutError> {
+        match codec {
+            Codec::H264 => Ok(Self::X264),
+            Codec::Hevc => Ok(Self::X265),
+            Codec::OtherVideo(stream_type) => Err(CutError::Codec { segment: segment.path_text(), stream_type }),
+            Codec::Audio(_) | Codec::Other => unreachable!("a video track has a video codec"),
+        }
     }
-    let copy = || VideoJob::with_encoder(video, bounds, Encoder::Copy);
-    Ok(has_early_audio.then(|| TrimJob::new(segment, summary, bounds, Some(copy()))))
 }
 
 impl VideoJob {
-    fn new(segment: &SegmentName, track: &Track, bounds: Bounds) -> Result<Self, CutError> {
-        let encoder = match track.codec {
-            Codec::H264 => Encoder::X264,
-            Codec::Hevc => Encoder::X265,
-            Codec::OtherVideo(stream_type) => {
-                return Err(CutError::Codec { segment: segment.path_text(), stream_type });
-            }
-            Codec::Audio(_) | Codec::Other => unreachable!("a video track has a video codec"),
-        };
-        Ok(Self::with_encoder(track, bounds, encoder))
+    pub fn new(segment: &SegmentName, track: &Track, bounds: Bounds) -> Result<Self, CutError> {
+        Ok(Self::with_encoder(track, bounds, Encoder::of(segment, track.codec)?))
     }
 
-    fn with_encoder(track: &Track, bounds: Bounds, encoder: Encoder) -> Self {
+    pub fn with_encoder(track: &Track, bounds: Bounds, encoder: Encoder) -> Self {
         let mut wanted: Vec<i64> = track.all_pts().filter(|pts| bounds.contain(*pts)).collect();
         wanted.sort_unstable();
-        Self { pid: track.pid, encoder, delay_90k: delay_to_neighbours(track, bounds), wanted }
+        Self { pid: track.pid, encoder, decoded: Decoded::Before(delay_to_neighbours(track, bounds)), wanted }
     }
+
+    pub fn decoded(self, decoded: Decoded) -> Self {
+        Self { decoded, ..self }
+    }
+
+    fn shift(&mut self, shift_90k: i64) {
+        let decoded = match &mut self.decoded {
+            Decoded::Before(_) => &mut Vec::new(),
+            Decoded::At(times) => times,
+        };
+        self.wanted.iter_mut().chain(decoded).for_each(|stamp| *stamp += shift_90k);
+    }
+
+    /// ffmpeg's arguments. Frames come out up to `until`.
+    fn args(&self, until: Option<i64>, args: &mut Args) {
+        let wanted = Bounds { from: self.wanted.first().copied(), until };
+        let encoder = match (self.encoder, &self.decoded) {
+            (Encoder::Copy, decoded) => {
+                // Also what comes before the first key frame is wanted.
+                args.words("-c:v copy -copyinkf:v");
+                if let (Decoded::At(times), Some(from)) = (decoded, wanted.from) {
+                    args.option(
+                        "-bsf:v",
+                        format!("noise=drop=lt(pts\\,{from}),setts=pts=PTS:dts={}", dts_in_turn(times)),
+                    );
+                }
+                return;
+            }
+            // force-cfr tells the stream the frame rate instead of the time base, and leaves the stamps alone.
+            (Encoder::X264, _) => "-c:v libx264 -bf 0 -x264-params force-cfr=1",
+            (Encoder::X265, _) => "-c:v libx265 -x265-params bframes=0:log-level=error",
+        };
+        let (odd_aspect, dts) = match &self.decoded {
+            Decoded::Before(delay_90k) => ("", format!("PTS-{delay_90k}")),
+            Decoded::At(times) => (ODD_ASPECT, dts_in_turn(times)),
+        };
+        let filter = format!("{}{odd_aspect}", trim_filter(wanted));
+        args.option("-filter:v", filter).words("-fps_mode passthrough -enc_time_base 1:90000");
+        // Visually lossless, and several times real time on one core.
+        args.words(encoder).words("-preset veryfast -crf 18");
+        args.option("-bsf:v", format!("setts=pts=PTS:dts={dts}"));
+    }
+}
+
+/// A DTS for each of the first packets, as an expression of ffmpeg's.
+fn dts_in_turn(times: &[i64]) -> String {
+    let turn = |rest: String, (at, dts): (usize, &i64)| format!("if(eq(N\\,{at})\\,{dts}\\,{rest})");
+    times.iter().enumerate().rev().fold("DTS".to_owned(), turn)
 }
 
 /// The trimmed frames are encoded without B-frames, so a constant delay makes a decoding time of each. It is chosen so
@@ -157,12 +211,13 @@ fn delay_to_neighbours(track: &Track, bounds: Bounds) -> i64 {
 
 impl TrimJob {
     /// Takes stamps as the file has them.
-    fn new(segment: &SegmentName, summary: &Summary, bounds: Bounds, mut video: Option<VideoJob>) -> Self {
+    pub fn new(segment: &SegmentName, summary: &Summary, bounds: Bounds, mut video: Option<VideoJob>) -> Self {
         let shift_90k = shift_for(summary);
         // The file before this one may be read too, for its pictures; its audio has gone out already.
         let own_audio = summary.audio.iter().map(Track::lowest_pts).min();
         let audio_bounds = Bounds { from: bounds.from.or(own_audio.filter(|_| !summary.starts_fresh)), ..bounds };
-        video.iter_mut().flat_map(|video| &mut video.wanted).for_each(|pts| *pts += shift_90k);
+        let expected = expected(segment, summary, bounds, video.as_ref());
+        video.iter_mut().for_each(|video| video.shift(shift_90k));
         Self {
             segment: segment.clone(),
             shift_90k,
@@ -173,11 +228,23 @@ impl TrimJob {
             program: summary.program.clone(),
             starts_fresh: summary.starts_fresh,
             pcr_lead_90k: summary.pcr_lead_90k,
+            expected,
         }
+    }
+
+    pub fn expected(&self) -> Expected {
+        self.expected
     }
 
     pub fn shift_90k(&self) -> i64 {
         self.shift_90k
+    }
+
+    /// Leaves out what is heard before the first frame: it would lie over the sound of what went before.
+    pub fn start_sound_with_picture(&mut self) {
+        if let Some(video) = &self.video {
+            self.audio_bounds.from = Some(video.wanted[0]).max(self.audio_bounds.from);
+        }
     }
 
     /// The first PTS that comes out, as the file has it.
@@ -203,7 +270,7 @@ impl TrimJob {
             args.option("-map", format!("0:i:{pid}"));
         }
         if let Some(video) = &self.video {
-            self.video_args(video, &mut args);
+            video.args(self.bounds.until, &mut args);
         }
         if !self.audio.is_empty() {
             args.words("-c:a copy");
@@ -217,29 +284,12 @@ impl TrimJob {
         args.done()
     }
 
-    fn video_args(&self, video: &VideoJob, args: &mut Args) {
-        let encoder = match video.encoder {
-            Encoder::Copy => {
-                // Also what comes before the first key frame is wanted.
-                args.words("-c:v copy -copyinkf:v");
-                return;
-            }
-            // force-cfr tells the stream the frame rate instead of the time base, and leaves the stamps alone.
-            Encoder::X264 => "-c:v libx264 -bf 0 -x264-params force-cfr=1",
-            Encoder::X265 => "-c:v libx265 -x265-params bframes=0:log-level=error",
-        };
-        let wanted = Bounds { from: video.wanted.first().copied(), until: self.bounds.until };
-        args.option("-filter:v", trim_filter(wanted)).words("-fps_mode passthrough -enc_time_base 1:90000");
-        // Visually lossless, and several times real time on one core.
-        args.words(encoder).words("-preset veryfast -crf 18");
-        args.option("-bsf:v", format!("setts=dts=PTS-{}", video.delay_90k));
-    }
-
     /// Which packets of audio to drop, as an expression of ffmpeg's. Audio goes in whole packets; one that starts before
     /// the first frame is left out.
     fn unwanted_audio(&self) -> Option<String> {
-        let early = self.audio_bounds.from.map(|from| format!("lt(pts\\,{from})"));
-        let late = self.audio_bounds.until.map(|until| format!("gte(pts\\,{until})"));
+        let bounds = self.audio_bounds.shifted(-AUDIO_SLACK_90K);
+        let early = bounds.from.map(|from| format!("lt(pts\\,{from})"));
+        let late = bounds.until.map(|until| format!("gte(pts\\,{until})"));
         let both: Vec<String> = early.into_iter().chain(late).collect();
         (!both.is_empty()).then(|| both.join("+"))
     }
@@ -262,7 +312,8 @@ impl TrimJob {
             }
             None => {
                 let came: Vec<i64> = output.map_or(Vec::new(), |output| output.main().all_pts().collect());
-                let right = came.iter().filter(|pts| self.bounds.contain(**pts)).count();
+                let bounds = self.bounds.shifted(-AUDIO_SLACK_90K);
+                let right = came.iter().filter(|pts| bounds.contain(**pts)).count();
                 if right == came.len() { Ok(()) } else { Err(self.inexact(came.len(), right)) }
             }
         }
@@ -273,7 +324,35 @@ impl TrimJob {
     }
 }
 
-fn trim_filter(bounds: Bounds) -> String {
+/// What must come out. Of the sound, only where it is cut: elsewhere it is as the source has it.
+fn expected(segment: &SegmentName, summary: &Summary, bounds: Bounds, video: Option<&VideoJob>) -> Expected {
+    let Some(video) = video else { return Expected::default() };
+    let first = video.wanted.first().copied().unwrap_or_default();
+    let is_heard_at =
+        |pts: i64| !summary.audio.is_empty() && summary.audio.iter().all(|track| has_sound_at(track, pts));
+    // What is damaged may lack any of it.
+    let may_miss = segment.kind() != SegmentKind::Full;
+    let due = |pts: Option<i64>| pts.filter(|pts| !may_miss && is_heard_at(*pts)).map(|pts| pts - first);
+    Expected {
+        frames: Some(video.wanted.len() as u64),
+        may_miss,
+        sound_start_90k: due(bounds.from),
+        sound_end_90k: due(bounds.until),
+    }
+}
+
+/// Whether the stamps around a moment are no farther apart than is usual in the track.
+pub(super) fn has_sound_at(track: &Track, pts: i64) -> bool {
+    let mut all: Vec<i64> = track.all_pts().collect();
+    all.sort_unstable();
+    let mut steps: Vec<i64> = all.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let after = all.partition_point(|stamp| *stamp <= pts);
+    let Some(around) = after.checked_sub(1).and_then(|before| steps.get(before).copied()) else { return false };
+    steps.sort_unstable();
+    around <= 2 * steps[steps.len() / 2]
+}
+
+pub(super) fn trim_filter(bounds: Bounds) -> String {
     let from = bounds.from.map(|from| format!("start_pts={from}"));
     let until = bounds.until.map(|until| format!("end_pts={until}"));
     format!("trim={}", from.into_iter().chain(until).collect::<Vec<_>>().join(":"))
@@ -387,8 +466,8 @@ mod tests {
         let text = args.join(std::ffi::OsStr::new(" ")).into_string().unwrap();
         for part in [
             "-map 0:i:0x100 -map 0:i:0x101 -filter:v trim=start_pts=9090000:end_pts=9135000 ",
-            " -bsf:v setts=dts=PTS-6000 ",
-            " -bsf:a noise=drop=lt(pts\\,9090000)+gte(pts\\,9135000) ",
+            " -bsf:v setts=pts=PTS:dts=PTS-6000 ",
+            " -bsf:a noise=drop=lt(pts\\,9089955)+gte(pts\\,9134955) ",
             " -muxdelay 0.7 ",
             " -mpegts_pmt_start_pid 4096 -streamid 0:256 -streamid 1:257 -f mpegts -",
         ] {
@@ -398,7 +477,8 @@ mod tests {
 
     #[test]
     fn an_output_has_the_wanted_frames_or_is_refused() {
-        let mut bytes = super::super::restamp::Restamp::shifting(BASE_90K - 132_000).push(&vector("av_bf2")).to_vec();
+        let mut restamp = super::super::restamp::Restamp::shifting(BASE_90K - 132_000);
+        let mut bytes = restamp.push(vector("av_bf2").into()).to_vec();
         let full = job(edge_of_bf2(SegmentKind::Full, Some(40), None));
         let damaged = job(edge_of_bf2(SegmentKind::Partial, Some(40), None));
         let message = full.check(scan(&bytes)).unwrap_err().to_string();

@@ -12,13 +12,13 @@ use tokio::sync::Semaphore;
 use super::CutError;
 use super::args::Args;
 use super::ffmpeg::Ffmpeg;
-use super::files::{Record, SourceFile, survey};
-use super::png::{self, Colour};
+use super::files::{Record, SourceFile, one_container, survey};
 use super::source::Source;
 use crate::media::Container;
 use crate::model::{Channel, Hour, Quality, SegmentName, Span, Timestamp};
+use crate::png::{self, Colour};
 use crate::select::{Part, Selection};
-use crate::store::{HourPeaks, read_peaks, write_peaks};
+use crate::store::{HourPeaks, Volume, read_peaks, write_peaks};
 
 /// Peaks are told of stretches of this length.
 const STRETCH_MICROS: i64 = 20_000;
@@ -48,6 +48,7 @@ pub struct Waveforms {
 #[derive(Debug)]
 struct Shared {
     ffmpeg: Ffmpeg,
+    volume: Volume,
     /// The one that was used last is the last.
     hours: Mutex<Vec<(Key, Arc<HourPeaks>)>>,
     /// One learns at a time, so that what two ask for is learnt once.
@@ -55,8 +56,8 @@ struct Shared {
 }
 
 impl Waveforms {
-    pub fn new(ffmpeg: Ffmpeg) -> Self {
-        let shared = Shared { ffmpeg, hours: Mutex::default(), learning: Semaphore::new(1) };
+    pub fn new(ffmpeg: Ffmpeg, volume: Volume) -> Self {
+        let shared = Shared { ffmpeg, volume, hours: Mutex::default(), learning: Semaphore::new(1) };
         Self { shared: Arc::new(shared) }
     }
 
@@ -106,8 +107,10 @@ impl Waveforms {
             }
         }
         let learnt = Arc::new(learnt);
-        let (layout, (channel, quality, hour), kept) = (record.layout.clone(), key.clone(), Arc::clone(&learnt));
-        let written = record.blocking.run(move || write_peaks(&layout, &channel, &quality, hour, &kept)).await?;
+        let (layout, volume) = (record.layout.clone(), self.shared.volume.clone());
+        let ((channel, quality, hour), kept) = (key.clone(), Arc::clone(&learnt));
+        let write = move || write_peaks(&layout, &volume, &channel, &quality, hour, &kept);
+        let written = record.blocking.run(write).await?;
         written?;
         self.remember(key, Arc::clone(&learnt));
         Ok(learnt)
@@ -153,8 +156,9 @@ impl Waveforms {
     }
 
     async fn listen_to_all(&self, record: &Record, run: &[SegmentName]) -> Result<Vec<Box<[u8]>>, CutError> {
-        let (container, files) = survey(record, run.to_vec()).await?;
-        let source = Source { record: record.clone(), ffmpeg: self.shared.ffmpeg.clone(), container };
+        let files = survey(record, run.to_vec()).await?;
+        let container = one_container(&files, |_| false)?;
+        let source = Source { record: record.clone(), ffmpeg: self.shared.ffmpeg.clone() };
         let seat = source.ffmpeg.seat().await?;
         let input = match container {
             Container::MpegTs => source.shifted_streams(&seat, files, 0)?,

@@ -14,9 +14,10 @@ use url::Url;
 
 use crate::config::{Database, Postgres, Secret};
 
-/// The busy timeout first: without it, the change to WAL fails as soon as another process looks at the file. NORMAL
-/// never harms the file, but power loss may take the last commits with it.
-const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
+/// The busy timeout first: without it, the change to WAL fails as soon as another process looks at the file. FULL flushes
+/// each commit: a state is written before the act that it announces, and power loss must not bring back an event whose
+/// video is published. (NORMAL would lose the last commits.)
+const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                                PRAGMA foreign_keys = ON;";
 /// In milliseconds. Each below `Patience::call`, so that the server gives up before we do.
 const POSTGRES_SETTINGS: &str =
@@ -220,7 +221,7 @@ mod tests {
         let mut number = |pragma: &str| {
             diesel::dsl::sql::<BigInt>(&format!("PRAGMA {pragma}")).get_result::<i64>(&mut conn).unwrap()
         };
-        assert_eq!((number("busy_timeout"), number("synchronous"), number("foreign_keys")), (2000, 1, 1));
+        assert_eq!((number("busy_timeout"), number("synchronous"), number("foreign_keys")), (2000, 2, 1));
         let mode: String = diesel::dsl::sql::<Text>("PRAGMA journal_mode").get_result(&mut conn).unwrap();
         assert_eq!(mode, "wal");
     }

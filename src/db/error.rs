@@ -31,6 +31,9 @@ pub enum DbError {
     /// It answered, but not as it should: a missing table or right, a broken file, a fault of ours.
     #[error("the database refused a query")]
     Broken(#[source] QueryError),
+    /// Somebody wrote what we cannot read.
+    #[error("{what} cannot be read: {why}")]
+    Unreadable { what: String, why: String },
     #[error(transparent)]
     Panicked(#[from] Panicked),
 }
@@ -42,6 +45,9 @@ pub enum Outage {
     Connect(String),
     #[error("the connection was lost")]
     Lost(#[source] QueryError),
+    /// It failed again and again, and is left alone for a moment.
+    #[error("it failed again and again, and is asked again in {:.1} s", .0.as_secs_f64())]
+    Resting(Duration),
     #[error("no answer within {:.1} s", .0.as_secs_f64())]
     NoAnswer(Duration),
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use r2d2::{NopErrorHandler, Pool, PooledConnection};
 use tokio::time::{sleep, timeout};
 
+use super::breaker::Breaker;
 use super::conn::{DbConnection, LastFailure, Manager};
 use super::error::{DbError, Outage};
 use super::transaction::{Purpose, transaction};
@@ -70,6 +71,7 @@ pub struct Db {
     /// A door of its own, so that a slow database holds up no disk work. As wide as the pool: whoever is in has a
     /// connection, or the database cannot be reached.
     blocking: Blocking,
+    breaker: Breaker,
     patience: Patience,
 }
 
@@ -98,7 +100,8 @@ impl Db {
             .error_handler(Box::new(NopErrorHandler))
             .build_unchecked(Manager::new(database, last_failure.clone()));
         let blocking = Blocking::new(CONNECTIONS as usize);
-        Self { database: Arc::new(database.clone()), pool, last_failure, blocking, patience }
+        let breaker = Breaker::default();
+        Self { database: Arc::new(database.clone()), pool, last_failure, blocking, breaker, patience }
     }
 
     pub fn engine(&self) -> Engine {
@@ -142,6 +145,14 @@ impl Db {
         self.transact(Purpose::Write, self.patience.call, work).await
     }
 
+    /// As [`Db::write`], but once: what others are in the way of is for the caller to begin anew.
+    pub(super) async fn write_once<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut DbConnection) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        self.run_within(self.patience.call, move |conn| transaction(conn, Purpose::Write, work)).await
+    }
+
     pub(super) async fn transact<T: Send + 'static>(
         &self,
         purpose: Purpose,
@@ -179,16 +190,20 @@ impl Db {
         deadline: Duration,
         work: impl FnOnce(&mut DbConnection) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        let until = Instant::now() + deadline;
+        let now = Instant::now();
+        self.breaker.pass(now).map_err(|rest| DbError::Unavailable(Outage::Resting(rest)))?;
+        let until = now + deadline;
         let (pool, last_failure) = (self.pool.clone(), self.last_failure.clone());
         let work = move || {
             let mut conn = check_out(&pool, &last_failure, until)?;
             work(&mut conn)
         };
-        match timeout(deadline, self.blocking.run(work)).await {
-            Ok(done) => done?,
+        let done = match timeout(deadline, self.blocking.run(work)).await {
+            Ok(done) => done.map_err(DbError::from).flatten(),
             Err(_) => Err(DbError::Unavailable(Outage::NoAnswer(deadline))),
-        }
+        };
+        self.breaker.note(matches!(done, Err(DbError::Unavailable(_))), Instant::now());
+        done
     }
 }
 

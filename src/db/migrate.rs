@@ -87,7 +87,7 @@ fn has_applied_table(conn: &mut DbConnection) -> QueryResult<bool> {
     Ok(count > 0)
 }
 
-/// The migrations of this version by their number; a test holds that both engines have the same.
+/// This version's migrations by their number; a test holds that both engines have the same.
 fn known() -> BTreeMap<String, String> {
     numbered::<Sqlite>(&SQLITE)
 }

@@ -5,18 +5,32 @@
 //! printed address holds the password.
 //! Never: in the way of recording.
 
+mod breaker;
+mod changes;
 mod conn;
 mod error;
+mod event_row;
+mod events;
 mod handle;
+mod history;
 mod migrate;
 mod nodes;
+mod playlists;
 mod schema;
+mod templates;
 mod transaction;
+mod users;
 
+pub use changes::{Changed, EventProgress};
 pub use error::{DbError, Outage};
+pub use events::{EventCursor, EventFilter, EventPage, MAX_PAGE};
 pub use handle::{Db, Engine, Patience};
+pub use history::{Author, HistoryLine, MAX_LINES};
 pub use migrate::MigrationStatus;
 pub use nodes::{Node, NodeList, OwnNode, UnreadableNode};
+pub use playlists::Playlist;
+pub use templates::{Template, TemplateKept};
+pub use users::User;
 
 /// Takes the tables away, as a restore of an empty database would. For tests of other rooms.
 #[cfg(test)]
@@ -24,5 +38,6 @@ pub(crate) fn forget_schema(file: &std::path::Path) {
     use diesel::Connection;
     use diesel::connection::SimpleConnection;
     let mut conn = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
-    conn.batch_execute("PRAGMA busy_timeout = 5000; DROP TABLE nodes; DROP TABLE __diesel_schema_migrations").unwrap();
+    conn.batch_execute("PRAGMA busy_timeout = 5000; DROP TABLE event_history; DROP TABLE event_progress; DROP TABLE events; \
+         DROP TABLE users; DROP TABLE templates; DROP TABLE playlists; DROP TABLE nodes; DROP TABLE __diesel_schema_migrations").unwrap();
 }

@@ -14,8 +14,10 @@ use crate::model::{NodeName, Timestamp};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnNode {
     pub name: NodeName,
-    /// Where the others reach it; `None` leaves what a person wrote.
+    /// Where the others reach it, as it was told; `None` leaves what a person wrote.
     pub url: Option<Url>,
+    /// Where they do as it thinks; it counts only where nobody wrote anything.
+    pub default_url: Option<Url>,
     pub version: String,
     /// When its process began.
     pub started_at: Timestamp,
@@ -72,7 +74,12 @@ impl Db {
             started_at: own.started_at.micros(),
             last_seen: own.last_seen.micros(),
         };
-        self.write(move |conn| Ok(upsert(conn, &row)?)).await
+        let default_url = own.default_url.as_ref().map(Url::to_string);
+        self.write(move |conn| {
+            upsert(conn, &row)?;
+            default_url.as_ref().map_or(Ok(()), |url| fill_in(conn, &row.name, url)).map_err(Into::into)
+        })
+        .await
     }
 
     /// Every node that has a row.
@@ -96,6 +103,13 @@ fn upsert(conn: &mut DbConnection, row: &NewRow) -> QueryResult<()> {
             ))
             .execute(conn)
     })?;
+    Ok(())
+}
+
+/// Gives a row an address that has none.
+fn fill_in(conn: &mut DbConnection, name: &str, url: &str) -> QueryResult<()> {
+    let row = nodes::table.filter(nodes::name.eq(name)).filter(nodes::url.is_null());
+    on_engine!(conn, |conn| diesel::update(row).set(nodes::url.eq(url)).execute(conn))?;
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! `/cut…`: video, made while it is sent.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BodyStream, BoxBody, SizedStream};
 use actix_web::http::header;
@@ -11,17 +12,24 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use slog::{error, info, warn};
 
+use super::encodings::media_within;
 use super::params::{self, Query};
 use super::playlists::{AskedRange, select, span_of};
+use super::receipts::CUT_HEADER;
 use super::{HttpError, Site};
 use crate::causes::chain;
 use crate::cut::{
-    self, BadTransition, CutError, CutStream, CutType, Joint, Piece, Plan, PlanError, Record, UnknownCutType,
+    self, BadTransition, CutError, CutStream, CutType, Joint, KnownEncodings, OnChange, Piece, Plan, PlanError, Record,
+    UnknownCutType, UnknownOnChange,
 };
 use crate::model::{Channel, Quality, Span};
+use crate::select::Selection;
 
-/// More ranges than this are a mistake.
-const MAX_RANGES: usize = 1000;
+/// More ranges than this are a mistake: each costs an index, and nearly each two runs of ffmpeg.
+const MAX_RANGES: usize = 256;
+
+/// How long a cut waits for what nobody knows yet of its segments' encodings.
+const ENCODINGS_PATIENCE: Duration = Duration::from_secs(20);
 
 pub async fn cut(
     site: web::Data<Site>,
@@ -33,7 +41,7 @@ pub async fn cut(
     let cut_type = cut_type(&query)?;
     let spans = spans(&site, &channel, &quality, &query).await?;
     let pieces = pieces(&spans, &query)?;
-    let plan = plan(&site, &channel, &quality, cut_type, &pieces, query.flag("allow_holes")?).await?;
+    let plan = plan(&site, &channel, &quality, cut_type, &pieces, &query).await?;
     run(&site, &request, record(&site, channel, quality), cut_type, plan).await
 }
 
@@ -52,7 +60,7 @@ pub async fn preview(
         let why = "a preview is of two ranges and the transition between them".into();
         return Err(HttpError::Parameter { parameter: "transition", why });
     }
-    let plan = plan(&site, &channel, &quality, CutType::Smart, &pieces, query.flag("allow_holes")?).await?;
+    let plan = plan(&site, &channel, &quality, CutType::Smart, &pieces, &query).await?;
     let plan = plan.map(Plan::previewed);
     run(&site, &request, record(&site, channel, quality), CutType::Smart, plan).await
 }
@@ -64,8 +72,9 @@ async fn plan(
     quality: &Quality,
     cut_type: CutType,
     pieces: &[Piece<Span>],
-    allow_holes: bool,
+    query: &Query,
 ) -> Result<Result<Plan, PlanError>, HttpError> {
+    let (allow_holes, on_change) = (query.flag("allow_holes")?, on_change(query)?);
     let mut selected = Vec::with_capacity(pieces.len());
     for piece in pieces {
         selected.push(match piece {
@@ -77,7 +86,34 @@ async fn plan(
             },
         });
     }
-    Ok(Plan::new(cut_type, &selected, allow_holes))
+    let plan = match Plan::new(cut_type, &selected, allow_holes) {
+        Ok(plan) => plan,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut known = KnownEncodings::default();
+    for selection in selected.iter().flat_map(Piece::stretches) {
+        learn_encodings(site, channel, quality, selection, &mut known).await;
+    }
+    Ok(plan.told(&known, on_change))
+}
+
+/// What is not learnt in time counts as no change.
+pub async fn learn_encodings(
+    site: &Site,
+    channel: &Channel,
+    quality: &Quality,
+    selection: &Selection,
+    known: &mut KnownEncodings,
+) {
+    let hours = selection.hours().map(|(index, _)| Arc::clone(index)).collect();
+    let media = media_within(site, channel, quality, hours, ENCODINGS_PATIENCE).await;
+    known.see(selection, &media);
+}
+
+fn on_change(query: &Query) -> Result<OnChange, HttpError> {
+    let text = query.get("change").map(str::parse).transpose();
+    let bad = |why: UnknownOnChange| HttpError::Parameter { parameter: "change", why: why.to_string() };
+    Ok(text.map_err(bad)?.unwrap_or_default())
 }
 
 /// Answers with the video of a plan.
@@ -93,12 +129,13 @@ async fn run(
         Err(error) => Err(error.into()),
     };
     let stream = started.inspect_err(|error| {
-        site.metrics.cut_ended(cut_type.as_str(), "refused", std::time::Duration::ZERO);
+        site.metrics.cut_ended(cut_type.as_str(), "refused", Duration::ZERO);
         warn!(site.log, "cut refused"; "query" => request.query_string(), "error" => chain(error));
     })?;
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CONTENT_TYPE, stream.content_type().as_str()));
     response.insert_header((header::CACHE_CONTROL, "no-cache"));
+    response.insert_header((CUT_HEADER, site.receipts.keep(stream.receipt()).to_string()));
     let size_bytes = stream.size_bytes();
     let body = Observed::new(stream, site.clone(), cut_type);
     Ok(response.body(match size_bytes {
@@ -132,7 +169,7 @@ async fn spans(site: &Site, channel: &Channel, quality: &Quality, query: &Query)
         return Err(bad("give either ranges, or start and end"));
     }
     if ranges.len() > MAX_RANGES {
-        return Err(bad("there are more than 1000 ranges"));
+        return Err(bad("there are more than 256 ranges"));
     }
     super::playlists::hours_of(site, channel, quality).await?;
     ranges.into_iter().map(|range| params::range("range", range)).collect()

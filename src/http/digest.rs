@@ -1,12 +1,25 @@
-//! `/digest/…`: one value for all that a quality or a day shows, for nodes that compare.
+//! `/digest/…`: one value for all that a node, a quality or a day shows, for nodes that compare.
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::{HttpError, Site, params};
-use crate::model::{BadName, Day, Quality};
+use crate::model::{BadName, Channel, Day, Quality};
 use crate::select::{DayDigests, Digest};
+
+/// All of the node. Who asks for the whole of it may get what it was a moment ago: many do, and a look is one at every hour.
+pub async fn node(site: web::Data<Site>, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    let Some(look) = site.digests.node(site.digests_max_age).await? else { return Err(HttpError::NoRoute) };
+    let line = |((channel, quality), digest): (&(Channel, Quality), &Digest)| {
+        let changed = look.changed.get(&(channel.clone(), quality.clone())).map(Day::to_string);
+        (format!("{channel}/{quality}"), json!({ "digest": digest.to_string(), "changed": changed }))
+    };
+    let digests = &look.digests;
+    let qualities = || digests.qualities.iter().map(line).collect::<Value>();
+    let table = || json!({ "digest": digests.digest.to_string(), "qualities": qualities() });
+    Ok(answer(&request, digests.digest, table))
+}
 
 /// What is not there has the digest of nothing, as its listings are empty.
 pub async fn quality(

@@ -23,7 +23,18 @@ pub async fn media_of(
     quality: &Quality,
     hours: Vec<Arc<HourIndex>>,
 ) -> Vec<Arc<HourMedia>> {
-    let question = GetMedia { channel: channel.clone(), quality: quality.clone(), hours, patience: PATIENCE };
+    media_within(site, channel, quality, hours, PATIENCE).await
+}
+
+/// The same, for those who wait for longer, or not at all.
+pub async fn media_within(
+    site: &Site,
+    channel: &Channel,
+    quality: &Quality,
+    hours: Vec<Arc<HourIndex>>,
+    patience: Duration,
+) -> Vec<Arc<HourMedia>> {
+    let question = GetMedia { channel: channel.clone(), quality: quality.clone(), hours, patience };
     match site.directory.media_book.get(&()) {
         Some(book) => book.send(question).await.unwrap_or_default(),
         None => Vec::new(),

@@ -5,12 +5,15 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
 use crate::actors::{CacheError, FeedError, LiveError};
+use crate::auth::Denied;
 use crate::blocking::Panicked;
 use crate::causes::chain;
 use crate::cut::{CutError, PlanError};
+use crate::db::DbError;
+use crate::edits::BadPatch;
 use crate::health::NotReady;
-use crate::model::{BadName, BadRange, BadTime, EmptySpan};
-use crate::store::{DigestsError, StoreError};
+use crate::model::{BadName, BadRange, BadTime, EmptySpan, EventState, Refusal};
+use crate::store::{CoverageError, DigestsError, StoreError};
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,8 @@ pub enum HttpError {
     EmptySpan(#[from] EmptySpan),
     #[error("a range without start or end may not be longer than 12 hours; give both")]
     ImplicitRangeTooLong,
+    #[error("the directory holds more files than can be listed")]
+    TooManyFiles,
     #[error("no such {0}")]
     Absent(&'static str),
     #[error("the segment was deleted by a tombstone")]
@@ -47,6 +52,27 @@ pub enum HttpError {
     NoRoom,
     #[error("work on the disk failed")]
     Panicked(#[from] Panicked),
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error("the database does not answer")]
+    Db(#[from] DbError),
+    #[error(transparent)]
+    Patch(#[from] BadPatch),
+    #[error("fields are missing: {}", .0.join(", "))]
+    MissingFields(Vec<&'static str>),
+    #[error("there is another one of this name")]
+    Taken,
+    /// Of the event, as asked of it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The event is not of the version that the caller knows.
+    #[error("the event is of version {version} by now; since then: {}", since.join("; "))]
+    Stale { version: i64, since: Vec<String> },
+    /// An editor is too late.
+    #[error("the video is {0} already")]
+    Published(EventState),
+    #[error("there are too many listeners already")]
+    TooManyListeners,
     #[error("a part of the node is being restarted; try again in a second")]
     Restarting,
     #[error("the answer took too long to begin; the disk may be stuck")]
@@ -64,6 +90,15 @@ impl From<CacheError> for HttpError {
         match error {
             CacheError::Store(error) => Self::Store(error),
             CacheError::Panicked(error) => Self::Panicked(error),
+        }
+    }
+}
+
+impl From<CoverageError> for HttpError {
+    fn from(error: CoverageError) -> Self {
+        match error {
+            CoverageError::Store(error) => Self::Store(error),
+            CoverageError::Panicked(error) => Self::Panicked(error),
         }
     }
 }
@@ -104,6 +139,7 @@ impl HttpError {
             Self::Parameter { .. } => (S::BAD_REQUEST, "bad_parameter", true),
             Self::EmptySpan(_) => (S::BAD_REQUEST, "end_before_start", true),
             Self::ImplicitRangeTooLong => (S::BAD_REQUEST, "range_too_long", true),
+            Self::TooManyFiles => (S::UNPROCESSABLE_ENTITY, "too_many_files", true),
             Self::Absent(_) => (S::NOT_FOUND, "absent", true),
             Self::Tombstoned => (S::GONE, "tombstoned", true),
             Self::RangeOutside { .. } => (S::RANGE_NOT_SATISFIABLE, "range_outside", true),
@@ -115,6 +151,26 @@ impl HttpError {
             Self::Digests(DigestsError::Panicked(_)) | Self::Panicked(_) => {
                 (S::INTERNAL_SERVER_ERROR, "internal", false)
             }
+            Self::Denied(Denied::NoToken) => (S::UNAUTHORIZED, "no_token", true),
+            Self::Denied(Denied::BadToken) => (S::UNAUTHORIZED, "bad_token", true),
+            Self::Denied(Denied::TooLow(_)) => (S::FORBIDDEN, "role", true),
+            Self::Denied(Denied::TooMany(_)) => (S::TOO_MANY_REQUESTS, "too_many_failures", true),
+            Self::Db(DbError::Unreadable { .. }) => (S::INTERNAL_SERVER_ERROR, "unreadable", true),
+            Self::Db(DbError::Panicked(_)) => (S::INTERNAL_SERVER_ERROR, "internal", false),
+            // Until somebody mends it, or the schema is there: in either case it may work later.
+            Self::Db(DbError::Unavailable(_) | DbError::Busy { .. } | DbError::Migration(_) | DbError::Broken(_)) => {
+                (S::SERVICE_UNAVAILABLE, "database", false)
+            }
+            Self::Patch(_) => (S::BAD_REQUEST, "bad_field", true),
+            Self::MissingFields(_) => (S::BAD_REQUEST, "missing_fields", true),
+            Self::Taken => (S::CONFLICT, "taken", true),
+            Self::Refused(Refusal::Illegal(_) | Refusal::NotClaimed(_)) => (S::CONFLICT, "state", true),
+            Self::Refused(Refusal::Changed(_)) => (S::CONFLICT, "changed", true),
+            Self::Stale { .. } => (S::CONFLICT, "changed", true),
+            Self::Refused(Refusal::Missing(_)) => (S::BAD_REQUEST, "missing_fields", true),
+            Self::Refused(Refusal::Field { .. }) => (S::BAD_REQUEST, "bad_field", true),
+            Self::Published(_) => (S::FORBIDDEN, "published", true),
+            Self::TooManyListeners => (S::SERVICE_UNAVAILABLE, "too_many_listeners", true),
             Self::Restarting => (S::SERVICE_UNAVAILABLE, "restarting", true),
             Self::TooSlow => (S::SERVICE_UNAVAILABLE, "too_slow", true),
             Self::Feed(FeedError::TooMany) => (S::SERVICE_UNAVAILABLE, "busy", true),
@@ -132,12 +188,14 @@ fn cut_answer(error: &CutError) -> (StatusCode, &'static str, bool) {
         CutError::Plan(PlanError::NoBlends(_)) => (S::BAD_REQUEST, "no_transitions", true),
         CutError::Plan(PlanError::NotOneRange) => (S::BAD_REQUEST, "not_one_range", true),
         CutError::Plan(PlanError::Holes(_)) => (S::NOT_ACCEPTABLE, "holes", true),
+        CutError::Plan(PlanError::Changes { .. }) => (S::NOT_ACCEPTABLE, "encoding_changes", true),
         CutError::Plan(PlanError::NoContent(_)) | CutError::NoFrames => (S::NOT_ACCEPTABLE, "no_content", true),
         CutError::MixedContainers { .. } => (S::BAD_REQUEST, "mixed_containers", true),
         CutError::NotFragmented { .. } | CutError::NoStamps { .. } => (S::UNPROCESSABLE_ENTITY, "unreadable", true),
+        CutError::Unlike { .. } => (S::UNPROCESSABLE_ENTITY, "unlike", true),
         CutError::Unblendable { .. } => (S::UNPROCESSABLE_ENTITY, "unblendable", true),
-        CutError::Codec { .. } => (S::UNPROCESSABLE_ENTITY, "codec", true),
-        CutError::Inexact { .. } => (S::UNPROCESSABLE_ENTITY, "inexact", true),
+        CutError::Codec { .. } | CutError::Uncarried { .. } => (S::UNPROCESSABLE_ENTITY, "codec", true),
+        CutError::Inexact { .. } | CutError::Check { .. } => (S::UNPROCESSABLE_ENTITY, "inexact", true),
         CutError::Tombstoned { .. } => (S::GONE, "tombstoned", true),
         CutError::Vanished { .. } | CutError::Changed { .. } => (S::CONFLICT, "changed", true),
         CutError::Busy { .. } => (S::SERVICE_UNAVAILABLE, "busy", true),
@@ -165,9 +223,42 @@ impl ResponseError for HttpError {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((header::RETRY_AFTER, "1"));
         }
+        if let Self::Denied(Denied::TooMany(wait)) = self {
+            response.insert_header((header::RETRY_AFTER, wait.as_secs().max(1).to_string()));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
         if let Self::RangeOutside { len_bytes } = self {
             response.insert_header((header::CONTENT_RANGE, format!("bytes */{len_bytes}")));
         }
         response.json(json!({ "code": code, "message": message }))
+    }
+}
+
+/// The same for editors of the existing system, which show the text as it comes: no JSON.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct EditorError(HttpError);
+
+impl<E: Into<HttpError>> From<E> for EditorError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl ResponseError for EditorError {
+    fn status_code(&self) -> StatusCode {
+        self.0.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let (_, _, tells_causes) = self.0.answer();
+        let text = if tells_causes { chain(&self.0) } else { self.0.to_string() };
+        let mut response = self.0.error_response().set_body(text);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
+        response.map_into_boxed_body()
     }
 }

@@ -54,7 +54,7 @@ pub async fn segments(
     Ok(response.content_type("application/json").body(listing.bytes))
 }
 
-fn names<T: ToString>(names: Vec<T>) -> HttpResponse {
+pub(super) fn names<T: ToString>(names: Vec<T>) -> HttpResponse {
     let names: Vec<String> = names.iter().map(T::to_string).collect();
     HttpResponse::Ok().insert_header(("cache-control", "no-cache")).json(names)
 }

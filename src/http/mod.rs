@@ -3,11 +3,15 @@
 //!
 //! A new route: a handler in the file of its kind, a line in `routes`, its label in `ROUTES`.
 
+mod access;
 mod body;
+mod coverage;
 mod cuts;
 mod digest;
 mod encodings;
 mod error;
+mod events_api;
+mod extras;
 mod files;
 mod follow;
 mod live;
@@ -16,8 +20,10 @@ mod masters;
 mod params;
 mod playlists;
 mod probes;
+mod receipts;
 mod segments;
 mod stills;
+mod thrimshim;
 mod tombstones;
 mod under_way;
 mod videos;
@@ -34,24 +40,30 @@ use slog::Logger;
 use tokio::time::timeout;
 
 pub use error::HttpError;
+pub use events_api::Feed;
+pub use receipts::Receipts;
+pub use thrimshim::EditorTerms;
 use under_way::CountedBody;
 pub use under_way::UnderWay;
 
 use crate::actors::Directory;
+use crate::auth::Door;
 use crate::blocking::Blocking;
 use crate::clock::Clock;
+use crate::config::CoverageConfig;
 use crate::cut::{Ffmpeg, Waveforms};
+use crate::db::Db;
 use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
-use crate::model::{NodeId, NodeName};
-use crate::store::{Digests, Layout};
+use crate::model::{NodeIdentity, NodeName};
+use crate::store::{Coverages, Digests, Layout};
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
 pub struct Site {
     pub name: NodeName,
-    pub id: Option<NodeId>,
+    pub identity: Option<NodeIdentity>,
     pub layout: Layout,
     pub directory: Directory,
     /// The readers' own door to the disk.
@@ -61,13 +73,25 @@ pub struct Site {
     pub health: Health,
     pub ffmpeg: Ffmpeg,
     pub waveforms: Waveforms,
+    pub receipts: Receipts,
     pub log: Logger,
     pub under_way: UnderWay,
     /// What playlists of ranges that are over are put together from.
     pub hour_texts: HourTexts,
     pub digests: Digests,
+    /// How old digests of the whole node may be.
+    pub digests_max_age: Duration,
+    pub coverages: Coverages,
+    pub coverage: CoverageConfig,
     /// Where less is free, no archives are written.
     pub min_free_bytes: u64,
+    pub db: Db,
+    /// To what is not open to everybody.
+    pub door: Door,
+    /// What editors start from.
+    pub terms: EditorTerms,
+    /// Places for those who listen to changes of events.
+    pub feed: Feed,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.
@@ -86,9 +110,8 @@ pub struct Listening {
     pub address: SocketAddr,
 }
 
-/// Binds and starts to answer. `Site::under_way` tells when it can be stopped without cutting anybody off.
-pub fn listen(site: Site, address: SocketAddr) -> std::io::Result<Listening> {
-    let listener = TcpListener::bind(address)?;
+/// Starts to answer. `Site::under_way` tells when it can be stopped without cutting anybody off.
+pub fn listen(site: Site, listener: TcpListener) -> std::io::Result<Listening> {
     let address = listener.local_addr()?;
     let server = HttpServer::new(move || {
         App::new()
@@ -123,14 +146,17 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/files/{channel}").route(get_or_head().to(files::qualities)))
         .service(resource("/files/{channel}/{quality}").route(get_or_head().to(files::hours)))
         .service(resource("/files/{channel}/{quality}/{hour}").route(get_or_head().to(files::segments)))
+        .service(resource("/digest").route(get_or_head().to(digest::node)))
         .service(resource("/digest/{channel}/{quality}").route(get_or_head().to(digest::quality)))
         .service(resource("/digest/{channel}/{quality}/{day}").route(get_or_head().to(digest::day)))
         .service(resource("/segments/{path:.+}").route(get_or_head().to(segments::get)))
+        .service(resource("/extras/{dir}").route(get_or_head().to(extras::list)))
         .service(resource("/tombstones/{channel}/{quality}/{hour}").route(get_or_head().to(tombstones::get)))
         .service(resource("/playlist/{channel}.m3u8").route(get_or_head().to(masters::get)))
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
         .service(resource("/cut/{channel}/{quality}.ts").route(web::get().to(cuts::cut)))
         .service(resource("/cut/preview/{channel}/{quality}.ts").route(web::get().to(cuts::preview)))
+        .service(resource("/cut/receipts/{number}").route(get_or_head().to(receipts::get)))
         .service(resource("/frame/{channel}/{quality}.png").route(get_or_head().to(stills::frame)))
         .service(
             resource("/thumbnail/{channel}/{quality}.png")
@@ -142,7 +168,13 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/waveform/{channel}/{quality}.json").route(web::get().to(stills::waveform_json)))
         .service(resource("/generate_videos/{channel}/{quality}").route(web::post().to(videos::generate)))
         .service(resource("/losses/{channel}/{quality}").route(get_or_head().to(losses::get)))
+        .service(resource("/coverage").route(get_or_head().to(coverage::page)))
+        .service(resource("/coverage/style.css").route(get_or_head().to(coverage::style)))
+        .service(resource("/coverage/{channel}/{quality}.png").route(get_or_head().to(coverage::map)))
+        .service(resource("/coverage/{channel}/{quality}").route(get_or_head().to(coverage::figures)))
         .service(resource("/follow/{channel}/{quality}").route(web::get().to(follow::get)))
+        .configure(thrimshim::routes)
+        .configure(events_api::routes)
         .service(resource("/healthz").route(web::get().to(probes::healthz)))
         .service(resource("/readyz").route(web::get().to(probes::readyz)))
         .service(resource("/node").route(web::get().to(probes::node)))
@@ -161,10 +193,11 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 16] = [
+const ROUTES: [&str; 20] = [
     "/files",
     "/digest",
     "/segments",
+    "/extras",
     "/tombstones",
     "/playlist",
     "/cut",
@@ -173,7 +206,10 @@ const ROUTES: [&str; 16] = [
     "/waveform",
     "/generate_videos",
     "/losses",
+    "/coverage",
     "/follow",
+    "/thrimshim",
+    "/api",
     "/healthz",
     "/readyz",
     "/node",

@@ -17,10 +17,15 @@ pub async fn healthz(site: web::Data<Site>) -> Result<HttpResponse, HttpError> {
     Err(HttpError::NotAlive(silent.join(", ")))
 }
 
-/// What the node is called, and what tells it from all others: a node leaves itself out of its peers by that.
+/// What the node is called, and what tells it from all others: a node leaves itself out of its peers by that, and finds
+/// those that have a copy of its disk. And the ffmpeg that it found at its start, `{"version", "missing"}`: null while it
+/// looks, and where there is none.
 pub async fn node(site: web::Data<Site>) -> HttpResponse {
-    let id = site.id.as_ref().map(ToString::to_string);
-    let answer = json!({ "name": site.name.as_str(), "id": id });
+    let id = site.identity.as_ref().map(|identity| identity.id.to_string());
+    let life = site.identity.as_ref().and_then(|identity| identity.life.as_ref()).map(ToString::to_string);
+    let ffmpeg = site.ffmpeg.told().flatten();
+    let ffmpeg = ffmpeg.map(|probe| json!({ "version": probe.version, "missing": probe.missing }));
+    let answer = json!({ "name": site.name.as_str(), "id": id, "life": life, "ffmpeg": ffmpeg });
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(answer)
 }
 

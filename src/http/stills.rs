@@ -13,8 +13,9 @@ use super::cuts::record;
 use super::params::{self, Query};
 use super::playlists::{AskedRange, hours_of, select, span_of};
 use super::{HttpError, Site};
-use crate::cut::{self, Area, BadArea, Framing, Waveform, still_span};
-use crate::model::{Channel, Quality, Timestamp};
+use crate::cut::{self, Area, BadArea, CutError, Framing, TemplateAbout, Waveform, still_span};
+use crate::model::{Channel, FileName, Quality, Timestamp};
+use crate::store;
 
 /// As much as editors ask for at once.
 const LONGEST_WAVEFORM: Duration = Duration::from_secs(6 * 3600);
@@ -41,7 +42,8 @@ pub async fn frame(
     Ok(answer("image/png").body(picture))
 }
 
-/// That frame, cropped to `crop` and scaled to `location`; under the template that a POST brings.
+/// That frame, cropped to `crop` and scaled to `location`; under the template that a POST brings, or that lies here by the name
+/// `template`, which may have a crop and a location of its own.
 pub async fn thumbnail(
     site: web::Data<Site>,
     path: web::Path<(String, String)>,
@@ -51,14 +53,28 @@ pub async fn thumbnail(
     let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
     let query = Query::parse(request.query_string());
     let moment = timestamp(&query)?;
-    if query.get("template").is_some() {
-        return Err(HttpError::Absent("template; send one as the body of a POST"));
-    }
-    let template = (request.method() == Method::POST).then_some(body);
-    let framing = Framing { crop: area(&query, "crop")?, location: area(&query, "location")?, template };
+    let (crop, location) = (area(&query, "crop")?, area(&query, "location")?);
+    let (template, about) = match query.get("template") {
+        None => ((request.method() == Method::POST).then_some(body), TemplateAbout::default()),
+        Some(_) if request.method() == Method::POST => {
+            let why = "give either a name, or a template as the body".into();
+            return Err(HttpError::Parameter { parameter: "template", why });
+        }
+        Some(name) => named_template(&site, name).await.map(|(image, about)| (Some(image), about))?,
+    };
+    let framing = Framing { crop: crop.or(about.crop), location: location.or(about.location), template };
     let frame = still(&site, channel, quality, moment).await?;
     let picture = cut::thumbnail(&site.ffmpeg, frame, framing).await?;
     Ok(answer("image/png").body(picture))
+}
+
+async fn named_template(site: &Site, name: &str) -> Result<(Bytes, TemplateAbout), HttpError> {
+    let name: FileName = name.parse().map_err(|why| HttpError::Name { what: "template", why })?;
+    let layout = site.layout.clone();
+    let files = site.blocking.run(move || store::read_template(&layout, &name)).await??;
+    let files = files.ok_or(HttpError::Absent("template"))?;
+    let about = files.about.as_deref().map(TemplateAbout::parse).transpose().map_err(CutError::from)?;
+    Ok((files.image.into(), about.unwrap_or_default()))
 }
 
 pub async fn waveform_png(

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use slog::{error, info};
 
-use super::cuts::record;
+use super::access;
+use super::cuts::{learn_encodings, record};
 use super::params;
 use super::playlists::{hours_of, select};
 use super::{HttpError, Site};
 use crate::causes::chain;
-use crate::cut::{self, Plan, Record};
-use crate::model::{FileName, Quality, Span};
+use crate::cut::{self, KnownEncodings, Plan, Record};
+use crate::model::{FileName, Quality, Role, Span};
 use crate::store::{self, PendingVideo, StoreError};
 
 /// More names than this are a mistake.
@@ -37,6 +38,11 @@ pub async fn generate(
     request: HttpRequest,
     body: web::Bytes,
 ) -> Result<HttpResponse, HttpError> {
+    // Scripts of the existing system have no tokens: it takes one where there are some. The body is {name: range}, so it
+    // can only be in the header.
+    if site.door.has_tokens() {
+        access::admit(&site, &request, None, Role::Editor)?;
+    }
     let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
     let bad = |why: String| HttpError::Parameter { parameter: "body", why };
     let asked: BTreeMap<String, (String, String)> =
@@ -51,7 +57,9 @@ pub async fn generate(
         let name: Quality = name.parse().map_err(named)?;
         let span = Span::new(params::time("start", &start)?, params::time("end", &end)?)?;
         let selection = select(&site, &channel, &quality, span).await?;
-        for (number, plan) in Plan::archives(&selection).into_iter().enumerate() {
+        let mut known = KnownEncodings::default();
+        learn_encodings(&site, &channel, &quality, &selection, &mut known).await;
+        for (number, plan) in Plan::archives(&selection, &known).into_iter().enumerate() {
             jobs.push((format!("{channel}_{quality}_{name}_{number}.mkv").parse().map_err(named)?, plan));
         }
     }

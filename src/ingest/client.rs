@@ -26,6 +26,7 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use crate::hls::upstream::ByteRange;
+use crate::model::Timestamp;
 
 /// Time until a connection stands.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
@@ -63,6 +64,16 @@ impl FetchError {
     /// Whether the server says that what was asked for is not there.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Status(404 | 410))
+    }
+
+    /// Whether there was no connection.
+    pub fn is_unconnected(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+
+    /// Whether nobody answered at all.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::NoAnswer(_))
     }
 
     /// Whether the server does not accept the address: a token has expired, mostly.
@@ -267,6 +278,10 @@ pub struct Response {
     pub url: Url,
     /// As it came, where it is plain text.
     pub etag: Option<Box<str>>,
+    /// Under which number a node keeps the receipt of the cut that this is.
+    pub cut_number: Option<u64>,
+    /// What time it was where it came from.
+    pub date: Option<Timestamp>,
     pub body: Body,
 }
 
@@ -281,6 +296,8 @@ impl Response {
         let expected_bytes = header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
         let is_encoded = header(header::CONTENT_ENCODING).is_some();
         let etag = header(header::ETAG).map(Box::from);
+        let cut_number = header(header::HeaderName::from_static("x-segvault-cut")).and_then(|text| text.parse().ok());
+        let date = header(header::DATE).and_then(Timestamp::from_http_date);
         let status = answer.status();
         let body = Body {
             stream: answer.map(|piece| piece.map_err(|error| error.to_string())).boxed_local(),
@@ -289,7 +306,7 @@ impl Response {
             deadline,
             patience,
         };
-        Self { status, url, etag, body }
+        Self { status, url, etag, cut_number, date, body }
     }
 
     /// The body, if it has no more than `max_bytes`.

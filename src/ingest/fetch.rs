@@ -15,7 +15,7 @@ use super::extras::Extras;
 use super::sink::{Disk, Kept, Sink};
 use super::tracker::{Address, Wanted};
 use crate::jitter::jittered;
-use crate::model::{Channel, Quality, SegmentKind};
+use crate::model::{Channel, LossCause, Quality, SegmentKind};
 use crate::store::SegmentLabel;
 
 /// A try without the head of an answer by then gets another one beside it.
@@ -40,9 +40,11 @@ pub enum Fetched {
         kind: SegmentKind,
         len_bytes: u64,
         took: Duration,
+        /// Why the rest is missing; `None` where nothing is known to be.
+        cut_by: Option<LossCause>,
     },
     /// Nothing was kept: the source no longer has it, or no try succeeded in time.
-    Lost(TryError),
+    Lost { error: TryError, cause: LossCause },
 }
 
 /// Everything that the fetching of one segment needs.
@@ -67,6 +69,7 @@ struct History {
     torn: Torn,
     gone_in_a_row: u32,
     refused_in_a_row: u32,
+    disk_failed: bool,
 }
 
 impl History {
@@ -75,7 +78,13 @@ impl History {
             self.torn = self.torn.again(*content);
         }
         self.gone_in_a_row = if error.is_gone() { self.gone_in_a_row + 1 } else { 0 };
+        self.disk_failed |= error.is_of_the_disk();
         self.refused_in_a_row = if error.is_refused() { self.refused_in_a_row + 1 } else { 0 };
+    }
+
+    /// What came once and was not taken is lost to the disk, whatever the source said when it was asked again.
+    fn cause_of(&self, otherwise: LossCause) -> LossCause {
+        if self.disk_failed { LossCause::Disk } else { otherwise }
     }
 
     fn is_over(&self) -> bool {
@@ -102,7 +111,7 @@ pub async fn fetch_segment(mut fetch: SegmentFetch, on_failure: impl Fn(&TryErro
                 match sink.finish(kind).await {
                     Ok(kept) => {
                         discard(longest.take()).await;
-                        return Fetched::Kept { kept, kind, len_bytes, took };
+                        return Fetched::Kept { kept, kind, len_bytes, took, cut_by: None };
                     }
                     Err(error) => error.into(),
                 }
@@ -115,7 +124,7 @@ pub async fn fetch_segment(mut fetch: SegmentFetch, on_failure: impl Fn(&TryErro
         on_failure(&error);
         history.add(&error);
         if history.is_over() || began.elapsed() > GIVE_UP_AFTER {
-            return give_up(longest, error, began).await;
+            return give_up(longest, error, &history, began).await;
         }
         // The next try goes to memory, and the source has the bytes now.
         if error.turns_to_memory() {
@@ -190,11 +199,36 @@ async fn discard(sink: Option<Sink>) {
     }
 }
 
-async fn give_up(longest: Option<Sink>, error: TryError, began: Instant) -> Fetched {
-    let Some(sink) = longest.filter(|sink| sink.len_bytes() > 0) else { return Fetched::Lost(error) };
+async fn give_up(longest: Option<Sink>, error: TryError, history: &History, began: Instant) -> Fetched {
+    let lost = |error: TryError| {
+        let cause = history.cause_of(error.loss_cause());
+        Fetched::Lost { error, cause }
+    };
+    let Some(sink) = longest.filter(|sink| sink.len_bytes() > 0) else { return lost(error) };
     let (kind, len_bytes) = (SegmentKind::Partial, sink.len_bytes());
+    let cut_by = Some(history.cause_of(LossCause::CutShort));
     match sink.finish(kind).await {
-        Ok(kept) => Fetched::Kept { kept, kind, len_bytes, took: began.elapsed() },
-        Err(error) => Fetched::Lost(error.into()),
+        Ok(kept) => Fetched::Kept { kept, kind, len_bytes, took: began.elapsed(), cut_by },
+        Err(error) => lost(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::FetchError;
+    use super::super::sink::DiskError;
+    use super::*;
+
+    #[test]
+    fn what_the_disk_did_not_take_is_lost_to_the_disk() {
+        let mut history = History::default();
+        let gone = || TryError::Fetch(FetchError::Status(404));
+        history.add(&gone());
+        assert_eq!(history.cause_of(gone().loss_cause()), LossCause::Expired);
+        assert_eq!(history.cause_of(LossCause::CutShort), LossCause::CutShort);
+        history.add(&DiskError::Slow.into());
+        history.add(&gone());
+        assert_eq!(history.cause_of(gone().loss_cause()), LossCause::Disk);
+        assert_eq!(history.cause_of(LossCause::CutShort), LossCause::Disk);
     }
 }

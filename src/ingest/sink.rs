@@ -118,16 +118,20 @@ impl Sink {
     /// Hands over what is gathered.
     pub async fn flush(&mut self) -> Result<(), DiskError> {
         let gathered = std::mem::take(&mut self.gathered);
-        self.gathered_bytes = 0;
-        match &mut self.place {
-            Place::Memory(writer) => Ok(gathered.iter().try_for_each(|piece| writer.append(piece))?),
+        let gathered_bytes = std::mem::take(&mut self.gathered_bytes);
+        let flushed = match &mut self.place {
+            Place::Memory(writer) => {
+                gathered.iter().try_for_each(|piece| writer.append(piece)).map_err(DiskError::from)
+            }
             Place::File(pending) => {
                 let pending = Arc::clone(pending);
                 let append =
                     move || with(&pending, |pending| gathered.iter().try_for_each(|piece| pending.append(piece)));
                 self.disk.run(append).await
             }
-        }
+        };
+        // What was not taken is not held.
+        flushed.inspect_err(|_| self.len_bytes -= gathered_bytes as u64)
     }
 
     /// What the bytes hash to that have been flushed.
@@ -247,5 +251,18 @@ mod tests {
         assert_eq!(std::fs::read_dir(&hour).unwrap().count(), 1);
         sink.discard().await;
         assert_eq!(std::fs::read_dir(&hour).unwrap().count(), 0);
+    }
+
+    #[actix_rt::test]
+    async fn what_was_not_taken_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk { spool: Spool::new(5), ..disk(dir.path()) };
+        disk.spool.begin();
+        let mut sink = Sink::create(&disk, label("a")).await.unwrap();
+        sink.write(Bytes::from_static(b"hello")).await.unwrap();
+        sink.flush().await.unwrap();
+        sink.write(Bytes::from_static(b" world")).await.unwrap();
+        assert!(sink.flush().await.is_err());
+        assert_eq!(sink.len_bytes(), 5);
     }
 }

@@ -52,6 +52,24 @@ fn adts(frame: &[u8]) -> Option<AudioFormat> {
     AudioFormat::new(&format!("mp4a.40.{}", (third >> 6) + 1), Some(*rate), channels_of(channels))
 }
 
+/// How long the AAC frames last that follow each other from the start of `stream` on, and how long one of them does, in
+/// ticks of 90 kHz. `None` where there is no whole one.
+pub fn adts_ticks(stream: &[u8]) -> Option<(i64, i64)> {
+    let (mut samples, mut rate_hz, mut rest) = (0, None, stream);
+    while let [0xff, second, third, fourth, fifth, sixth, seventh, ..] = rest
+        && second & 0xf6 == 0xf0
+    {
+        let len_bytes = usize::from(fourth & 3) << 11 | usize::from(*fifth) << 3 | usize::from(sixth >> 5);
+        let Some(after) = rest.get(len_bytes..).filter(|_| len_bytes > 0) else { break };
+        let rate = i64::from(*AAC_RATES.get(usize::from(third >> 2 & 0x0f))?);
+        rate_hz.get_or_insert(rate);
+        samples += 1024 * (i64::from(seventh & 3) + 1);
+        rest = after;
+    }
+    let rate_hz = rate_hz?;
+    Some((samples * 90_000 / rate_hz, 1024 * 90_000 / rate_hz))
+}
+
 /// Channels by channel configuration (ISO/IEC 14496-3, table 1.19); 0 says that they are told elsewhere.
 fn channels_of(configuration: u8) -> Option<u8> {
     match configuration {
@@ -176,11 +194,23 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_length_of_aac_is_told_by_its_frames() {
+        // 48 kHz, 9 bytes long, one block of 1024 samples.
+        let frame = [0xff, 0xf1, 0x4c, 0x80, 1, 0x20, 0, 5, 5];
+        assert_eq!(adts_ticks(&frame.repeat(3)), Some((3 * 1920, 1920)));
+        assert_eq!(adts_ticks(&frame.repeat(3)[..26]), Some((2 * 1920, 1920)));
+        for none in [&frame[..8], &frame[1..], &[], &[0xff, 0xf1, 0x4c, 0x80, 0, 0, 0, 5, 5]] {
+            assert_eq!(adts_ticks(none), None, "{none:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read(junk in prop::collection::vec(any::<u8>(), 0..40), head in 0usize..4) {
             let sync: &[u8] = [&[][..], &[0xff, 0xf1], &[0x0b, 0x77], &[0xff, 0xfb]][head];
             let stream = [sync, &junk].concat();
+            let _ = adts_ticks(&stream);
             for coding in [AudioCoding::AacAdts, AudioCoding::Ac3, AudioCoding::Eac3, AudioCoding::Mpeg] {
                 let _ = audio_format(coding, &stream);
             }

@@ -45,6 +45,13 @@ fn encoding_of(init: &[u8]) -> Option<Encoding> {
     (encoding.video.is_some() || !encoding.audio.is_empty()).then_some(encoding)
 }
 
+/// The four letters of the first video track's sample entry, such as `avc1`, also where the rest of it cannot be read.
+pub fn video_letters(init: &[u8]) -> Option<[u8; 4]> {
+    let track = tracks(find(init, &[b"moov"])?).find(|track| track.kind == b"vide")?;
+    // Version, flags, and the number of entries come before the first entry's length.
+    track.stsd.get(12..)?.first_chunk().copied()
+}
+
 /// A track as `moov` has it.
 struct Track<'b> {
     id: u32,

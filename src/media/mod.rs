@@ -18,7 +18,9 @@ mod probe;
 mod sample_entry;
 mod ts;
 
+pub use audio::adts_ticks;
 pub use encoding::{Audio, CodecName, Container, Encoding, EncodingId, Init, SegmentMedia, Video};
+pub use fmp4::{FragmentScan, video_letters};
 pub use frame_rate::{FrameRate, FrameRateScan};
 #[cfg(test)]
 pub use hour::fixtures;

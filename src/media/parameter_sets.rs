@@ -49,7 +49,7 @@ fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Without the bytes that keep start codes out of a unit (ITU-T H.264 §7.4.1).
-fn unescaped(unit: &[u8]) -> Vec<u8> {
+pub fn unescaped(unit: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut zeros = 0;
     for byte in unit.iter().take(MAX_SET_BYTES) {

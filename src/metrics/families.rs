@@ -97,12 +97,22 @@ families! {
     backfill_refused_names: IntCounterVec = "segvault_backfill_refused_names_total", ["peer"];
     /// Comparisons with a peer that it ended by failing.
     backfill_failures: IntCounterVec = "segvault_backfill_failed_passes_total", ["peer"];
+    /// 1 if a peer could be reached when it was asked last, 0 if not.
+    backfill_peer_up: GaugeVec = "segvault_backfill_peer_up", ["peer"];
+    /// How far a peer's clock is ahead of this node's, to about a second.
+    backfill_peer_skew: GaugeVec = "segvault_backfill_peer_clock_skew_seconds", ["peer"];
     /// Seconds lost here that peers were asked for at once.
     backfill_bounties: CounterVec = "segvault_backfill_bounty_seconds_total", ["channel", "quality", "outcome"];
     /// Time since this node last had all that the peer has, of the quality that is furthest behind.
     backfill_lag: GaugeVec = "segvault_backfill_lag_seconds", ["peer"];
     /// Connections on which a peer could not be followed.
     backfill_follow_failures: IntCounterVec = "segvault_backfill_follow_failures_total", ["peer"];
+    /// Seconds that are not in the record, between the first and the last that are.
+    coverage_missing: GaugeVec = "segvault_coverage_missing_seconds", ["channel", "quality", "window"];
+    /// Holes in the record.
+    coverage_holes: IntGaugeVec = "segvault_coverage_holes_entries", ["channel", "quality", "window"];
+    /// Seconds that were there to be had and are not in the record, advertisements aside.
+    coverage_lost: GaugeVec = "segvault_coverage_lost_seconds", ["channel", "quality", "window"];
     /// Those who follow what is stored here.
     http_followers: IntGauge = "segvault_http_followers_connections", [];
     /// Actors that ended unasked and were rebuilt.
@@ -139,7 +149,9 @@ families! {
     retention_deleted_bytes: IntCounterVec = "segvault_retention_deleted_bytes_total", ["cause"];
     /// 1 if too little of the disk is free and nothing may be deleted, else 0.
     retention_stuck: IntGauge = "segvault_retention_stuck", [];
-    /// Bytes free on the disk, as retention last saw it.
+    /// Bytes that the disk has.
+    store_size_bytes: IntGauge = "segvault_store_size_bytes", [];
+    /// Bytes free on the disk.
     store_free_bytes: IntGauge = "segvault_store_free_bytes", [];
     /// 1 if the store took the last probe write, else 0.
     store_writable: IntGauge = "segvault_store_writable", [];

@@ -2,6 +2,8 @@
 //!
 //! Promises: finite; a stranger's text cannot become a time series.
 
+use std::time::Duration;
+
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
@@ -62,6 +64,8 @@ label!(
         NotNeeded = "not_needed",
         /// Another peer was giving it.
         UnderWay = "under_way",
+        /// Another peer took it over, as this one is slow.
+        Yielded = "yielded",
         /// The peer does not have it any more.
         Gone = "gone",
         /// What came are not the bytes of the name.
@@ -126,3 +130,23 @@ label!(
         Quarantine = "quarantine",
     }
 );
+
+label!(
+    /// Of how long it is asked what is missing.
+    CoverageWindow {
+        Hour = "hour",
+        Day = "day",
+        All = "all",
+    }
+);
+
+impl CoverageWindow {
+    /// Back from now; `None` is as far as the record reaches.
+    pub fn length(self) -> Option<Duration> {
+        match self {
+            Self::Hour => Some(Duration::from_secs(3600)),
+            Self::Day => Some(Duration::from_secs(24 * 3600)),
+            Self::All => None,
+        }
+    }
+}

@@ -80,6 +80,17 @@ impl HashedName {
             && self.start.micros_since(other.start).abs() <= TWIN_MICROS
     }
 
+    /// The hour in which a twin may lie, if this one starts at the edge of its own.
+    pub fn hour_beside(&self) -> Option<Hour> {
+        if self.start.micros_since(self.hour.start()) <= TWIN_MICROS {
+            Some(self.hour.previous())
+        } else if self.hour.end().micros_since(self.start) <= TWIN_MICROS {
+            Some(self.hour.next())
+        } else {
+            None
+        }
+    }
+
     /// `HOUR/NAME`, as listings and the command line print it.
     pub fn path_text(&self) -> String {
         format!("{}/{}", self.hour, self.text)

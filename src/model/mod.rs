@@ -6,6 +6,12 @@
 
 mod codec;
 mod day;
+mod event;
+mod event_column;
+mod event_json;
+mod event_state;
+mod event_steps;
+mod extra;
 mod hashed;
 mod login;
 mod loss;
@@ -13,20 +19,32 @@ mod names;
 mod node_id;
 mod peer;
 mod range;
+mod role;
 mod segment;
 mod time;
+mod wording;
 
 pub use codec::{UnknownCodec, VideoCodec};
 pub use day::Day;
+pub use event::{
+    EditFields, Event, EventTransition, JobFields, PixelBox, SheetFields, Thumbnail, ThumbnailMode, VideoRange,
+};
+pub use event_column::{Column, ColumnKind};
+pub use event_json::{BadField, Difference, read_png, read_text};
+pub use event_state::{BadState, EventState, EventStep, IllegalStep};
+pub use event_steps::{EVERY_EDIT_NEEDS, Refusal};
+pub use extra::{BadExtraPath, ExtraPath, MAX_EXTRA_PARTS};
 pub use hashed::{CHAT_ENDING, HashedName};
 pub use login::{BadLogin, TwitchLogin};
 pub use loss::{BadLossCause, Loss, LossCause, LossDetail};
-pub use names::{BadName, Channel, FileName, NodeName, Quality};
-pub use node_id::{BadNodeId, NodeId};
-pub use peer::{BadPeerUrl, PeerUrl};
+pub use names::{BadName, Channel, EventId, ExtraDir, FileName, NodeName, Quality, TemplateName, UploadLocation};
+pub use node_id::{BadNodeId, LifeId, NodeId, NodeIdentity};
+pub use peer::{BadPeerUrl, CopyOrder, PeerUrl};
 pub use range::BadRange;
+pub use role::{BadEmail, BadRole, Email, Role, Roles};
 pub use segment::{
     BadSegmentName, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind, SegmentName, TOMBSTONE_ENDING, duration_text,
     parse_duration_text, tombstone_of,
 };
 pub use time::{BadTime, EmptySpan, Hour, Span, Timestamp};
+pub use wording::{MAX_DESCRIPTION_CHARS, MAX_TITLE_CHARS, Wording, check_wording};

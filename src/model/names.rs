@@ -97,9 +97,29 @@ path_part!(
     MAX_NAME_BYTES
 );
 path_part!(
+    /// A directory under BASE of files that are neither segments nor chat, such as `emotes`.
+    ExtraDir,
+    MAX_NAME_BYTES
+);
+path_part!(
     /// The name of a file of ours that need not be a segment: a chat batch, a tombstone, a stray file.
     FileName,
     MAX_FILE_NAME_BYTES
+);
+path_part!(
+    /// What an event is called, in the database and in addresses.
+    EventId,
+    MAX_NAME_BYTES
+);
+path_part!(
+    /// Where videos go: what the configuration calls a destination.
+    UploadLocation,
+    MAX_NAME_BYTES
+);
+path_part!(
+    /// What a thumbnail template is called.
+    TemplateName,
+    MAX_NAME_BYTES
 );
 
 #[cfg(test)]

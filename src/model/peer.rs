@@ -30,8 +30,20 @@ impl PeerUrl {
         self.0.port_or_known_default().unwrap_or(80)
     }
 
+    /// Whether the host is a service in DNS (RFC 2782), whose records say hosts and ports.
+    pub fn names_service(&self) -> bool {
+        self.host().starts_with('_')
+    }
+
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"
+    }
+
+    /// What a service in DNS named: the same on another host, whose port it said.
+    pub fn on(&self, host: &str, port: u16) -> Option<Self> {
+        let mut url = self.0.clone();
+        let is_set = url.set_host(Some(host)).is_ok() && url.set_port(Some(port)).is_ok();
+        is_set.then_some(Self(url))
     }
 
     /// The same at one of its host's addresses.
@@ -58,7 +70,14 @@ impl FromStr for PeerUrl {
     type Err = BadPeerUrl;
 
     fn from_str(text: &str) -> Result<Self, BadPeerUrl> {
-        let url = Url::parse(text).map_err(BadPeerUrl::NoUrl)?;
+        Url::parse(text).map_err(BadPeerUrl::NoUrl)?.try_into()
+    }
+}
+
+impl TryFrom<Url> for PeerUrl {
+    type Error = BadPeerUrl;
+
+    fn try_from(url: Url) -> Result<Self, BadPeerUrl> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(BadPeerUrl::Scheme(url.scheme().to_owned()));
         }
@@ -68,6 +87,20 @@ impl FromStr for PeerUrl {
         }
         Ok(Self(url))
     }
+}
+
+impl From<PeerUrl> for Url {
+    fn from(PeerUrl(url): PeerUrl) -> Self {
+        url
+    }
+}
+
+/// Which of what is missing is copied first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CopyOrder {
+    #[default]
+    Newest,
+    Oldest,
 }
 
 #[cfg(test)]

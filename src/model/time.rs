@@ -76,6 +76,15 @@ impl fmt::Display for Timestamp {
     }
 }
 
+impl Timestamp {
+    /// A date as HTTP headers have it (RFC 9110, 5.6.7), to the second. Obsolete forms are none.
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        let text = text.strip_suffix(" GMT")?;
+        let date = chrono::NaiveDateTime::parse_from_str(text, "%a, %d %b %Y %H:%M:%S").ok()?;
+        Some(Self::from_micros(date.and_utc().timestamp_micros()))
+    }
+}
+
 impl FromStr for Timestamp {
     type Err = BadTime;
 
@@ -330,6 +339,16 @@ mod tests {
         fn any_text_is_read_or_refused(text in "[0-9TZ:+. -]{0,32}|.{0,32}") {
             let _ = text.parse::<Timestamp>();
             let _ = text.parse::<Hour>();
+        }
+    }
+
+    #[test]
+    fn a_date_of_http_is_read() {
+        let date = Timestamp::from_http_date("Fri, 02 Jan 2026 03:04:05 GMT").unwrap();
+        assert_eq!(date.to_string(), "2026-01-02T03:04:05.000000");
+        for bad in ["", "Fri, 02 Jan 2026 03:04:05", "Thu, 02 Jan 2026 03:04:05 GMT", "Friday, 02-Jan-26 03:04:05 GMT"]
+        {
+            assert_eq!(Timestamp::from_http_date(bad), None, "{bad}");
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::health::Health;
 use crate::ingest::Disk;
 use crate::metrics::Metrics;
 use crate::model::{LossCause, Span};
-use crate::store::{Ledger, Shelf, SpooledSegment, Volume};
+use crate::store::{self, Ledger, Shelf, SpooledSegment, Volume};
 
 /// About what a recorder hands to the disk at once.
 const PROBE_BYTES: usize = 256 * 1024;
@@ -96,6 +96,7 @@ impl DiskWatch {
     }
 
     async fn look(&self) {
+        self.measure().await;
         let mut done = self.probe().await;
         if done.is_ok() {
             done = self.write_out().await;
@@ -117,6 +118,15 @@ impl DiskWatch {
             }
             Ok(()) if changed && is_over => info!(self.log, "store is writable"),
             Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// A disk that does not answer is found out by the probe.
+    async fn measure(&self) {
+        let layout = self.disk.layout.clone();
+        let measured = self.door.run(move || store::room(&layout));
+        if let Ok(Ok(Ok(room))) = timeout(ANSWERS_WITHIN, measured).await {
+            self.metrics.store_has_room(room.free_bytes, room.size_bytes);
         }
     }
 

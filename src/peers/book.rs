@@ -1,5 +1,5 @@
-//! Where the names of peers come from, beside the configuration: a file and DNS. What each said last is kept on disk, for
-//! when it says nothing.
+//! Where the names of peers come from, beside the configuration: a file, DNS and the database. What each said last is kept
+//! on disk, for when it says nothing.
 //!
 //! Promises: a source that fails keeps its last answer, also over a restart. Blocks on the disk and on the resolver.
 
@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
+use super::srv::Resolver;
 use crate::model::PeerUrl;
 use crate::store::{self, Layout, StoreError};
 
@@ -14,12 +15,15 @@ use crate::store::{self, Layout, StoreError};
 const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// What else than the configuration says who the peers are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PeerSource {
     /// An address on each line; what follows a `#` is for people.
     File(PathBuf),
-    /// Every address that the host's name has is a peer's: a headless service of Kubernetes.
+    /// Every address that the host's name has is a peer's: a headless service of Kubernetes. Of a service's name (RFC 2782)
+    /// every host with its port is.
     Dns(PeerUrl),
+    /// The table of nodes, which somebody else reads.
+    Database,
 }
 
 /// Why a source does not say.
@@ -31,8 +35,6 @@ pub enum BookError {
     Line { path: PathBuf, line: usize },
     #[error("cannot resolve {service}")]
     Dns { service: PeerUrl, source: io::Error },
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 impl PeerSource {
@@ -41,20 +43,26 @@ impl PeerSource {
         match self {
             Self::File(_) => "file",
             Self::Dns(_) => "dns",
+            Self::Database => "database",
         }
     }
 
-    /// Who the peers are now. An answer that is news is kept.
-    pub fn ask(&self, layout: &Layout) -> Result<Vec<PeerUrl>, BookError> {
-        let peers = match self {
-            Self::File(path) => read_file(path)?,
-            Self::Dns(service) => resolve(service)?,
-        };
-        if self.last(layout) != peers {
-            let lines: String = peers.iter().map(|peer| format!("{peer}\n")).collect();
-            store::write_peers(layout, self.label(), &lines)?;
+    /// Who the peers are now. `None` of the database, which says so by itself.
+    pub fn ask(&self) -> Result<Option<Vec<PeerUrl>>, BookError> {
+        match self {
+            Self::File(path) => read_file(path).map(Some),
+            Self::Dns(service) => resolve(service).map(Some),
+            Self::Database => Ok(None),
         }
-        Ok(peers)
+    }
+
+    /// Keeps an answer, if it is news.
+    pub fn keep(&self, layout: &Layout, peers: &[PeerUrl]) -> Result<(), StoreError> {
+        if self.last(layout) == peers {
+            return Ok(());
+        }
+        let lines: String = peers.iter().map(|peer| format!("{peer}\n")).collect();
+        store::write_peers(layout, self.label(), &lines)
     }
 
     /// Who they were when it last said; none if it never did.
@@ -77,6 +85,10 @@ fn read_file(path: &Path) -> Result<Vec<PeerUrl>, BookError> {
 
 fn resolve(service: &PeerUrl) -> Result<Vec<PeerUrl>, BookError> {
     let failed = |source| BookError::Dns { service: service.clone(), source };
+    if service.names_service() {
+        let found = Resolver::of_this_machine().services(service.host()).map_err(failed)?;
+        return Ok(found.into_iter().filter_map(|(host, port)| service.on(&host, port)).collect());
+    }
     let found = (service.host(), service.port()).to_socket_addrs().map_err(failed)?;
     let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
     addresses.sort_unstable();
@@ -99,25 +111,22 @@ mod tests {
         std::fs::create_dir_all(layout.own_dir()).unwrap();
         let path = dir.path().join("peers");
         let source = PeerSource::File(path.clone());
-        assert!(matches!(source.ask(&layout), Err(BookError::File { .. })));
+        let ask = || source.ask().inspect(|peers| source.keep(&layout, peers.as_ref().unwrap()).unwrap());
+        assert!(matches!(ask(), Err(BookError::File { .. })));
         assert!(source.last(&layout).is_empty());
         std::fs::write(&path, "# ours\nhttp://beta:8000/ # in the cellar\n\nhttp://gamma\n").unwrap();
         let expected = ["http://beta:8000", "http://gamma"];
-        assert_eq!(texts(&source.ask(&layout).unwrap()), expected);
+        assert_eq!(texts(&ask().unwrap().unwrap()), expected);
         std::fs::write(&path, "http://beta:8000\nfile:///etc/passwd\n").unwrap();
-        assert!(matches!(source.ask(&layout), Err(BookError::Line { line: 2, .. })));
+        assert!(matches!(ask(), Err(BookError::Line { line: 2, .. })));
         assert_eq!(texts(&source.last(&layout)), expected);
     }
 
     #[test]
     fn a_name_stands_for_all_its_addresses() {
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::new(dir.path());
-        std::fs::create_dir_all(layout.own_dir()).unwrap();
-        let found = PeerSource::Dns("http://localhost:8000".parse().unwrap()).ask(&layout).unwrap();
+        let found = PeerSource::Dns("http://localhost:8000".parse().unwrap()).ask().unwrap().unwrap();
         assert!(texts(&found).contains(&"http://127.0.0.1:8000".to_owned()), "{found:?}");
         let nowhere = PeerSource::Dns("http://nowhere.invalid:8000".parse().unwrap());
-        assert!(matches!(nowhere.ask(&layout), Err(BookError::Dns { .. })));
-        assert_eq!(nowhere.last(&layout), found, "the last answer of DNS, whatever the name was");
+        assert!(matches!(nowhere.ask(), Err(BookError::Dns { .. })));
     }
 }

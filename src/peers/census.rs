@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use super::PeerError;
 use super::client::{HourAnswer, Peer};
 use super::names::{HourNames, TombstoneName};
-use crate::model::{Channel, HashedName, Hour, NodeId, PeerUrl, Quality, SegmentHash};
+use crate::model::{Channel, HashedName, Hour, NodeIdentity, PeerUrl, Quality, SegmentHash};
 
 /// What stands behind an address.
 pub enum Found {
@@ -28,24 +28,24 @@ pub struct Standing {
     pub found: Found,
 }
 
-/// Asks all of them at once who they are; `ours` is this node's id. To be called on the arbiter that asks them on.
-pub async fn find_nodes(urls: Vec<PeerUrl>, ours: Option<NodeId>) -> Vec<Standing> {
+/// Asks all of them at once who they are; `ours` is this node. To be called on the arbiter that asks them on.
+pub async fn find_nodes(urls: Vec<PeerUrl>, ours: Option<NodeIdentity>) -> Vec<Standing> {
     let ask = |url: PeerUrl| async move {
         let peer = Peer::new(url);
-        let id = peer.id().await;
-        (peer, id)
+        let identity = peer.introduction().await.map(|said| said.identity);
+        (peer, identity)
     };
-    let mut known: Vec<NodeId> = Vec::new();
+    let mut known: Vec<NodeIdentity> = Vec::new();
     let mut standing = Vec::new();
-    for (peer, id) in join_all(urls.into_iter().map(ask)).await {
+    for (peer, identity) in join_all(urls.into_iter().map(ask)).await {
         let url = peer.url().clone();
-        let found = match id {
+        let found = match identity {
             Err(error) => Found::Silent(error),
             Ok(None) => Found::Node(peer),
-            Ok(id) if id == ours => Found::Ourselves,
-            Ok(Some(id)) if known.contains(&id) => Found::Again,
-            Ok(Some(id)) => {
-                known.push(id);
+            Ok(Some(node)) if ours.as_ref().is_some_and(|ours| node.is_same_node_as(ours)) => Found::Ourselves,
+            Ok(Some(node)) if known.iter().any(|known| node.is_same_node_as(known)) => Found::Again,
+            Ok(Some(node)) => {
+                known.push(node);
                 Found::Node(peer)
             }
         };

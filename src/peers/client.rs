@@ -12,12 +12,14 @@ use std::time::Duration;
 use awc::http::{StatusCode, header};
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
+use url::Url;
 
 use super::PeerError;
+use super::health::PeerHealth;
 use super::names::{HourNames, Refused};
-use crate::ingest::{Body, ByteBudget, FetchError, HttpClient, Patience};
-use crate::model::{Channel, Day, Hour, NodeId, PeerUrl, Quality};
-use crate::select::{DayDigests, Digest, QualityDigests};
+use crate::ingest::{Body, ByteBudget, FetchError, HttpClient, Patience, Response};
+use crate::model::{Channel, Day, ExtraDir, ExtraPath, Hour, NodeIdentity, PeerUrl, Quality, Timestamp};
+use crate::select::{DayDigests, Digest, NodeDigests, QualityDigests};
 
 /// An hour of one-second segments of ten recorders has 3 MB of names.
 const LISTING_BUDGET: ByteBudget = ByteBudget { max_bytes: 8 << 20, deadline: Duration::from_secs(60) };
@@ -33,6 +35,8 @@ const FILE_PATIENCE: Patience =
 pub struct Peer {
     url: PeerUrl,
     client: HttpClient,
+    /// `None` where nobody else asks the same peer.
+    health: Option<PeerHealth>,
 }
 
 /// What a peer calls the present state of a listing.
@@ -51,36 +55,68 @@ pub enum HourAnswer {
 pub enum DigestAnswer<T> {
     Same,
     New(T),
-    /// It has none, as nodes of the existing system.
+    /// It has none, as nodes of the existing system, or none at the moment.
     NotOffered,
+}
+
+/// What a peer tells of all its qualities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeTold {
+    pub digests: NodeDigests,
+    /// The days of which it says that they changed last.
+    pub changed: BTreeMap<(Channel, Quality), Day>,
+}
+
+/// What a node says of itself.
+#[derive(Debug, Clone)]
+pub struct Introduction {
+    /// `None` of one that does not say, as those of the existing system.
+    pub identity: Option<NodeIdentity>,
+    /// What time it is there, to the second.
+    pub date: Option<Timestamp>,
 }
 
 impl Peer {
     /// To be made on the arbiter that uses it.
     pub fn new(url: PeerUrl) -> Self {
-        Self { url, client: HttpClient::of_this_arbiter() }
+        Self { url, client: HttpClient::of_this_arbiter(), health: None }
+    }
+
+    /// The same, and all that it sees of the peer counts for everybody.
+    pub fn watched(url: PeerUrl, health: PeerHealth) -> Self {
+        Self { health: Some(health), ..Self::new(url) }
+    }
+
+    pub(super) fn health(&self) -> Option<&PeerHealth> {
+        self.health.as_ref()
     }
 
     pub fn url(&self) -> &PeerUrl {
         &self.url
     }
 
-    /// What tells the node from others; `None` for one that does not say, as those of the existing system.
-    pub async fn id(&self) -> Result<Option<NodeId>, PeerError> {
+    /// What tells the node from others, and what time it has.
+    pub async fn introduction(&self) -> Result<Introduction, PeerError> {
         #[derive(Deserialize)]
         struct Identity {
             id: String,
+            life: Option<String>,
         }
         const WHAT: &str = "the node's id";
         let failed = |source| PeerError::Ask { what: WHAT, source };
         let headers = [(header::ACCEPT_ENCODING, "identity")];
-        let answer = self.client.ask_here(&self.url.join(["node"]), &headers, ID_BUDGET.patience()).await;
+        let answer = self.ask(&self.url.join(["node"]), &headers, ID_BUDGET.patience()).await;
         let answer = answer.map_err(failed)?;
+        let date = answer.date;
         if answer.status != StatusCode::OK {
-            return Ok(None);
+            return Ok(Introduction { identity: None, date });
         }
         let json = answer.whole(ID_BUDGET.max_bytes).await.map_err(failed)?;
-        Ok(serde_json::from_slice(&json).ok().and_then(|Identity { id }| id.parse().ok()))
+        let read = |Identity { id, life }| {
+            let life = life.and_then(|life| life.parse().ok());
+            id.parse().ok().map(|id| NodeIdentity { id, life })
+        };
+        Ok(Introduction { identity: serde_json::from_slice(&json).ok().and_then(read), date })
     }
 
     pub async fn channels(&self) -> Result<(Vec<Channel>, Refused), PeerError> {
@@ -94,6 +130,14 @@ impl Peer {
     /// Not in order.
     pub async fn hours(&self, channel: &Channel, quality: &Quality) -> Result<(Vec<Hour>, Refused), PeerError> {
         self.names("hours", &["files", channel.as_str(), quality.as_str()]).await
+    }
+
+    /// What a directory of extra files holds; nothing where the peer knows of no such directories.
+    pub async fn extras(&self, dir: &ExtraDir) -> Result<(Vec<ExtraPath>, Refused), PeerError> {
+        match self.names("extra files", &["extras", dir.as_str()]).await {
+            Err(PeerError::Ask { source, .. }) if source.is_gone() => Ok((Vec::new(), Refused::default())),
+            answer => answer,
+        }
     }
 
     /// What an hour holds, its tombstones too.
@@ -110,7 +154,7 @@ impl Peer {
         url.set_query(Some("tombstones=true"));
         let mut headers = vec![(header::ACCEPT_ENCODING, "gzip")];
         headers.extend(known.map(|Tag(tag)| (header::IF_NONE_MATCH, &**tag)));
-        let answer = self.client.ask_here(&url, &headers, LISTING_BUDGET.patience()).await.map_err(failed)?;
+        let answer = self.ask(&url, &headers, LISTING_BUDGET.patience()).await.map_err(failed)?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if known.is_some() => return Ok(HourAnswer::Same),
@@ -121,6 +165,11 @@ impl Peer {
         let mut names = HourNames::new(hour);
         each_name(&json, |name| names.add(name)).map_err(|source| PeerError::NoList { what: WHAT, source })?;
         Ok(HourAnswer::New { names, tag })
+    }
+
+    /// What all of the node holds, quality by quality.
+    pub async fn node_digests(&self, known: Option<Digest>) -> Result<DigestAnswer<NodeTold>, PeerError> {
+        self.digests(&["digest"], known, read_node_digests).await
     }
 
     /// What a quality holds, day by day, as digests; `known` is what it was.
@@ -157,12 +206,12 @@ impl Peer {
         let mut headers = vec![(header::ACCEPT_ENCODING, "identity")];
         headers.extend(tag.as_deref().map(|tag| (header::IF_NONE_MATCH, tag)));
         let url = self.url.join(path.iter().copied());
-        let answer = self.client.ask_here(&url, &headers, DIGEST_BUDGET.patience()).await.map_err(failed)?;
+        let answer = self.ask(&url, &headers, DIGEST_BUDGET.patience()).await.map_err(failed)?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if known.is_some() => return Ok(DigestAnswer::Same),
-            status if status.is_client_error() => return Ok(DigestAnswer::NotOffered),
-            status => return Err(failed(FetchError::Status(status.as_u16()))),
+            // Also of one that cannot just now: what it lists can be had without.
+            _ => return Ok(DigestAnswer::NotOffered),
         }
         let text = answer.whole(DIGEST_BUDGET.max_bytes).await.map_err(failed)?;
         read(&text).map(DigestAnswer::New).ok_or(PeerError::NoDigests)
@@ -184,7 +233,7 @@ impl Peer {
         let failed = |source| PeerError::Ask { what: WHAT, source };
         let url = self.url.join(["tombstones", channel.as_str(), quality.as_str(), &hour.to_string()]);
         let headers = [(header::ACCEPT_ENCODING, "identity")];
-        let answer = self.client.ask_here(&url, &headers, LISTING_BUDGET.patience()).await.map_err(failed)?;
+        let answer = self.ask(&url, &headers, LISTING_BUDGET.patience()).await.map_err(failed)?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
@@ -199,8 +248,7 @@ impl Peer {
     /// Whether the peer would send a file; `None` where it does not say, as it hides it. No byte of it is waited for.
     pub async fn has_file(&self, path: &[&str]) -> Result<Option<bool>, PeerError> {
         let url = self.url.join(std::iter::once("segments").chain(path.iter().copied()));
-        let answer = self.client.ask_here(&url, &[(header::ACCEPT_ENCODING, "identity")], FILE_PATIENCE).await;
-        let answer = answer.map_err(|source| PeerError::Ask { what: "a file", source })?;
+        let answer = self.ask_for_bytes(&url).await.map_err(|source| PeerError::Ask { what: "a file", source })?;
         Ok(match answer.status {
             StatusCode::OK => Some(true),
             StatusCode::NOT_FOUND => Some(false),
@@ -211,10 +259,50 @@ impl Peer {
     /// The bytes of a file under the peer's `/segments`, by the parts of its path.
     pub async fn file(&self, path: &[&str]) -> Result<Body, FetchError> {
         let url = self.url.join(std::iter::once("segments").chain(path.iter().copied()));
-        let answer = self.client.ask_here(&url, &[(header::ACCEPT_ENCODING, "identity")], FILE_PATIENCE).await?;
+        let answer = self.ask_for_bytes(&url).await?;
         match answer.status {
             StatusCode::OK => Ok(answer.body),
             status => Err(FetchError::Status(status.as_u16())),
+        }
+    }
+
+    async fn ask(
+        &self,
+        url: &Url,
+        headers: &[(header::HeaderName, &str)],
+        patience: Patience,
+    ) -> Result<Response, FetchError> {
+        let answer = self.client.ask_here(url, headers, patience).await;
+        self.hear(&answer, FetchError::is_unreachable);
+        answer
+    }
+
+    /// For what may be slow to come while all else is well.
+    async fn ask_for_bytes(&self, url: &Url) -> Result<Response, FetchError> {
+        let answer = self.client.ask_here(url, &[(header::ACCEPT_ENCODING, "identity")], FILE_PATIENCE).await;
+        self.hear(&answer, FetchError::is_unconnected);
+        answer
+    }
+
+    /// For an answer that goes on and on.
+    pub(super) async fn ask_at_length(
+        &self,
+        url: &Url,
+        headers: &[(header::HeaderName, &str)],
+        patience: Patience,
+    ) -> Result<Response, FetchError> {
+        let answer = HttpClient::for_long_answers().ask_here(url, headers, patience).await;
+        self.hear(&answer, FetchError::is_unconnected);
+        answer
+    }
+
+    /// What an answer, or its absence, says of the peer is for all who ask it.
+    fn hear(&self, answer: &Result<Response, FetchError>, is_down: fn(&FetchError) -> bool) {
+        let Some(health) = &self.health else { return };
+        match answer {
+            Err(error) if is_down(error) => health.was_unreachable(),
+            Err(FetchError::NoAnswer(_)) => {}
+            Ok(_) | Err(_) => health.answered(),
         }
     }
 
@@ -222,7 +310,7 @@ impl Peer {
         let failed = |source| PeerError::Ask { what, source };
         let url = self.url.join(path.iter().copied());
         let headers = [(header::ACCEPT_ENCODING, "gzip")];
-        let answer = self.client.ask_here(&url, &headers, LISTING_BUDGET.patience()).await.map_err(failed)?;
+        let answer = self.ask(&url, &headers, LISTING_BUDGET.patience()).await.map_err(failed)?;
         if answer.status != StatusCode::OK {
             return Err(failed(FetchError::Status(answer.status.as_u16())));
         }
@@ -247,6 +335,29 @@ fn read_quality_digests(json: &[u8]) -> Option<QualityDigests> {
     let Text { digest, days } = serde_json::from_slice(json).ok()?;
     let of_days = QualityDigests::new(parse_table(days)?);
     (digest.parse() == Ok(of_days.digest)).then_some(of_days)
+}
+
+fn read_node_digests(json: &[u8]) -> Option<NodeTold> {
+    #[derive(Deserialize)]
+    struct Text {
+        digest: String,
+        qualities: BTreeMap<String, Line>,
+    }
+    #[derive(Deserialize)]
+    struct Line {
+        digest: String,
+        changed: Option<String>,
+    }
+    let Text { digest, qualities } = serde_json::from_slice(json).ok()?;
+    let (mut table, mut changed) = (BTreeMap::new(), BTreeMap::new());
+    for (key, line) in qualities {
+        let (channel, quality) = key.split_once('/')?;
+        let key: (Channel, Quality) = (channel.parse().ok()?, quality.parse().ok()?);
+        changed.extend(line.changed.and_then(|day| day.parse().ok()).map(|day| (key.clone(), day)));
+        table.insert(key, line.digest.parse().ok()?);
+    }
+    let digests = NodeDigests::new(table);
+    (digest.parse() == Ok(digests.digest)).then_some(NodeTold { digests, changed })
 }
 
 /// The same of a day, whose hours must be its own.
@@ -317,6 +428,28 @@ mod tests {
         assert_eq!(read_quality_digests(text("2026-01-02").as_bytes()), Some(of_quality.clone()));
         for bad in [text("2026-01-03"), text("../../etc"), "[]".into(), String::new(), text("2026-01-02") + "x"] {
             assert_eq!(read_quality_digests(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn digests_of_a_node_that_do_not_add_up_are_none() {
+        let of_quality = QualityDigests::new(BTreeMap::new()).digest;
+        let key = ("ch".parse().unwrap(), "source".parse().unwrap());
+        let digests = NodeDigests::new(BTreeMap::from([(key, of_quality)]));
+        let text = |digest: Digest, key: &str, day: &str| {
+            format!(r#"{{"digest":"{digest}","qualities":{{"{key}":{{"digest":"{of_quality}","changed":{day}}}}}}}"#)
+        };
+        let read = |text: String| read_node_digests(text.as_bytes());
+        let told = read(text(digests.digest, "ch/source", r#""2026-01-02""#)).unwrap();
+        assert_eq!((&told.digests, told.changed.len()), (&digests, 1));
+        for no_hint in ["null", r#""never""#] {
+            assert_eq!(read(text(digests.digest, "ch/source", no_hint)).unwrap().changed.len(), 0);
+        }
+        for bad in [text(of_quality, "ch/source", "null"), text(digests.digest, "ch/480p", "null"), "[]".into()] {
+            assert_eq!(read(bad), None);
+        }
+        for bad in ["ch", "../source", "ch/.x", ""] {
+            assert_eq!(read(text(digests.digest, bad, "null")), None, "{bad}");
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::PeerError;
 use super::client::Peer;
 use super::names::HourNames;
-use crate::ingest::{Body, FetchError, HttpClient, Patience};
+use crate::ingest::{Body, FetchError, Patience};
 use crate::model::{Channel, Hour, Quality};
 
 /// A peer says something at least every 10 s. After an hour the connection is made anew, for balance and for safety.
@@ -58,7 +58,7 @@ pub async fn follow(
     let after = after.map(|after| after.to_string());
     let mut headers = vec![(header::ACCEPT, "text/event-stream"), (header::ACCEPT_ENCODING, "identity")];
     headers.extend(after.as_deref().map(|after| (header::HeaderName::from_static("last-event-id"), after)));
-    let answer = HttpClient::for_long_answers().ask_here(&url, &headers, PATIENCE).await.map_err(failed)?;
+    let answer = peer.ask_at_length(&url, &headers, PATIENCE).await.map_err(failed)?;
     match answer.status {
         StatusCode::OK => Ok(Some(Following {
             body: answer.body,

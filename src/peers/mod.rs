@@ -11,31 +11,46 @@ mod census;
 mod claims;
 mod client;
 mod copy;
+mod digest;
 mod drain;
+mod extras;
+mod finish;
 mod follow;
+mod health;
 mod names;
 mod pass;
 mod plan;
+mod remembered;
+mod root;
 mod span;
+mod srv;
 mod throttle;
+mod told;
+mod twins;
 
 pub use book::{BookError, PeerSource};
 pub use bounty::{Bounties, LostLately, Opened};
 pub use census::{Found, Standing, TombstoneState, find_nodes, holders, tombstone_state};
 pub use claims::Claims;
-pub use client::{DigestAnswer, HourAnswer, Peer, Tag};
+pub use client::{DigestAnswer, HourAnswer, Introduction, NodeTold, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};
+pub use digest::{Differing, Reconciled};
 pub use drain::{OnlyHere, only_here};
+pub use extras::{ExtraNotice, ExtrasPass, ExtrasReport};
+pub use finish::Finisher;
 pub use follow::{FollowEvent, Following, follow};
+pub use health::{News, PeerHealth, Turn, backoff_after};
 pub use names::{HourNames, Refused, TombstoneName};
-pub use pass::{Notice, Pass, PassReport, Remembered};
+pub use pass::{Notice, Pass, PassReport};
 pub use plan::{HourPlan, Window, plan_hour};
+pub use remembered::Remembered;
+pub use root::{Root, Roots};
 pub use span::{SpanCopy, Wrong};
 pub use throttle::Throttle;
 
 use crate::blocking::Panicked;
 use crate::ingest::FetchError;
-use crate::store::StoreError;
+use crate::store::{DigestsError, StoreError};
 
 /// Why a peer could not be compared with.
 #[derive(Debug, thiserror::Error)]
@@ -53,10 +68,26 @@ pub enum PeerError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Digests(#[from] DigestsError),
+    #[error(transparent)]
     Panicked(#[from] Panicked),
 }
 
 impl PeerError {
+    /// Whether the peer as a whole is at fault: nothing else will fare better.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Ask { source, .. } | Self::Copy(CopyError::Fetch { source, .. }) => source.is_unreachable(),
+            Self::NoList { .. }
+            | Self::NoDigests
+            | Self::NoFeed { .. }
+            | Self::Copy(_)
+            | Self::Store(_)
+            | Self::Digests(_)
+            | Self::Panicked(_) => false,
+        }
+    }
+
     /// Whether an answer has only lasted for as long as any may.
     pub fn is_of_age(&self) -> bool {
         matches!(self, Self::Ask { source: FetchError::TooSlow(_), .. })

@@ -3,6 +3,7 @@
 //! Promises: every name is a type of `model`; what is none is counted, and one example of it is kept for the log.
 
 use crate::model::{CHAT_ENDING, HashedName, Hour, NameFields, SEGMENT_ENDING, SegmentKind, TOMBSTONE_ENDING};
+use crate::select::Digest;
 
 /// Of a name that was refused, so much is shown.
 const MAX_EXAMPLE_CHARS: usize = 80;
@@ -57,6 +58,12 @@ impl HourNames {
         let mut hour = Self::new(hour);
         names.into_iter().for_each(|name| hour.add(name));
         hour
+    }
+
+    /// The same as of the listing that these names came from.
+    pub fn digest(&self) -> Option<Digest> {
+        let files = self.files.iter().map(HashedName::as_str);
+        Digest::of_hour(files.chain(self.tombstones.iter().map(TombstoneName::as_str)))
     }
 
     pub fn hour(&self) -> Hour {
@@ -118,8 +125,10 @@ mod tests {
             "2026-01-02T03".parse().unwrap(),
             [&*good, &hidden, &chat, temp, hidden_temp].into_iter().chain(bad),
         );
-        assert_eq!(names.files.iter().map(HashedName::as_str).collect::<Vec<_>>(), [good, chat]);
+        assert_eq!(names.files.iter().map(HashedName::as_str).collect::<Vec<_>>(), [&*good, &*chat]);
         assert_eq!(names.tombstones.iter().map(TombstoneName::as_str).collect::<Vec<_>>(), [&*hidden, hidden_temp]);
+        let all = [&*good, &hidden, &chat, temp, hidden_temp].into_iter().chain(bad);
+        assert_eq!(names.digest(), Digest::of_hour(all), "what is copied is what digests count");
         assert_eq!(names.refused.count, bad.len());
         assert_eq!(names.refused.example.as_deref(), Some("../../etc/passwd"));
         let mut refused = Refused::default();

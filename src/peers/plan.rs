@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::names::{HourNames, TombstoneName};
-use crate::model::{HashedName, SegmentHash, Span, Timestamp};
+use crate::model::{CopyOrder, HashedName, SegmentHash, Span, Timestamp};
 use crate::select::TOLERANCE_MICROS;
 
 /// Which segments are anybody's to copy.
@@ -20,6 +20,7 @@ pub struct Window {
     pub recent: Option<Timestamp>,
     /// But for what lies in these: the recorder has lost it.
     pub lost: Arc<[Span]>,
+    pub order: CopyOrder,
 }
 
 impl Window {
@@ -195,7 +196,7 @@ mod tests {
         };
         // The one before reaches 5 ms into it: recorders round.
         let lost = [span("00:04", "00:05").unwrap()];
-        let window = Window { recent: Some(Timestamp::from_micros(0)), lost: lost.into(), since: None };
+        let window = Window { recent: Some(Timestamp::from_micros(0)), lost: lost.into(), ..Window::default() };
         let plan = plan_hour(&hour(&[]), &hour(&names), window);
         assert_eq!((texts(&plan).1, plan.young), (vec![&*names[2]], 3));
     }

@@ -19,6 +19,7 @@ use super::copy::{Copier, CopyError, Outcome};
 use super::names::{HourNames, Refused, TombstoneName};
 use super::pass::{Notice, PassReport};
 use super::plan::{HourPlan, Window, plan_hour};
+use super::twins;
 use crate::ingest::FetchError;
 use crate::model::{Channel, HashedName, Hour, Quality, Span, Timestamp};
 use crate::store::{self, Volume};
@@ -72,7 +73,7 @@ impl SpanCopy {
     ) -> Result<(), PeerError> {
         // Left to the recorder is everything but what it lost.
         let recent = Some(Timestamp::from_micros(i64::MIN));
-        self.compare(hours_of(spans), Window { since: None, recent, lost: spans.into() }, report, notice).await
+        self.compare(hours_of(spans), Window { recent, lost: spans.into(), ..Window::default() }, report, notice).await
     }
 
     /// Compares these hours, the newest first, and copies what is missing here.
@@ -123,10 +124,13 @@ impl SpanCopy {
             let (copier, channel, quality) = (self.copier.clone(), self.channel.clone(), self.quality.clone());
             let hide = move || {
                 copier.volume.as_ref().map_or(Ok(()), Volume::check)?;
-                store::add_tombstone(&copier.layout, &channel, &quality, hour, name.as_str()).map(|_| name)
+                store::add_tombstone(&copier.layout, &channel, &quality, hour, name.as_str())?;
+                let beside = twins::hide_beside(&copier.layout, &channel, &quality, &name)?;
+                Ok::<_, PeerError>((name, beside))
             };
-            let name = self.copier.blocking.run(hide).await??;
+            let (name, beside) = self.copier.blocking.run(hide).await??;
             notice(Notice::Hidden { hour, name: &name });
+            beside.iter().for_each(|(hour, name)| notice(Notice::Hidden { hour: *hour, name }));
         }
         Ok(count)
     }
@@ -162,7 +166,7 @@ impl SpanCopy {
                             report.copied_files += 1;
                             report.copied_bytes += bytes;
                         }
-                        Outcome::UnderWay => report.under_way_files += 1,
+                        Outcome::UnderWay | Outcome::Yielded => report.under_way_files += 1,
                         Outcome::NotNeeded | Outcome::Gone => {}
                     }
                     notice(Notice::File { name: &name, outcome });

@@ -1,4 +1,4 @@
-//! Digests: one value for all that an hour, a day or a quality shows, the same on every node that shows the same. Pure.
+//! Digests: one value for all that an hour, a day, a quality or a node shows, the same on every node that shows the same. Pure.
 //!
 //! Promises: what is copied between nodes counts, and nothing else: names with a hash that no tombstone hides, and the
 //! tombstones. A change of any name changes the digest of its hour, of its day, and of its quality.
@@ -11,14 +11,15 @@ use std::str::FromStr;
 use sha2::{Digest as _, Sha256};
 
 use crate::model::{
-    BadSegmentName, CHAT_ENDING, Day, HashedName, Hour, NameFields, SEGMENT_ENDING, SegmentHash, SegmentKind,
-    TOMBSTONE_ENDING,
+    BadSegmentName, CHAT_ENDING, Channel, Day, HashedName, Hour, NameFields, Quality, SEGMENT_ENDING, SegmentHash,
+    SegmentKind, TOMBSTONE_ENDING,
 };
 
 /// What each level begins with, so that no digest of one is one of another, nor of another form to come.
 const HOUR_PREFIX: &str = "segvault digest 1: hour\n";
 const DAY_PREFIX: &str = "segvault digest 1: day\n";
 const QUALITY_PREFIX: &str = "segvault digest 1: quality\n";
+const NODE_PREFIX: &str = "segvault digest 1: node\n";
 
 /// SHA-256 of lines; written as the hashes in names are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,6 +106,17 @@ impl QualityDigests {
         Self { digest: Digest::of_table(QUALITY_PREFIX, &days), days }
     }
 
+    /// The same with one day as it is now.
+    pub fn with_day(&self, day: Day, now: &DayDigests) -> Self {
+        let mut days = self.days.clone();
+        if now.hours.is_empty() {
+            days.remove(&day);
+        } else {
+            days.insert(day, now.digest);
+        }
+        Self::new(days)
+    }
+
     /// Of all the hours of a quality.
     pub fn of_hours(hours: &BTreeMap<Hour, Digest>) -> Self {
         let mut by_day: BTreeMap<Day, BTreeMap<Hour, Digest>> = BTreeMap::new();
@@ -112,6 +124,53 @@ impl QualityDigests {
             by_day.entry(Day::of(*hour)).or_default().insert(*hour, *digest);
         }
         Self::new(by_day.into_iter().map(|(day, hours)| (day, DayDigests::new(hours).digest)).collect())
+    }
+}
+
+/// A node, quality by quality. One of which nothing is shown is like one that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeDigests {
+    pub digest: Digest,
+    pub qualities: BTreeMap<(Channel, Quality), Digest>,
+}
+
+impl NodeDigests {
+    pub fn new(qualities: BTreeMap<(Channel, Quality), Digest>) -> Self {
+        // Neither name holds a slash or a line's end.
+        let line =
+            |((channel, quality), digest): (&(Channel, Quality), &Digest)| format!("{channel}/{quality} {digest}");
+        Self { digest: Digest::of_lines(NODE_PREFIX, qualities.iter().map(line)), qualities }
+    }
+}
+
+/// What a quality shows, hour by hour.
+#[derive(Debug)]
+pub struct HourDigests {
+    /// Of the hours that show something.
+    pub hours: BTreeMap<Hour, Digest>,
+    /// Those that hold a tombstone, in order.
+    pub with_tombstones: Vec<Hour>,
+    pub quality: QualityDigests,
+    /// The latest day that was not the same at the look before.
+    pub changed: Option<Day>,
+}
+
+impl HourDigests {
+    /// `before` is what it showed at the look before this one.
+    pub fn new(hours: BTreeMap<Hour, Digest>, with_tombstones: Vec<Hour>, before: Option<&Self>) -> Self {
+        let quality = QualityDigests::of_hours(&hours);
+        let changed = before.and_then(|before| {
+            let (old, new) = (&before.quality.days, &quality.days);
+            let is_changed = |day: &&Day| old.get(*day) != new.get(*day);
+            old.keys().chain(new.keys()).filter(is_changed).max().copied().or(before.changed)
+        });
+        Self { hours, with_tombstones, quality, changed }
+    }
+
+    /// One day of it; a day of which there is nothing has no hours.
+    pub fn day(&self, day: Day) -> DayDigests {
+        let of_day = self.hours.range(day.first_hour()..).take_while(|(hour, _)| Day::of(**hour) == day);
+        DayDigests::new(of_day.map(|(hour, digest)| (*hour, *digest)).collect())
     }
 }
 
@@ -167,6 +226,9 @@ mod tests {
         assert_eq!(of_day.to_string(), sha(format!("segvault digest 1: day\n2026-01-02T03 {hour}\n")));
         assert_eq!(of_quality.to_string(), sha(format!("segvault digest 1: quality\n2026-01-02 {of_day}\n")));
         assert_eq!(QualityDigests::new(BTreeMap::new()).digest.to_string(), sha("segvault digest 1: quality\n".into()));
+        let names = ("ch é".parse().unwrap(), "source".parse().unwrap());
+        let of_node = NodeDigests::new(BTreeMap::from([(names, of_quality)])).digest;
+        assert_eq!(of_node.to_string(), sha(format!("segvault digest 1: node\nch é/source {of_quality}\n")));
     }
 
     #[test]
@@ -176,6 +238,22 @@ mod tests {
         for bad in ["", "x", &HASH[1..], &format!("{HASH}A")] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_latest_day_that_changed_is_told_until_another_does() {
+        let digest = of(&names()).unwrap();
+        let look = |hours: &[&str], before: Option<&HourDigests>| {
+            let hours = hours.iter().map(|hour| (hour.parse().unwrap(), digest)).collect();
+            HourDigests::new(hours, Vec::new(), before)
+        };
+        let first = look(&["2026-01-02T03", "2026-01-05T00"], None);
+        assert_eq!(first.changed, None);
+        let more = look(&["2026-01-02T03", "2026-01-03T00", "2026-01-05T00"], Some(&first));
+        assert_eq!(more.changed, Some("2026-01-03".parse().unwrap()));
+        let same = look(&["2026-01-02T03", "2026-01-03T00", "2026-01-05T00"], Some(&more));
+        assert_eq!(same.changed, more.changed);
+        assert_eq!(look(&["2026-01-02T03"], Some(&same)).changed, Some("2026-01-05".parse().unwrap()));
     }
 
     proptest! {
@@ -192,8 +270,14 @@ mod tests {
             let before: BTreeMap<Hour, Digest> = (0..100).map(|hour| (at(hour), digest(7))).collect();
             let mut after = before.clone();
             let changed = after.insert(at(hour), digest(seed)) != Some(digest(seed));
+            let new = after.clone();
             let (before, after) = (QualityDigests::of_hours(&before), QualityDigests::of_hours(&after));
             prop_assert_eq!(before.digest != after.digest, changed);
+            let day = Day::of(at(hour));
+            let of_day = HourDigests::new(new, Vec::new(), None).day(day);
+            prop_assert_eq!(&before.with_day(day, &of_day), &after);
+            let without = after.with_day(day, &DayDigests::new(BTreeMap::new()));
+            prop_assert!(!without.days.contains_key(&day) && without.days.len() + 1 == after.days.len());
             for (day, digest) in &after.days {
                 prop_assert_eq!(before.days.get(day) != Some(digest), changed && *day == Day::of(at(hour)));
             }

@@ -3,6 +3,8 @@
 //! Promises: the same names give the same answer on every node.
 //! Never: reads the disk or the clock. Where a tie needs a file's size, the caller's closure is asked.
 
+mod aging;
+mod coverage;
 mod digest;
 mod index;
 mod listing;
@@ -10,7 +12,9 @@ pub mod losses;
 mod range;
 pub mod retain;
 
-pub use digest::{DayDigests, Digest, QualityDigests};
+pub use aging::AgingClock;
+pub use coverage::{Among, HourCoverage, KindFigures, Map, Report, StreamCoverage, coverage_span};
+pub use digest::{DayDigests, Digest, HourDigests, NodeDigests, QualityDigests};
 pub use index::{HourIndex, Segment, Taken};
 pub use listing::Listing;
 pub use losses::StandingLoss;

@@ -5,10 +5,12 @@
 //! of it.
 //! All functions block on the disk; callers run them through `blocking`.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -19,6 +21,9 @@ use crate::model::SegmentHash;
 const PREFIX: &str = ".copy-";
 /// No file is copied for longer than this, by whichever process.
 const ABANDONED_AFTER: Duration = Duration::from_secs(30 * 60);
+/// So many small files are flushed faster by flushing their file system. It takes what others have written with it, so fewer
+/// are flushed each by itself.
+const FLUSH_AS_ONE: usize = 4;
 /// Directories of extra files are not nested deeper than this.
 const MAX_DEPTH: usize = 16;
 
@@ -30,8 +35,6 @@ pub enum Copied {
     AlreadyThere,
     /// A tombstone came meanwhile: the bytes are not kept.
     Tombstoned,
-    /// The bytes are not those of the name.
-    WrongBytes,
 }
 
 /// A file that has no final name yet. Dropped, it is deleted.
@@ -40,6 +43,7 @@ pub struct PendingCopy {
     temp: PathBuf,
     path: PathBuf,
     file: File,
+    opened: Instant,
     hasher: Sha256,
     len_bytes: u64,
 }
@@ -50,12 +54,13 @@ impl PendingCopy {
         let dir = path.parent().expect("a file lies in a directory");
         make_dir(dir)?;
         let temp = dir.join(format!("{PREFIX}{}", mark.next()));
+        let opened = Instant::now();
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(&temp)
             .map_err(|source| StoreError::new("create", &temp, source))?;
-        Ok(Self { temp, path: path.to_owned(), file, hasher: Sha256::new(), len_bytes: 0 })
+        Ok(Self { temp, path: path.to_owned(), file, opened, hasher: Sha256::new(), len_bytes: 0 })
     }
 
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
@@ -69,13 +74,17 @@ impl PendingCopy {
         self.len_bytes
     }
 
-    /// Flushes and gives the final name, if the bytes have this hash; opaque files have none. After `Ok(New)` the file
-    /// survives a power cut.
-    pub fn finish(self, expected: Option<SegmentHash>) -> Result<Copied, StoreError> {
-        if expected.is_some_and(|hash| hash != SegmentHash::from_bytes(self.hasher.clone().finalize().into())) {
-            return Ok(Copied::WrongBytes);
-        }
-        self.file.sync_all().map_err(|source| StoreError::new("flush", &self.temp, source))?;
+    /// Whether its bytes so far have this hash.
+    pub fn holds(&self, hash: SegmentHash) -> bool {
+        hash == SegmentHash::from_bytes(self.hasher.clone().finalize().into())
+    }
+
+    fn dir(&self) -> &Path {
+        self.path.parent().expect("a file lies in a directory")
+    }
+
+    /// Gives the final name. The file has been flushed; its directory is to be.
+    fn rename(&self) -> Result<Copied, StoreError> {
         if is_tombstoned(&self.path) {
             return Ok(Copied::Tombstoned);
         }
@@ -83,8 +92,64 @@ impl PendingCopy {
             return Ok(Copied::AlreadyThere);
         }
         fs::rename(&self.temp, &self.path).map_err(|source| StoreError::new("rename to", &self.path, source))?;
-        flush_dir(self.path.parent().expect("a file lies in a directory"))?;
         Ok(Copied::New)
+    }
+}
+
+/// Flushes copies and gives them their final names: all that lie on one file system with one flush, and their directories
+/// with one each. After `Ok(New)` a file survives a power cut. Each must hold the bytes of its name (`holds`).
+pub fn finish_together(copies: Vec<PendingCopy>) -> Vec<Result<Copied, StoreError>> {
+    let flushed = flush_files(&copies);
+    let renamed = copies.iter().zip(flushed).map(|(copy, flushed)| flushed.and_then(|()| copy.rename()));
+    let mut done: Vec<Result<Copied, StoreError>> = renamed.collect();
+    let mut by_dir: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
+    for (number, copy) in copies.iter().enumerate() {
+        if matches!(done[number], Ok(Copied::New)) {
+            by_dir.entry(copy.dir()).or_default().push(number);
+        }
+    }
+    for (dir, numbers) in by_dir {
+        if let Err(error) = flush_dir(dir) {
+            for number in numbers {
+                // The kernel says it once.
+                let same = io::Error::new(error.source.kind(), error.source.to_string());
+                done[number] = Err(StoreError::new("flush", dir, same));
+            }
+        }
+    }
+    done
+}
+
+/// What became of each.
+fn flush_files(copies: &[PendingCopy]) -> Vec<Result<(), StoreError>> {
+    let mut by_disk: HashMap<Option<u64>, Vec<&PendingCopy>> = HashMap::new();
+    for copy in copies {
+        by_disk.entry(copy.file.metadata().ok().map(|file| file.dev())).or_default().push(copy);
+    }
+    let is_flushed = |(disk, copies): &(&Option<u64>, &Vec<&PendingCopy>)| {
+        // What failed between two files' opening is told only to the earlier one.
+        let earliest = copies.iter().min_by_key(|copy| copy.opened);
+        let is_worth_it = disk.is_some() && copies.len() >= FLUSH_AS_ONE && disk_flush_tells_errors();
+        earliest.is_some_and(|copy| is_worth_it && rustix::fs::syncfs(&copy.file).is_ok())
+    };
+    let flushed: Vec<Option<u64>> = by_disk.iter().filter(is_flushed).map(|(disk, _)| *disk).collect();
+    let flush = |copy: &PendingCopy| {
+        let disk = copy.file.metadata().ok().map(|file| file.dev());
+        if flushed.contains(&disk) {
+            return Ok(());
+        }
+        copy.file.sync_all().map_err(|source| StoreError::new("flush", &copy.temp, source))
+    };
+    copies.iter().map(flush).collect()
+}
+
+/// Before Linux 5.8 syncfs(2) told nothing of what could not be written.
+fn disk_flush_tells_errors() -> bool {
+    let uname = rustix::system::uname();
+    let mut numbers = uname.release().to_str().unwrap_or_default().split('.').map(|part| part.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor) >= (5, 8),
+        _ => false,
     }
 }
 
@@ -122,11 +187,12 @@ mod tests {
 
     const HASH: &str = "uU0nuZNNPgilLlLX2n2r-sSE7-N6U4DukIj3rOLvzek";
 
-    fn copy(layout: &Layout, bytes: &[u8]) -> Copied {
+    /// `None` if the bytes are wrong.
+    fn copy(layout: &Layout, bytes: &[u8]) -> Option<Copied> {
         let path = layout.base().join("ch/source/2026-01-02T03").join(format!("58:30.5-2.0-full-{HASH}.ts"));
         let mut pending = PendingCopy::create(&path, &TempMark::of_this_process()).unwrap();
         bytes.chunks(3).for_each(|piece| pending.append(piece).unwrap());
-        pending.finish(Some(HASH.parse().unwrap())).unwrap()
+        pending.holds(HASH.parse().unwrap()).then(|| finish_together(vec![pending]).pop().unwrap().unwrap())
     }
 
     fn files(layout: &Layout) -> Vec<String> {
@@ -138,10 +204,10 @@ mod tests {
     fn only_the_announced_bytes_get_the_name_as_it_came() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        assert_eq!(copy(&layout, b"hello worl"), Copied::WrongBytes);
+        assert_eq!(copy(&layout, b"hello worl"), None);
         assert!(files(&layout).is_empty());
-        assert_eq!(copy(&layout, b"hello world"), Copied::New);
-        assert_eq!(copy(&layout, b"hello world"), Copied::AlreadyThere);
+        assert_eq!(copy(&layout, b"hello world"), Some(Copied::New));
+        assert_eq!(copy(&layout, b"hello world"), Some(Copied::AlreadyThere));
         assert_eq!(files(&layout), [format!("58:30.5-2.0-full-{HASH}.ts")]);
     }
 
@@ -153,8 +219,39 @@ mod tests {
         fs::create_dir_all(&hour).unwrap();
         let tombstone = format!("58:30.5-2.0-full-{HASH}.tombstone");
         fs::write(hour.join(&tombstone), "").unwrap();
-        assert_eq!(copy(&layout, b"hello world"), Copied::Tombstoned);
+        assert_eq!(copy(&layout, b"hello world"), Some(Copied::Tombstoned));
         assert_eq!(files(&layout), [tombstone]);
+    }
+
+    #[test]
+    fn of_many_that_are_finished_together_each_has_its_own_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let hours = [dir.path().join("ch/source/2026-01-02T03"), dir.path().join("ch/source/2026-01-02T04")];
+        let pending = |number: usize| {
+            let mut pending =
+                PendingCopy::create(&hours[number % 2].join(format!("{number}.ts")), &TempMark::of_this_process())
+                    .unwrap();
+            pending.append(&[number as u8]).unwrap();
+            pending
+        };
+        let copies: Vec<PendingCopy> = (0..20).map(pending).collect();
+        fs::write(hours[0].join("2.ts"), "there").unwrap();
+        fs::write(hours[1].join("3.tombstone"), "").unwrap();
+        fs::remove_file(&copies[5].temp).unwrap();
+        for (number, done) in finish_together(copies).into_iter().enumerate() {
+            match number {
+                2 => assert_eq!(done.unwrap(), Copied::AlreadyThere),
+                3 => assert_eq!(done.unwrap(), Copied::Tombstoned),
+                5 => assert!(done.unwrap_err().to_string().starts_with("cannot rename to")),
+                _ => {
+                    assert_eq!(done.unwrap(), Copied::New);
+                    assert_eq!(fs::read(hours[number % 2].join(format!("{number}.ts"))).unwrap(), [number as u8]);
+                }
+            }
+        }
+        // Of the others not even a temp is left.
+        let left: usize = hours.iter().map(|hour| fs::read_dir(hour).unwrap().count()).sum();
+        assert_eq!(left, 17 + 2);
     }
 
     #[test]

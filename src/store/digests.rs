@@ -10,16 +10,17 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use serde::{Deserialize, Serialize};
 
-use super::list::{HourStamp, hours, list_stamped};
+use super::list::{HourStamp, channels, hours, list_stamped, qualities};
 use super::{Layout, StoreError};
 use crate::blocking::{Blocking, Panicked};
 use crate::model::{Channel, Day, Hour, Quality};
-use crate::select::{DayDigests, Digest, QualityDigests};
+use crate::select::{Digest, HourDigests, NodeDigests};
 
 /// Some 40 MB: 20 channels of 4 qualities for 100 days.
 const MAX_HOURS: usize = 200_000;
@@ -39,26 +40,12 @@ pub enum DigestsError {
     Panicked(#[from] Panicked),
 }
 
-/// What a quality holds, as digests.
+/// What a node holds, as digests.
 #[derive(Debug)]
-pub struct HourDigests {
-    /// Of the hours that show something.
-    pub hours: BTreeMap<Hour, Digest>,
-    /// Those that hold a tombstone.
-    pub with_tombstones: Vec<Hour>,
-    pub quality: QualityDigests,
-}
-
-impl HourDigests {
-    /// One day of it; a day of which there is nothing has no hours.
-    pub fn day(&self, day: Day) -> DayDigests {
-        let first = day.first_hour();
-        DayDigests::new(self.hours.range(first..).take_while(|(hour, _)| Day::of(**hour) == day).map(pair).collect())
-    }
-}
-
-fn pair<K: Copy, V: Copy>((key, value): (&K, &V)) -> (K, V) {
-    (*key, *value)
+pub struct NodeLook {
+    pub digests: NodeDigests,
+    /// The latest day of each quality that has changed since this process looks.
+    pub changed: BTreeMap<(Channel, Quality), Day>,
 }
 
 /// The digests of everything under BASE. Cheap to clone; clones share what is known.
@@ -76,12 +63,13 @@ struct Shelf {
 }
 
 type Key = (Channel, Quality);
-type Look = BoxFuture<'static, Result<Arc<Looked>, DigestsError>>;
+type Look = BoxFuture<'static, Result<(Arc<Looked>, Instant), DigestsError>>;
 
 /// What is known of a quality, and the look that is under way while somebody waits for it.
 #[derive(Debug, Default)]
 struct Place {
-    latest: Option<Arc<Looked>>,
+    /// With the moment at which the look for it began.
+    latest: Option<(Arc<Looked>, Instant)>,
     under_way: Option<WeakShared<Look>>,
     last_used: u64,
 }
@@ -109,6 +97,16 @@ impl Digests {
 
     /// What a quality holds now; nothing, where there is none.
     pub async fn of(&self, channel: &Channel, quality: &Quality) -> Result<Arc<HourDigests>, DigestsError> {
+        self.recent(channel, quality, Duration::ZERO).await
+    }
+
+    /// What it holds, or held at some moment no longer ago than that.
+    pub async fn recent(
+        &self,
+        channel: &Channel,
+        quality: &Quality,
+        max_age: Duration,
+    ) -> Result<Arc<HourDigests>, DigestsError> {
         let key = (channel.clone(), quality.clone());
         let look = {
             let mut shelf = self.shelf();
@@ -116,10 +114,16 @@ impl Digests {
             let uses = shelf.uses;
             let place = shelf.qualities.entry(key.clone()).or_default();
             place.last_used = uses;
+            if let Some((looked, began)) = &place.latest
+                && began.elapsed() < max_age
+            {
+                return Ok(Arc::clone(&looked.digests));
+            }
             match place.under_way.as_ref().and_then(WeakShared::upgrade) {
                 Some(look) => look,
                 None => {
-                    let look: Look = self.clone().look(key.clone(), place.latest.clone()).boxed();
+                    let before = place.latest.as_ref().map(|(looked, _)| Arc::clone(looked));
+                    let look: Look = self.clone().look(key.clone(), before).boxed();
                     let look: Shared<Look> = look.shared();
                     place.under_way = look.downgrade();
                     look
@@ -129,9 +133,10 @@ impl Digests {
         let looked = look.await;
         let mut shelf = self.shelf();
         match &looked {
-            Ok(looked) if !looked.hours.is_empty() => {
-                if let Some(place) = shelf.qualities.get_mut(&key) {
-                    place.latest = Some(Arc::clone(looked));
+            Ok((looked, began)) if !looked.hours.is_empty() => {
+                let place = shelf.qualities.get_mut(&key);
+                if let Some(place) = place.filter(|place| place.latest.as_ref().is_none_or(|(_, at)| at < began)) {
+                    place.latest = Some((Arc::clone(looked), *began));
                     place.under_way = None;
                 }
                 shelf.evict(&key);
@@ -139,7 +144,34 @@ impl Digests {
             // Nobody can fill the memory by asking for what is not there.
             Ok(_) | Err(_) => drop(shelf.qualities.remove(&key)),
         }
-        Ok(Arc::clone(&looked?.digests))
+        Ok(Arc::clone(&looked?.0.digests))
+    }
+
+    /// All that is under BASE, quality by quality, each no older than that. `None` if it is more than can be held.
+    pub async fn node(&self, max_age: Duration) -> Result<Option<Arc<NodeLook>>, DigestsError> {
+        let layout = self.layout.clone();
+        let list = move || -> Result<Vec<Key>, StoreError> {
+            let mut keys = Vec::new();
+            for channel in channels(&layout)? {
+                keys.extend(qualities(&layout, &channel)?.into_iter().map(|quality| (channel.clone(), quality)));
+            }
+            Ok(keys)
+        };
+        let keys = self.blocking.run(list).await?.map_err(Arc::new)?;
+        let (mut table, mut changed, mut hours) = (BTreeMap::new(), BTreeMap::new(), 0);
+        for key in keys {
+            let digests = self.recent(&key.0, &key.1, max_age).await?;
+            hours += digests.hours.len();
+            if hours > MAX_HOURS {
+                return Ok(None);
+            }
+            if digests.hours.is_empty() {
+                continue;
+            }
+            changed.extend(digests.changed.map(|day| (key.clone(), day)));
+            table.insert(key, digests.quality.digest);
+        }
+        Ok(Some(Arc::new(NodeLook { digests: NodeDigests::new(table), changed })))
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -147,7 +179,8 @@ impl Digests {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look(self, key: Key, before: Option<Arc<Looked>>) -> Result<Arc<Looked>, DigestsError> {
+    async fn look(self, key: Key, before: Option<Arc<Looked>>) -> Result<(Arc<Looked>, Instant), DigestsError> {
+        let began = Instant::now();
         let (layout, (channel, quality), known) = (self.layout.clone(), key.clone(), before.clone());
         let begin = move || {
             let hours = hours(&layout, &channel, &quality)?;
@@ -173,10 +206,13 @@ impl Digests {
         }
         let listed = looked.iter().filter(|(_, _, is_new)| *is_new).count();
         let unwritten = before.as_ref().map_or(0, |before| before.unwritten) + listed;
+        let before_all = before.clone();
         if let Some(before) = before.filter(|before| listed == 0 && before.hours.len() == looked.len()) {
-            return Ok(before);
+            return Ok((before, began));
         }
-        self.sum_up(key, looked.into_iter().map(|(hour, known, _)| (hour, known)).collect(), unwritten).await
+        let hours = looked.into_iter().map(|(hour, known, _)| (hour, known)).collect();
+        let before = before_all.map(|before| Arc::clone(&before.digests));
+        Ok((self.sum_up(key, hours, unwritten, before).await?, began))
     }
 
     async fn sum_up(
@@ -184,19 +220,14 @@ impl Digests {
         key: Key,
         hours: BTreeMap<Hour, KnownHour>,
         unwritten: usize,
+        before: Option<Arc<HourDigests>>,
     ) -> Result<Arc<Looked>, DigestsError> {
         let sum_up = move || {
             let shown: BTreeMap<Hour, Digest> =
                 hours.iter().filter_map(|(hour, known)| Some((*hour, known.digest?))).collect();
-            let digests = Arc::new(HourDigests {
-                quality: QualityDigests::of_hours(&shown),
-                with_tombstones: hours
-                    .iter()
-                    .filter(|(_, known)| known.has_tombstones)
-                    .map(|(hour, _)| *hour)
-                    .collect(),
-                hours: shown,
-            });
+            let with_tombstones =
+                hours.iter().filter(|(_, known)| known.has_tombstones).map(|(hour, _)| *hour).collect();
+            let digests = Arc::new(HourDigests::new(shown, with_tombstones, before.as_deref()));
             // Losing it costs a listing. So does a disk that does not take it.
             let is_due = unwritten >= WRITE_AFTER_HOURS;
             let is_written = is_due && write(&self.layout, &key.0, &key.1, &hours).is_ok();
@@ -209,7 +240,7 @@ impl Digests {
 impl Shelf {
     /// Forgets the qualities that were not asked for the longest, until the rest fits; `kept` stays.
     fn evict(&mut self, kept: &Key) {
-        let held = |place: &Place| place.latest.as_ref().map_or(0, |looked| looked.hours.len());
+        let held = |place: &Place| place.latest.as_ref().map_or(0, |(looked, _)| looked.hours.len());
         let mut total: usize = self.qualities.values().map(held).sum();
         while total > MAX_HOURS {
             let others = self.qualities.iter().filter(|(key, place)| *key != kept && held(place) > 0);
@@ -334,7 +365,7 @@ mod tests {
                 .qualities
                 .values()
                 .filter_map(|place| place.latest.as_ref())
-                .map(|it| it.unwritten)
+                .map(|(it, _)| it.unwritten)
                 .sum()
         }
     }
@@ -383,6 +414,40 @@ mod tests {
         fixture.of().await;
         fixture.of().await;
         assert_eq!(fixture.unwritten(), 11);
+    }
+
+    #[actix_rt::test]
+    async fn what_may_be_old_is_not_looked_for_and_what_may_not_is() {
+        let fixture = Fixture::new();
+        fixture.plant("2026-01-02T03", 0, "ts");
+        let (channel, quality) = ("ch".parse().unwrap(), "source".parse().unwrap());
+        let recent = async |max_age| fixture.digests.recent(&channel, &quality, max_age).await.unwrap();
+        let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+        let first = recent(hour).await;
+        fixture.plant("2026-01-02T04", 0, "ts");
+        assert!(Arc::ptr_eq(&recent(hour).await, &first));
+        actix_rt::time::sleep(second).await;
+        let second_look = recent(second).await;
+        assert_eq!(second_look.hours.len(), 2);
+        assert_eq!(second_look.changed, Some("2026-01-02".parse().unwrap()));
+    }
+
+    #[actix_rt::test]
+    async fn a_node_is_all_its_qualities_that_show_something() {
+        let fixture = Fixture::new();
+        assert!(fixture.digests.node(Duration::ZERO).await.unwrap().unwrap().digests.qualities.is_empty());
+        fixture.plant("2026-01-02T03", 0, "ts");
+        fs::create_dir_all(fixture.layout.base().join("ch/empty/2026-01-02T03")).unwrap();
+        fs::create_dir_all(fixture.layout.base().join("emotes/x")).unwrap();
+        let before = fixture.digests.node(Duration::ZERO).await.unwrap().unwrap();
+        let of_quality = fixture.of().await.quality.digest;
+        let key = ("ch".parse().unwrap(), "source".parse().unwrap());
+        assert_eq!(before.digests.qualities, BTreeMap::from([(key.clone(), of_quality)]));
+        assert!(before.changed.is_empty());
+        fixture.plant("2026-01-02T03", 1, "tombstone");
+        let after = fixture.digests.node(Duration::ZERO).await.unwrap().unwrap();
+        assert_ne!(after.digests.digest, before.digests.digest);
+        assert_eq!(after.changed[&key], "2026-01-02".parse().unwrap());
     }
 
     #[actix_rt::test]

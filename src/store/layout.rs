@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::model::{Channel, Hour, Quality, SegmentName};
+use crate::model::{Channel, ExtraDir, Hour, Quality, SegmentName};
 
 /// The directory of everything that is ours alone; hidden from listings and peers.
 const OWN_DIR: &str = ".segvault";
@@ -37,6 +37,11 @@ impl Layout {
 
     pub fn segment_path(&self, channel: &Channel, quality: &Quality, name: &SegmentName) -> PathBuf {
         self.hour_dir(channel, quality, name.hour()).join(name.as_str())
+    }
+
+    /// Files that are neither segments nor chat.
+    pub fn extra_dir(&self, dir: &ExtraDir) -> PathBuf {
+        self.base.join(dir)
     }
 
     /// BASE/.segvault: the database, anchors, the ledger, quarantine, the address that the node listens on.

@@ -21,7 +21,7 @@ pub use keeper::{Keeper, Ledger, LedgerOf};
 pub use line::LossLine;
 
 use super::{Layout, StoreError, flush_dir, load_hour, make_dir};
-use crate::model::{Channel, Hour, Loss, Quality, Span, Timestamp};
+use crate::model::{Channel, Hour, Loss, LossCause, Quality, Span, Timestamp};
 use crate::select::losses::{clip, joined, shown_in_full, standing};
 use crate::select::{HourIndex, Selection, StandingLoss};
 
@@ -115,6 +115,19 @@ pub fn full_within(
     Ok(full)
 }
 
+/// Whether all of a span was noted as lost to this cause.
+pub fn is_noted(
+    layout: &Layout,
+    channel: &Channel,
+    quality: &Quality,
+    span: Span,
+    cause: LossCause,
+) -> Result<bool, StoreError> {
+    let mut noted = noted(layout, channel, quality, Some(span))?;
+    noted.retain(|loss| loss.cause == cause);
+    Ok(joined(&noted).iter().any(|one| one.start() <= span.start() && span.end() <= one.end()))
+}
+
 /// Everything noted in the hours that a span touches, or in all.
 fn noted(layout: &Layout, channel: &Channel, quality: &Quality, within: Option<Span>) -> Result<Vec<Loss>, StoreError> {
     let dir = quality_dir(layout, channel, quality);
@@ -192,7 +205,7 @@ mod tests {
 
     use super::super::PendingSegment;
     use super::*;
-    use crate::model::{LossCause, LossDetail, SegmentKind};
+    use crate::model::{LossDetail, SegmentKind};
 
     fn fixture() -> (tempfile::TempDir, Layout, Channel, Quality) {
         let dir = tempfile::tempdir().unwrap();
@@ -246,6 +259,22 @@ mod tests {
         let found = losses(&layout, &channel, &quality, None).unwrap();
         assert_eq!((found.len(), found[0].loss.span), (2, Span::new(time("00:00:00"), time("01:00:00")).unwrap()));
         assert!(began.elapsed() < Duration::from_secs(30), "hours that no ledger has were walked through");
+    }
+
+    #[test]
+    fn what_was_noted_is_known_by_its_span_and_cause() {
+        let (_dir, layout, channel, quality) = fixture();
+        let ads = [("03:59:58", "04:00:00"), ("04:00:00", "04:00:04")];
+        for (start, end) in ads {
+            let loss = loss(start, end, LossCause::Advertisement);
+            note_losses(&layout, &channel, &quality, &[loss]).unwrap();
+        }
+        let is_noted = |start, end, cause| {
+            is_noted(&layout, &channel, &quality, Span::new(time(start), time(end)).unwrap(), cause).unwrap()
+        };
+        assert!(is_noted("03:59:59", "04:00:02", LossCause::Advertisement));
+        assert!(!is_noted("03:59:59", "04:00:02", LossCause::Expired));
+        assert!(!is_noted("04:00:02", "04:00:06", LossCause::Advertisement));
     }
 
     #[test]

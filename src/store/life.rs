@@ -2,7 +2,8 @@
 //! the last one ended.
 //!
 //! BASE/.segvault/alive is made at a start, touched while the node lives, and removed by a stop in order. Who finds it, holding
-//! the lock, knows that the last life did not end in order, and by its stamp when it was last seen.
+//! the lock, knows that the last life did not end in order, and by its stamp when it was last seen. A life's name tells a node from
+//! one whose disk was copied from its own.
 //! All functions block on the disk.
 
 use std::fs::{self, File, OpenOptions};
@@ -11,7 +12,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::{Layout, StoreError, Volume, flush_dir};
-use crate::model::Timestamp;
+use crate::model::{LifeId, Timestamp};
+
+/// In BASE/.segvault.
+const NAME_FILE: &str = "life";
 
 /// What a node holds for as long as it lives; `None` while another process holds it. Needs BASE/.segvault.
 pub fn try_lock(layout: &Layout) -> Result<Option<File>, StoreError> {
@@ -46,6 +50,23 @@ pub fn sign_of_life(layout: &Layout, volume: &Volume) -> Result<(), StoreError> 
         flush_dir(&layout.own_dir())?;
     }
     Ok(())
+}
+
+/// Gives this life a name of its own, and writes it down for who works beside the node.
+pub fn name_life(layout: &Layout, volume: &Volume) -> Result<LifeId, StoreError> {
+    volume.check()?;
+    let path = layout.own_dir().join(NAME_FILE);
+    let failed = |source| StoreError::new("write", &path, source);
+    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
+    let life = format!("{random:016x}").parse().expect("digits are a name");
+    let temp = path.with_extension("temp");
+    fs::write(&temp, format!("{life}\n")).and_then(|()| fs::rename(&temp, &path)).map_err(failed)?;
+    Ok(life)
+}
+
+/// The name of the life that goes on, or of the last one; `None` where there was none, or it had no name.
+pub fn life_under(layout: &Layout) -> Option<LifeId> {
+    fs::read_to_string(layout.own_dir().join(NAME_FILE)).ok()?.trim().parse().ok()
 }
 
 /// This life ends in order: all that it wrote is flushed.

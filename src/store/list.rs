@@ -19,12 +19,15 @@ use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::coverage::MAPS_DIR;
 use super::{Layout, StoreError};
 use crate::model::{Channel, Hour, Quality, Span};
 use crate::select::{HourIndex, Listing, Selection};
 
 pub fn channels(layout: &Layout) -> Result<Vec<Channel>, StoreError> {
-    parsed_subdirs(layout.base())
+    let mut channels: Vec<Channel> = parsed_subdirs(layout.base())?;
+    channels.retain(|channel| channel.as_str() != MAPS_DIR);
+    Ok(channels)
 }
 
 pub fn qualities(layout: &Layout, channel: &Channel) -> Result<Vec<Quality>, StoreError> {

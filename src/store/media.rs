@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Layout, StoreError, is_tombstoned};
+use super::{Layout, StoreError, Volume, is_tombstoned};
 use crate::media::{FrameRate, FrameRateScan, HourKnowledge, Probe, Probed, SegmentMedia};
 use crate::model::{Channel, Hour, Quality, SegmentKind, SegmentName};
 
@@ -115,11 +115,13 @@ pub fn read_knowledge(layout: &Layout, channel: &Channel, quality: &Quality, hou
 
 pub fn write_knowledge(
     layout: &Layout,
+    volume: &Volume,
     channel: &Channel,
     quality: &Quality,
     hour: Hour,
     knowledge: &HourKnowledge,
 ) -> Result<(), StoreError> {
+    volume.check()?;
     let path = side_file(layout, channel, quality, hour);
     let dir = path.parent().expect("a side file lies in its quality's directory");
     let temp = path.with_extension("temp");
@@ -223,7 +225,9 @@ mod tests {
         let read = || read_knowledge(&fixture.layout, &channel(), &quality(), hour());
         let mut knowledge = HourKnowledge::default();
         knowledge.learn("a", 1, None);
-        write_knowledge(&fixture.layout, &channel(), &quality(), hour(), &knowledge).unwrap();
+        fs::create_dir_all(fixture.layout.own_dir()).unwrap();
+        let volume = Volume::adopt(&fixture.layout).unwrap();
+        write_knowledge(&fixture.layout, &volume, &channel(), &quality(), hour(), &knowledge).unwrap();
         assert_eq!(read().to_text(), knowledge.to_text());
         let path = side_file(&fixture.layout, &channel(), &quality(), hour());
         fs::write(&path, &knowledge.to_text()[1..]).unwrap();

@@ -4,9 +4,12 @@
 //! process left behind is recovered, never deleted; a copy from a peer, which is unverified until it is whole, is swept.
 //! Never: uses the network, or decides what is worth keeping.
 
+mod aging;
 mod anchor;
 mod copy;
+mod coverage;
 mod digests;
+mod extras;
 mod layout;
 mod ledger;
 mod life;
@@ -26,6 +29,7 @@ mod retain;
 mod scrub;
 mod scrub_state;
 mod spool;
+mod templates;
 mod tombstone;
 mod video;
 mod volume;
@@ -33,12 +37,15 @@ mod volume;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use aging::{read_aging, write_aging};
 pub use anchor::{Anchor, read_anchor, write_anchor};
-pub use copy::{Copied, PendingCopy, sweep_copies};
-pub use digests::{Digests, DigestsError, HourDigests};
+pub use copy::{Copied, PendingCopy, finish_together, sweep_copies};
+pub use coverage::{CoverageError, Coverages, coverage, write_map};
+pub use digests::{Digests, DigestsError, NodeLook};
+pub use extras::{Extras, MAX_EXTRA_FILES, list_extras, place_of_extra};
 pub use layout::Layout;
-pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, losses, note_losses, recorded_until};
-pub use life::{end_of_life, last_seen, sign_of_life, try_lock};
+pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, is_noted, losses, note_losses, recorded_until};
+pub use life::{end_of_life, last_seen, life_under, name_life, sign_of_life, try_lock};
 pub use list::{
     HourStamp, ListingText, LoadedHour, channels, hours, list_hour, list_stamped, load_hour, load_span, qualities,
 };
@@ -54,7 +61,7 @@ pub use quarantine::{Restored, quarantined, restore};
 pub use reasons::{Reason, read_reasons, write_reasons};
 pub use recover::{LeftBehind, Recovery, TempMark, recover, recover_hour};
 pub use retain::{
-    Deleted, delete_files, forget_losses, free_bytes, hours_on_disk, read_horizons, stored_files, streams,
+    Deleted, Room, delete_files, forget_losses, free_bytes, hours_on_disk, read_horizons, room, stored_files, streams,
     sweep_learnt, write_horizons,
 };
 pub use scrub::{
@@ -63,6 +70,7 @@ pub use scrub::{
 };
 pub use scrub_state::{RoundState, ScrubState, read_scrub_state, write_scrub_state};
 pub use spool::{SegmentLabel, Shelf, Spool, SpoolFull, SpoolWriter, SpooledSegment};
+pub use templates::{TemplateFiles, read_template};
 pub use tombstone::{Tombstone, add_tombstone, add_tombstones, is_tombstoned, tombstones};
 pub use video::PendingVideo;
 pub use volume::Volume;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Layout, StoreError};
+use super::{Layout, StoreError, Volume};
 use crate::model::{Channel, Hour, Quality};
 
 /// Per segment (by its file name) its peaks in order, 0 to 255.
@@ -38,11 +38,13 @@ pub fn read_peaks(layout: &Layout, channel: &Channel, quality: &Quality, hour: H
 /// Keeps what is known of an hour. Blocks on the disk.
 pub fn write_peaks(
     layout: &Layout,
+    volume: &Volume,
     channel: &Channel,
     quality: &Quality,
     hour: Hour,
     peaks: &HourPeaks,
 ) -> Result<(), StoreError> {
+    volume.check()?;
     let path = path(layout, channel, quality, hour);
     let packed: BTreeMap<&str, String> = peaks.iter().map(|(name, peaks)| (&**name, STANDARD.encode(peaks))).collect();
     let dir = path.parent().expect("a side file lies in a directory");
@@ -63,11 +65,13 @@ mod tests {
     fn peaks_are_read_as_they_were_written_and_junk_is_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
+        fs::create_dir_all(layout.own_dir()).unwrap();
+        let volume = Volume::adopt(&layout).unwrap();
         let (channel, quality): (Channel, Quality) = ("ch".parse().unwrap(), "source".parse().unwrap());
         let hour: Hour = "2026-01-02T03".parse().unwrap();
         assert!(read_peaks(&layout, &channel, &quality, hour).is_empty());
         let peaks: HourPeaks = [("a.ts".into(), [0, 7, 255].into()), ("b.ts".into(), [].into())].into();
-        write_peaks(&layout, &channel, &quality, hour, &peaks).unwrap();
+        write_peaks(&layout, &volume, &channel, &quality, hour, &peaks).unwrap();
         assert_eq!(read_peaks(&layout, &channel, &quality, hour), peaks);
         fs::write(path(&layout, &channel, &quality, hour), "{\"a.ts\": 5}").unwrap();
         assert!(read_peaks(&layout, &channel, &quality, hour).is_empty());

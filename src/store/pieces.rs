@@ -12,11 +12,17 @@ use bytes::Bytes;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::blocking::Blocking;
+use crate::media::mpegts::PACKET_BYTES;
 
-/// From the disk: large enough to make few trips, small enough for hundreds of clients at once.
-const DISK_PIECE_BYTES: u64 = 256 * 1024;
+/// From the disk: large enough to make few trips, small enough for hundreds of clients at once. Whole packets of MPEG-TS, like
+/// the other: who rewrites them need not put any together.
+const DISK_PIECE_BYTES: u64 = whole_packets(256 * 1024);
 /// From the page cache: fits the processor's cache, and what the allocator keeps (glibc maps larger ones anew each time).
-const CACHED_PIECE_BYTES: u64 = 96 * 1024;
+const CACHED_PIECE_BYTES: u64 = whole_packets(96 * 1024);
+
+const fn whole_packets(bytes: u64) -> u64 {
+    bytes - bytes % PACKET_BYTES as u64
+}
 
 /// A stretch of a file that is being read.
 #[derive(Debug)]

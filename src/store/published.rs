@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Layout, StoreError, list_hour};
+use super::{Layout, StoreError, Volume, list_hour};
 use crate::hls::live::{Generation, Published, Saved};
 use crate::model::{Channel, Hour, Quality, SEGMENT_ENDING, SegmentKind, TOMBSTONE_ENDING, Timestamp};
 use crate::select::{HourIndex, Taken};
@@ -80,11 +80,13 @@ fn dir_of(layout: &Layout, key: &PublishedKey) -> PathBuf {
 /// Keeps the state as it was at `looked`, and those of the hours that differ from the disk which are given.
 pub fn write_published(
     layout: &Layout,
+    volume: &Volume,
     key: &PublishedKey,
     saved: &Saved,
     looked: Timestamp,
     differing: &[Arc<HourIndex>],
 ) -> Result<(), StoreError> {
+    volume.check()?;
     let dir = dir_of(layout, key);
     fs::create_dir_all(&dir).map_err(|source| StoreError::new("create the directory", &dir, source))?;
     // Must precede the state: without its hours it would be a wrong one.
@@ -169,7 +171,8 @@ fn hour_before(
 }
 
 /// Nobody will ask for it again.
-pub fn forget_published(layout: &Layout, key: &PublishedKey) -> Result<(), StoreError> {
+pub fn forget_published(layout: &Layout, volume: &Volume, key: &PublishedKey) -> Result<(), StoreError> {
+    volume.check()?;
     remove(&dir_of(layout, key))
 }
 
@@ -181,7 +184,8 @@ fn remove(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Removes what earlier processes left and nobody has asked for in `unused_for`.
-pub fn sweep_published(layout: &Layout, unused_for: Duration) -> Result<(), StoreError> {
+pub fn sweep_published(layout: &Layout, volume: &Volume, unused_for: Duration) -> Result<(), StoreError> {
+    volume.check()?;
     let is_unused = |dir: &Path| {
         let modified = fs::metadata(dir.join(STATE)).and_then(|file| file.modified()).ok();
         modified.is_none_or(|modified| modified.elapsed().is_ok_and(|age| age > unused_for))
@@ -208,6 +212,7 @@ mod tests {
     struct Fixture {
         _dir: tempfile::TempDir,
         layout: Layout,
+        volume: Volume,
         key: PublishedKey,
         hour: Hour,
     }
@@ -216,9 +221,11 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let layout = Layout::new(dir.path());
+            fs::create_dir_all(layout.own_dir()).unwrap();
+            let volume = Volume::adopt(&layout).unwrap();
             let generation = Some(Generation { made_millis: 5, target_seconds: 3 });
             let key = PublishedKey { channel: "ch".parse().unwrap(), quality: "source".parse().unwrap(), generation };
-            Self { _dir: dir, layout, key, hour: "2026-01-02T03".parse().unwrap() }
+            Self { _dir: dir, layout, volume, key, hour: "2026-01-02T03".parse().unwrap() }
         }
 
         fn plant(&self, second: u32) {
@@ -257,7 +264,7 @@ mod tests {
         fixture.look(&mut published);
         let saved = published.saved().unwrap();
         let looked = now();
-        write_published(&fixture.layout, &fixture.key, &saved, looked, &[]).unwrap();
+        write_published(&fixture.layout, &fixture.volume, &fixture.key, &saved, looked, &[]).unwrap();
         fixture.plant(4);
         fixture.plant(10);
         let mut restored = restore_published(&fixture.layout, &fixture.key, looked).unwrap().unwrap();
@@ -266,7 +273,8 @@ mod tests {
         assert!(restored.differs(fixture.hour.start()));
         // And so for the process after that, when the files are old.
         let differing: Vec<_> = restored.differing().cloned().collect();
-        write_published(&fixture.layout, &fixture.key, &restored.saved().unwrap(), now(), &differing).unwrap();
+        write_published(&fixture.layout, &fixture.volume, &fixture.key, &restored.saved().unwrap(), now(), &differing)
+            .unwrap();
         let mut again = restore_published(&fixture.layout, &fixture.key, looked).unwrap().unwrap();
         fixture.look(&mut again);
         assert_eq!(fixture.seconds(&again), [0, 2, 8, 10]);
@@ -281,7 +289,8 @@ mod tests {
         let mut published = Published::new(Some(3));
         fixture.look(&mut published);
         let looked = now();
-        write_published(&fixture.layout, &fixture.key, &published.saved().unwrap(), looked, &[]).unwrap();
+        write_published(&fixture.layout, &fixture.volume, &fixture.key, &published.saved().unwrap(), looked, &[])
+            .unwrap();
         let hour_dir = fixture.layout.hour_dir(&fixture.key.channel, &fixture.key.quality, fixture.hour);
         fs::write(hour_dir.join(format!("00:02.0-2.0-full-{HASH}.tombstone")), "").unwrap();
         let mut restored = restore_published(&fixture.layout, &fixture.key, looked).unwrap().unwrap();
@@ -298,15 +307,16 @@ mod tests {
         let mut published = Published::new(Some(3));
         fixture.look(&mut published);
         let looked = now();
-        write_published(&fixture.layout, &fixture.key, &published.saved().unwrap(), looked, &[]).unwrap();
+        write_published(&fixture.layout, &fixture.volume, &fixture.key, &published.saved().unwrap(), looked, &[])
+            .unwrap();
         assert!(restore_published(&fixture.layout, &fixture.key, looked).unwrap().is_some());
         assert!(restore_published(&fixture.layout, &fixture.key, looked.plus_micros(1)).unwrap().is_none());
-        sweep_published(&fixture.layout, Duration::from_secs(3600)).unwrap();
+        sweep_published(&fixture.layout, &fixture.volume, Duration::from_secs(3600)).unwrap();
         let state = dir_of(&fixture.layout, &fixture.key).join(STATE);
         fs::write(&state, "{").unwrap();
         assert!(restore_published(&fixture.layout, &fixture.key, looked).unwrap().is_none());
-        sweep_published(&fixture.layout, Duration::ZERO).unwrap();
+        sweep_published(&fixture.layout, &fixture.volume, Duration::ZERO).unwrap();
         assert!(!state.exists());
-        forget_published(&fixture.layout, &fixture.key).unwrap();
+        forget_published(&fixture.layout, &fixture.volume, &fixture.key).unwrap();
     }
 }

@@ -62,11 +62,24 @@ pub fn hours_on_disk(layout: &Layout) -> Result<Vec<StreamHour>, StoreError> {
     Ok(found)
 }
 
-/// Bytes that may still be written under BASE.
-pub fn free_bytes(layout: &Layout) -> Result<u64, StoreError> {
+/// The disk of BASE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// That may still be written.
+    pub free_bytes: u64,
+    pub size_bytes: u64,
+}
+
+pub fn room(layout: &Layout) -> Result<Room, StoreError> {
     let stat = rustix::fs::statvfs(layout.base())
         .map_err(|error| StoreError::new("look at the disk of", layout.base(), error.into()))?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Ok(Room { free_bytes: bytes(stat.f_bavail), size_bytes: bytes(stat.f_blocks) })
+}
+
+/// Bytes that may still be written under BASE.
+pub fn free_bytes(layout: &Layout) -> Result<u64, StoreError> {
+    room(layout).map(|room| room.free_bytes)
 }
 
 /// Deletes these files of an hour, then what is left empty.

@@ -12,8 +12,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Layout, StoreError};
-use crate::model::NodeId;
+use super::{Layout, StoreError, life_under};
+use crate::model::{NodeId, NodeIdentity};
 
 /// In BASE/.segvault.
 const FILE: &str = "volume";
@@ -61,9 +61,10 @@ impl Volume {
         Ok(Self { path: path.into(), word: word.into() })
     }
 
-    /// The id of the node whose directory this is, for who works beside it; `None` where it was never a node's.
-    pub fn id_under(layout: &Layout) -> Option<NodeId> {
-        fs::read_to_string(layout.own_dir().join(FILE)).ok()?.trim().parse().ok()
+    /// The node whose directory this is, for who works beside it; `None` where it was never a node's.
+    pub fn node_under(layout: &Layout) -> Option<NodeIdentity> {
+        let id = fs::read_to_string(layout.own_dir().join(FILE)).ok()?.trim().parse().ok()?;
+        Some(NodeIdentity { id, life: life_under(layout) })
     }
 
     /// The word as what tells the node from others; `None` where somebody wrote another kind of word.
@@ -108,7 +109,9 @@ fn is_mount_point(base: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{HourPeaks, PublishedKey, forget_published, sweep_published, write_knowledge, write_peaks};
     use super::*;
+    use crate::media::HourKnowledge;
 
     fn layout(dir: &Path) -> Layout {
         let layout = Layout::new(dir.join("base"));
@@ -133,6 +136,31 @@ mod tests {
         assert!(volume.check().is_err());
         fs::write(layout.own_dir().join(FILE), word).unwrap();
         volume.check().unwrap();
+    }
+
+    #[test]
+    fn side_files_are_for_no_other_volume() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = layout(dir.path());
+        let volume = Volume::adopt(&layout).unwrap();
+        let (channel, quality) = ("ch".parse().unwrap(), "source".parse().unwrap());
+        let hour = "2026-01-02T03".parse().unwrap();
+        let key = PublishedKey { channel: "ch".parse().unwrap(), quality: "source".parse().unwrap(), generation: None };
+        let live = layout.own_dir().join("live/ch/source/open");
+        fs::create_dir_all(&live).unwrap();
+        let write_all = || {
+            [
+                write_knowledge(&layout, &volume, &channel, &quality, hour, &HourKnowledge::default()),
+                write_peaks(&layout, &volume, &channel, &quality, hour, &HourPeaks::new()),
+                forget_published(&layout, &volume, &key),
+                sweep_published(&layout, &volume, std::time::Duration::ZERO),
+            ]
+        };
+        fs::write(layout.own_dir().join(FILE), "0123456789abcdef\n").unwrap();
+        assert!(write_all().iter().all(Result::is_err) && live.exists());
+        assert!(!layout.own_dir().join("media").exists() && !layout.own_dir().join("peaks").exists());
+        fs::write(layout.own_dir().join(FILE), &*volume.word).unwrap();
+        assert!(write_all().iter().all(Result::is_ok) && !live.exists());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::support::{run, segvault};
 const HOUR: &str = "2026-01-02T03";
 
 fn name(second: u32, kind: &str) -> String {
-    format!("00:{second:02}.000000-2.0-{kind}-47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU.ts")
+    format!("00:{second:02}.000000-2.0-{kind}-47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU.ts")
 }
 
 fn plant(base: &Path, names: &[String]) {

@@ -22,26 +22,26 @@ const PATIENCE: Patience =
 const SLACK: Duration = Duration::from_secs(2);
 
 /// A new, empty database.
-struct Ground {
-    url: String,
-    dir: tempfile::TempDir,
+pub struct Ground {
+    pub url: String,
+    pub dir: tempfile::TempDir,
 }
 
 impl Ground {
-    fn sqlite() -> Self {
+    pub fn sqlite() -> Self {
         Self { url: "sqlite:own/vault.db".into(), dir: tempfile::tempdir().unwrap() }
     }
 
-    fn postgres() -> Self {
+    pub fn postgres() -> Self {
         Self { url: Postgres::shared().new_database(), dir: tempfile::tempdir().unwrap() }
     }
 
-    fn db(&self) -> Db {
+    pub fn db(&self) -> Db {
         Db::with_patience(&database(&self.url, self.dir.path()), PATIENCE)
     }
 
     /// A connection past the room, to look and to stand in the way.
-    fn raw(&self) -> Raw {
+    pub fn raw(&self) -> Raw {
         match database(&self.url, self.dir.path()) {
             Database::Sqlite(path) => Raw::Sqlite(SqliteConnection::establish(path.to_str().unwrap()).unwrap()),
             Database::Postgres(_) => Raw::Postgres(PgConnection::establish(&self.url).unwrap()),
@@ -49,16 +49,20 @@ impl Ground {
     }
 }
 
-enum Raw {
+pub enum Raw {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
 }
 
 impl Raw {
-    fn execute(&mut self, sql: &str) {
+    pub fn execute(&mut self, sql: &str) {
+        self.try_execute(sql).unwrap();
+    }
+
+    pub fn try_execute(&mut self, sql: &str) -> QueryResult<()> {
         match self {
-            Raw::Sqlite(conn) => conn.batch_execute(sql).unwrap(),
-            Raw::Postgres(conn) => conn.batch_execute(sql).unwrap(),
+            Raw::Sqlite(conn) => conn.batch_execute(sql),
+            Raw::Postgres(conn) => conn.batch_execute(sql),
         }
     }
 }
@@ -72,6 +76,7 @@ fn own(name: &str, last_seen: &str) -> OwnNode {
     OwnNode {
         name: name.parse().unwrap(),
         url: None,
+        default_url: None,
         version: "1.2.3".into(),
         started_at: "2026-01-02T03:04:05.678901".parse().unwrap(),
         last_seen: last_seen.parse().unwrap(),
@@ -95,6 +100,8 @@ macro_rules! contract {
         }
     };
 }
+
+pub(crate) use contract;
 
 contract! {
     migrating_twice_changes_nothing,
@@ -163,6 +170,14 @@ async fn what_a_person_wrote_stays(ground: Ground) {
     assert_eq!(nodes[0].url.as_ref().unwrap().as_str(), "http://alpha:8000/");
     assert_eq!((nodes[0].backfill_from, nodes[0].last_seen), (false, Some(seen)));
     assert_eq!((nodes[1].backfill_from, nodes[1].last_seen, &nodes[1].version), (true, None, &None));
+    // What a node only thinks counts where nobody knows better.
+    for (name, kept) in [("alpha", "http://alpha:8000/"), ("gamma", "http://10.0.0.1:8000/")] {
+        let default_url = Some("http://10.0.0.1:8000/".parse().unwrap());
+        db.keep_node(&OwnNode { default_url, ..own(name, "2026-01-02") }).await.unwrap();
+        let nodes = db.nodes().await.unwrap().nodes;
+        let row = nodes.iter().find(|node| node.name.as_str() == name).unwrap();
+        assert_eq!(row.url.as_ref().unwrap().as_str(), kept);
+    }
 }
 
 async fn rows_of_others_are_read_as_they_are(ground: Ground) {
@@ -222,7 +237,7 @@ async fn a_schema_that_is_newer_is_left_alone(ground: Ground) {
 /// Table, column, type, whether it may be NULL; without what the engines and diesel keep for themselves.
 fn columns(ground: &Ground) -> Vec<(String, String, String, bool)> {
     type Column = (Text, Text, Text, Bool);
-    let sqlite = "SELECT t.name, c.name, lower(c.type), c.\"notnull\" = 0 FROM sqlite_master t, pragma_table_info(t.name) c \
+    let sqlite = "SELECT t.name, c.name, lower(c.type), c.\"notnull\" = 0 FROM sqlite_master t, pragma_table_xinfo(t.name) c \
                   WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite!_%' ESCAPE '!' AND t.name NOT LIKE '!_!_diesel%' \
                   ESCAPE '!'";
     let postgres = "SELECT table_name::text, column_name::text, data_type::text, is_nullable = 'YES' \

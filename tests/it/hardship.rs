@@ -195,6 +195,43 @@ fn a_disk_that_is_full_for_20_s_is_told_and_nothing_is_lost() {
     assert_eq!(node.wait().code(), Some(0));
 }
 
+/// Runs a shell's line among the mounts of a node.
+fn within(node: &NodeProcess, line: &str) {
+    let mut command = Command::new("nsenter");
+    command.args(["--mount", "--target", &node.id().to_string()]);
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--preserve-credentials"]);
+    }
+    let (code, _, said) = run(command.args(["sh", "-c", line]));
+    assert_eq!(code, 0, "{line}: {said}");
+}
+
+/// As a file system makes itself after an error. What is open stays writable, so the mount is laid over with one of the same
+/// volume that is not.
+#[test]
+fn a_disk_that_turns_read_only_is_told_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = source(&small_spec(), LONG_SECONDS, 2);
+    let base = dir.path().join("base");
+    let (mut node, inside) = node_on_a_small_disk(&base, &source.url());
+    eventually("it records", || (stored(&inside, "ch", "source").len() >= 4).then_some(()));
+    within(&node, &format!("mount --bind {0} {0} && mount -o remount,bind,ro {0}", base.display()));
+    let told = eventually("it is told", || node.logged("store cannot be written, memory holds what comes").pop());
+    assert!(told["error"].as_str().unwrap().contains("Read-only file system"), "{told}");
+    assert_eq!((node.get("/readyz").status, node.get("/healthz").status), (503, 200));
+    eventually("the metric says so", || (sample(&node, "segvault_store_writable") == 0.0).then_some(()));
+    eventually("memory holds some", || (sample(&node, "segvault_store_spool_bytes") > 50_000.0).then_some(()));
+    // What is there is served all the same.
+    assert_eq!(node.get("/files/ch/source").status, 200);
+    within(&node, &format!("umount {}", base.display()));
+    eventually("it is ready again", || (node.get("/readyz").status == 200).then_some(()));
+    assert_nothing_missing(&inside, &source);
+    assert_eq!(lost_seconds(&node), 0.0);
+    eventually("memory is free", || (sample(&node, "segvault_store_spool_bytes") == 0.0).then_some(()));
+    node.signal("-TERM");
+    assert_eq!(node.wait().code(), Some(0));
+}
+
 #[test]
 fn a_volume_that_is_swapped_is_left_alone_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
@@ -202,21 +239,12 @@ fn a_volume_that_is_swapped_is_left_alone_and_nothing_is_lost() {
     let base = dir.path().join("base");
     let (mut node, inside) = node_on_a_small_disk(&base, &source.url());
     eventually("it records", || (stored(&inside, "ch", "source").len() >= 4).then_some(()));
-    let mount = |what: &str| {
-        let mut command = Command::new("nsenter");
-        command.args(["--mount", "--target", &node.id().to_string()]);
-        if !rustix::process::geteuid().is_root() {
-            command.args(["--user", "--preserve-credentials"]);
-        }
-        let (code, _, said) = run(command.args(["sh", "-c", what]));
-        assert_eq!(code, 0, "{what}: {said}");
-    };
     // Another volume, with the directories of ours: only its word tells.
-    mount(&format!("mount -t tmpfs none {0} && mkdir -p {0}/.segvault {0}/ch", base.display()));
+    within(&node, &format!("mount -t tmpfs none {0} && mkdir -p {0}/.segvault {0}/ch", base.display()));
     eventually("it says so", || (node.get("/readyz").status == 503).then_some(()));
     eventually("memory holds some", || (sample(&node, "segvault_store_spool_bytes") > 50_000.0).then_some(()));
     assert!(stored(&inside, "ch", "source").is_empty());
-    mount(&format!("umount {}", base.display()));
+    within(&node, &format!("umount {}", base.display()));
     eventually("it is ready again", || (node.get("/readyz").status == 200).then_some(()));
     assert_nothing_missing(&inside, &source);
     assert_eq!(lost_seconds(&node), 0.0);

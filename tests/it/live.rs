@@ -9,7 +9,8 @@ use segvault::model::Timestamp;
 use crate::player::extends::Listed;
 use crate::support::{NodeProcess, eventually};
 
-const HASH: &str = "47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU";
+/// Of no bytes.
+const HASH: &str = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU";
 const HOLD: Duration = Duration::from_secs(4);
 
 /// A record that this test writes, as another process on the same disk would.

@@ -268,6 +268,18 @@ fn advertisements_are_kept_out_of_the_record_and_can_be_put_back() {
     let (_, out, _) = command(&base, &["losses", "ch", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["seconds"], serde_json::json!({ "advertisement": 2.0 }));
     node.stop();
+
+    // What is still listed after a restart is noted already; what is new is noted.
+    let noted = || std::fs::read_to_string(base.join(".segvault/losses/ch/source/2026-01-02T03")).unwrap();
+    let before = noted();
+    source.list(4..10, |number| if number == 5 || number == 8 { "Amazon|1234" } else { "live" }, "");
+    let node = NodeProcess::start(&base, &[("ch", &source.url, &["source"])]);
+    eventually("it goes on", || numbers(&base, SegmentKind::Full).contains(&9).then_some(()));
+    eventually("the new one is told", || (noted().lines().count() > before.lines().count()).then_some(()));
+    node.stop();
+    let after = noted();
+    assert!(after.starts_with(&before) && after.lines().count() == before.lines().count() + 1, "{before}\n{after}");
+    assert!(after.lines().last().unwrap().contains(&at(8)[..19]), "{after}");
 }
 
 #[test]

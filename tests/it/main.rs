@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod coverage;
 mod cut;
+mod dashboards;
 mod db;
 mod demo;
 mod deny;
 mod docs;
+mod events;
 mod gate;
 mod golden;
 mod hardship;

@@ -51,7 +51,7 @@ fn what_is_too_old_goes_but_for_pins_and_tombstones_and_does_not_come_back() {
     let young = plant(&base, &hours_ago(3), "00:00.0", b"young");
     let chat = base.join("ch/chat").join(HOUR);
     std::fs::create_dir_all(&chat).unwrap();
-    std::fs::write(chat.join("00:08-47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU.json"), "").unwrap();
+    std::fs::write(chat.join("00:08-47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU.json"), "").unwrap();
     for (kind, file) in [("media", "2026-01-02T05"), ("peaks", "2026-01-02T05.json"), ("losses", "2025-12-01T05")] {
         let side = base.join(".segvault").join(kind).join("ch/source");
         std::fs::create_dir_all(&side).unwrap();
@@ -99,9 +99,9 @@ fn what_is_too_old_goes_but_for_pins_and_tombstones_and_does_not_come_back() {
     eventually("tombstones are learnt however old they are", || tombstone.exists().then_some(()));
     assert!(pinned_and_hidden.exists());
     assert!(sample(&node, "segvault_retention_deleted_files_total{cause=\"age\"}") >= 4.0);
-    // Passes go on: what is too old is not fetched again.
+    // Passes go on (what is of the last two minutes is not theirs yet): what is too old is not fetched again.
     for offset in ["00:00.0", "00:02.0"] {
-        let new = plant(&theirs, &hours_ago(0), offset, offset.as_bytes());
+        let new = plant(&theirs, &hours_ago(1), offset, offset.as_bytes());
         let here = base.join(new.strip_prefix(&theirs).unwrap());
         eventually("what is young is copied", || here.exists().then_some(()));
     }
@@ -186,7 +186,7 @@ fn room_is_made_of_the_oldest_hours_that_a_peer_holds_and_of_nothing_else() {
     eventually("that is enough", || (sample(&node, "segvault_retention_stuck") == 0.0).then_some(()));
 
     // Passes go on, and what was deleted does not come back, although the peer has it.
-    let later = plant(&theirs, &hours_ago(0), "00:30.0", b"later");
+    let later = plant(&theirs, &hours_ago(1), "00:30.0", b"later");
     let here = inside.join(later.strip_prefix(&theirs).unwrap());
     eventually("what came later is copied", || here.exists().then_some(()));
     assert!(!planted[2].exists());
@@ -202,7 +202,7 @@ fn room_is_made_of_the_oldest_hours_that_a_peer_holds_and_of_nothing_else() {
     let ready = node.get("/readyz");
     assert!(ready.status == 200 && ready.text().contains("retention.min_free"), "{}", ready.text());
     assert!([0, 1, 5].iter().all(|at| planted[*at].exists()), "only here, pinned, and recent");
-    let unwanted = plant(&theirs, &hours_ago(0), "00:40.0", b"no room for it");
+    let unwanted = plant(&theirs, &hours_ago(1), "00:40.0", b"no room for it");
     let here = inside.join(unwanted.strip_prefix(&theirs).unwrap());
     let asked = peer.asked("/files/ch/source").values().sum::<usize>();
     eventually("passes go on", || (peer.asked("/files/ch/source").values().sum::<usize>() > asked + 6).then_some(()));
@@ -253,4 +253,35 @@ fn a_node_may_be_stopped_once_another_has_all_of_it() {
     assert!(code == 1 && out.contains("ch/source  2.0 s only here, in 1 files"), "{out}");
     first.stop();
     second.stop();
+}
+
+#[test]
+fn a_clock_that_is_suddenly_far_ahead_deletes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("base");
+    let old = plant(&base, HOUR, "00:00.0", b"an hour old, by the last look");
+    let state = base.join(".segvault/retention.json");
+    std::fs::create_dir_all(state.parent().unwrap()).unwrap();
+    let last_look: segvault::model::Timestamp = "2026-01-02T04:00:00".parse().unwrap();
+    std::fs::write(&state, format!("{{\"now_micros\":{},\"ahead_for_seconds\":null}}", last_look.micros())).unwrap();
+    let more = "[retention]\nmax_age = \"5h\"\ninterval = \"1s\"\n";
+    let node = NodeProcess::start_with(&base, more, |_| {});
+    eventually("it is told", || {
+        node.logged("the clock is far ahead of the last look; for a day of running nothing is deleted by it").pop()
+    });
+    let (code, out, err) = on(&base, &["retention"], &["--set", "retention.max_age=5h", "--json"]);
+    assert!(code == 0 && err.contains("age counts from 2026-01-02T04:"), "{err}");
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["hours"], serde_json::json!([]));
+    eventually("looks go on", || {
+        let text = std::fs::read_to_string(&state).ok()?;
+        let state: Value = serde_json::from_str(&text).ok()?;
+        (state["now_micros"].as_i64()? > last_look.micros() + 2_000_000).then_some(())
+    });
+    assert!(old.exists());
+    node.stop();
+    // What the operator may do who knows better.
+    std::fs::remove_file(&state).unwrap();
+    let node = NodeProcess::start_with(&base, more, |_| {});
+    eventually("the old is gone", || (!old.exists()).then_some(()));
+    node.stop();
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -80,9 +80,22 @@ pub fn segvault() -> Command {
     command
 }
 
+/// What a command prints until its end; one that hangs is killed and fails the test, instead of holding up all others.
+pub fn output(command: &mut Command) -> Output {
+    const FAR_TOO_LONG: Duration = Duration::from_secs(900);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = child.id().to_string();
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || ended.send(child.wait_with_output().unwrap()));
+    end.recv_timeout(FAR_TOO_LONG).unwrap_or_else(|_| {
+        let _ = Command::new("kill").args(["-KILL", &id]).status();
+        panic!("hangs: {command:?}")
+    })
+}
+
 /// Runs to the end: exit code, standard output, standard error.
 pub fn run(command: &mut Command) -> (i32, String, String) {
-    let output = command.stdin(Stdio::null()).output().unwrap();
+    let output = output(command);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
@@ -258,9 +271,13 @@ pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)]
 }
 
 pub fn read_reply(mut stream: TcpStream, headless: bool) -> Reply {
-    let mut bytes = Vec::new();
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+    let end = Instant::now() + 2 * PATIENCE;
     // A reset after the last byte is the server's way to close early; completeness is judged below.
-    let _ = stream.read_to_end(&mut bytes);
+    while let Ok(read @ 1..) = stream.read(&mut piece) {
+        bytes.extend_from_slice(&piece[..read]);
+        assert!(Instant::now() < end, "an answer without end, after {} bytes", bytes.len());
+    }
     let head_end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head") + 4;
     let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
     let mut lines = head.lines();

@@ -46,9 +46,9 @@ fn plant_all(base: &Path) -> Vec<String> {
     let chat = base.join("ch/chat").join(HOUR);
     std::fs::create_dir_all(&chat).unwrap();
     for offset in ["00:02", "00:03"] {
-        std::fs::write(chat.join(format!("{offset}-47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU.json")), "").unwrap();
+        std::fs::write(chat.join(format!("{offset}-47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU.json")), "").unwrap();
     }
-    inside.push(format!("ch/chat/{HOUR}/00:03-47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU.json"));
+    inside.push(format!("ch/chat/{HOUR}/00:03-47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU.json"));
     inside.sort_unstable();
     inside
 }

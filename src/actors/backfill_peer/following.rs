@@ -10,11 +10,11 @@ use actix::prelude::*;
 use slog::{debug, info, warn};
 use tokio::time::Instant;
 
-use super::{BackfillPeer, Teller, Tick, backoff_after};
+use super::{BackfillPeer, Teller, Tick};
 use crate::causes::chain;
 use crate::jitter::jittered;
 use crate::model::{Channel, Hour, Quality};
-use crate::peers::{FollowEvent, HourNames, PassReport, PeerError, SpanCopy, follow};
+use crate::peers::{FollowEvent, HourNames, PassReport, PeerError, PeerHealth, SpanCopy, backoff_after, follow};
 
 /// A peer of the existing system may be one of ours after its next start.
 const NOT_OFFERED_REST: Duration = Duration::from_secs(600);
@@ -68,6 +68,7 @@ struct Ended {
 /// What is done with news.
 struct Reader {
     copy: SpanCopy,
+    health: PeerHealth,
     teller: Teller,
     me: Addr<BackfillPeer>,
 }
@@ -76,7 +77,11 @@ impl Reader {
     async fn read(&self, mut cursor: Option<u64>) -> Ended {
         let began = Instant::now();
         let (channel, quality) = (&self.copy.channel, &self.copy.quality);
-        let mut following = match follow(&self.copy.peer, channel, quality, cursor).await {
+        // Only until the connection stands.
+        let turn = self.health.turn().await;
+        let followed = follow(&self.copy.peer, channel, quality, cursor).await;
+        drop(turn);
+        let mut following = match followed {
             Ok(Some(following)) => following,
             Ok(None) => return Ended { cursor: None, was_well: true, why: None },
             Err(error) => return Ended { cursor, was_well: false, why: Some(error) },
@@ -153,6 +158,11 @@ impl BackfillPeer {
             None => jittered(NOT_OFFERED_REST),
             // Connections are made anew now and then.
             Some(error) if was_well && error.is_of_age() => Duration::ZERO,
+            // The turn that the next try waits for is its rest.
+            Some(error) if error.is_unreachable() && self.health.is_down() => {
+                self.replication.metrics.backfill_follow_failed(self.peer.url());
+                Duration::ZERO
+            }
             Some(error) => {
                 if was_well {
                     (self.followed.failures, self.followed.told) = (0, false);
@@ -179,7 +189,7 @@ impl Handler<Follow> for BackfillPeer {
         // What comes all the time keeps to the bandwidth, and has a door that no bulk takes.
         let mut copy = self.seeking.copy.clone();
         copy.copier.throttle = self.replication.copier.throttle.clone();
-        let reader = Reader { copy, teller: self.teller(), me: ctx.address() };
+        let reader = Reader { copy, health: self.health.clone(), teller: self.teller(), me: ctx.address() };
         let cursor = self.followed.cursor;
         let work = async move { reader.read(cursor).await };
         self.followed.under_way =

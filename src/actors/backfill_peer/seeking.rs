@@ -1,7 +1,7 @@
 //! How a peer is asked for what was lost here, beside the pass that is under way.
 //!
 //! Promises: at most so many questions at once; what is to be asked meanwhile is joined; a peer that fails is asked later,
-//! and nobody waits for it.
+//! and nobody waits for it. One that cannot be reached is asked all the same, as what is missing may not stay there for long.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use actix::prelude::*;
 use slog::debug;
 use tokio::sync::Semaphore;
 
-use super::{BackfillPeer, Replication, backoff_after};
+use super::{BackfillPeer, Replication};
 use crate::actors::bounty_board::Given;
 use crate::causes::chain;
 use crate::ingest::FetchError;
 use crate::model::{Channel, Quality, Span};
-use crate::peers::{CopyError, LostLately, PassReport, Peer, PeerError, SpanCopy, Wrong};
+use crate::peers::{CopyError, LostLately, PassReport, Peer, PeerError, SpanCopy, Wrong, backoff_after};
 
 /// Of one peer and quality: one that takes long does not delay the next loss.
 const QUESTIONS_AT_ONCE: usize = 4;
@@ -81,6 +81,7 @@ fn is_slow(error: &PeerError) -> bool {
         | PeerError::NoFeed { .. }
         | PeerError::Copy(_)
         | PeerError::Store(_)
+        | PeerError::Digests(_)
         | PeerError::Panicked(_) => return false,
     };
     matches!(source, FetchError::NoAnswer(_) | FetchError::Stalled(_) | FetchError::TooSlow(_))

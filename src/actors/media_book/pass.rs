@@ -7,7 +7,7 @@ use crate::media::{HourKnowledge, HourMedia};
 use crate::metrics::{LookOutcome, Metrics};
 use crate::model::{Channel, Hour, Quality};
 use crate::select::HourIndex;
-use crate::store::{self, Layout, LookedAt, StoreError};
+use crate::store::{self, Layout, LookedAt, StoreError, Volume};
 
 /// A share is over after this many segments, or this long: then another hour may have its turn.
 const SEGMENTS_A_PASS: usize = 64;
@@ -16,6 +16,7 @@ const LONGEST_PASS: Duration = Duration::from_millis(100);
 /// What a pass needs.
 pub(super) struct Pass {
     pub layout: Layout,
+    pub volume: Volume,
     pub channel: Channel,
     pub quality: Quality,
     pub hour: Hour,
@@ -55,7 +56,14 @@ impl Pass {
         let media = Arc::new(HourMedia::new(&index, &knowledge));
         let mut is_kept = is_in_side_file && !has_news;
         if !is_kept && is_complete && self.is_over {
-            match store::write_knowledge(&self.layout, &self.channel, &self.quality, self.hour, &knowledge) {
+            match store::write_knowledge(
+                &self.layout,
+                &self.volume,
+                &self.channel,
+                &self.quality,
+                self.hour,
+                &knowledge,
+            ) {
                 Ok(()) => is_kept = true,
                 Err(error) => failure = failure.or(Some(error)),
             }

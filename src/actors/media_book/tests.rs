@@ -40,8 +40,16 @@ impl Fixture {
 
     fn book(&self) -> Addr<MediaBook> {
         let (log, sentinel) = (Logger::root(slog::Discard, slog::o!()), Sentinel::unguarded());
-        let (layout, door, clock) = (self.layout.clone(), self.door.clone(), self.clock.clone());
-        MediaBook::new(layout, door, clock, self.metrics.clone(), log, self.max_bytes, sentinel).start()
+        std::fs::create_dir_all(self.layout.own_dir()).unwrap();
+        let reading = MediaReading {
+            layout: self.layout.clone(),
+            volume: Volume::adopt(&self.layout).unwrap(),
+            blocking: self.door.clone(),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+            log,
+        };
+        MediaBook::new(reading, self.max_bytes, sentinel).start()
     }
 
     fn plant(&self, hour: &str, second: u32, vector_name: &str) {

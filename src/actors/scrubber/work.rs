@@ -94,6 +94,9 @@ impl Work {
         if self.deps.disk.spool.is_needed() {
             return LOOK_AGAIN;
         }
+        if !self.deps.config.enabled {
+            return self.sweep().await.map_or(LOOK_AGAIN, |()| IDLE);
+        }
         let is_urgent = self.state.unchecked_since.is_some();
         if !is_urgent && (self.deps.is_busy)() && self.read.elapsed() < LONGEST_WAIT {
             return LOOK_AT_OTHERS;

@@ -14,7 +14,7 @@ use super::{Refused, StreamWorker};
 use crate::causes::chain;
 use crate::ingest::{Cipher, Content, Fetched, Kept, SegmentFetch, Step, TryError, Wanted, fetch_segment};
 use crate::metrics::Metrics;
-use crate::model::{Channel, LossCause, Quality, SegmentKind, Timestamp};
+use crate::model::{Channel, LossCause, Quality, SegmentKind, Span, Timestamp};
 use crate::store::{self, Layout, Saved, Shelf};
 
 impl StreamWorker {
@@ -36,25 +36,23 @@ impl StreamWorker {
         }
     }
 
-    /// After a start, much of the first playlist is on disk already: fetch only what is not.
+    /// After a start, much of the first playlist is on disk already: fetch only what is not. And tell of its advertisements
+    /// only those that are not in the ledger.
     pub(super) fn fetch_what_is_absent(&mut self, wanted: Vec<Wanted>, ctx: &mut Context<Self>) {
         let (disk, channel, quality) = (self.recording.disk.clone(), self.channel.clone(), self.quality.clone());
         let layout = disk.layout.clone();
-        let starts: Vec<(Shelf, Timestamp, i64)> =
-            wanted.iter().map(|one| (one.content.shelf(), one.start, one.duration_micros)).collect();
-        let look = move || -> Vec<bool> {
-            let has = |(shelf, start, duration): &(Shelf, Timestamp, i64)| {
-                has_full(&shelf.of(&layout), &channel, &quality, *start, *duration)
-            };
-            starts.iter().map(has).collect()
-        };
+        let listed: Vec<Listed> = wanted.iter().map(Listed::of).collect();
+        let look = move || -> Vec<Known> { listed.iter().map(|one| one.look(&layout, &channel, &quality)).collect() };
         let look = async move { disk.read(look).await };
         self.looking = true;
-        ctx.spawn(look.into_actor(self).map(|present, this, ctx| {
-            // Fetching what is there already does no harm, so any doubt means fetch.
-            let present = present.unwrap_or_default();
-            let absent = wanted.into_iter().enumerate().filter(|(at, _)| present.get(*at) != Some(&true));
-            let absent: Vec<Wanted> = absent.map(|(_, one)| one).collect();
+        ctx.spawn(look.into_actor(self).map(|known, this, ctx| {
+            // Fetching what is there already does no harm, and telling twice none either: so any doubt means both.
+            let known = known.unwrap_or_else(|| vec![Known::default(); wanted.len()]);
+            for (one, _) in wanted.iter().zip(&known).filter(|(_, known)| !known.is_told) {
+                this.tell_advertisement(one);
+            }
+            let absent = wanted.into_iter().zip(known).filter(|(_, known)| !known.is_there);
+            let absent: Vec<Wanted> = absent.map(|(one, _)| one).collect();
             this.looking = false;
             this.fetch_all(absent, ctx);
             this.answer_if_idle();
@@ -151,7 +149,7 @@ impl StreamWorker {
 
     fn take_fetched(&mut self, wanted: &Wanted, fetched: Fetched) {
         match fetched {
-            Fetched::Kept { kept, kind, len_bytes, took } => {
+            Fetched::Kept { kept, kind, len_bytes, took, cut_by } => {
                 self.recording.metrics.segment_fetched(&self.channel, &self.quality, took);
                 match kept {
                     Kept::OnDisk(saved) => {
@@ -165,15 +163,15 @@ impl StreamWorker {
                     }
                 }
                 // Of a suspect segment nothing is known to be missing.
-                if kind == SegmentKind::Partial {
-                    self.lose(LossCause::CutShort, wanted.span(), &format!("only its first {len_bytes} bytes"));
+                if let Some(cause) = cut_by {
+                    self.lose(cause, wanted.span(), &format!("only its first {len_bytes} bytes"));
                 }
             }
-            Fetched::Lost(error) => {
+            Fetched::Lost { error, cause } => {
                 let span_end = wanted.start.plus_micros(wanted.duration_micros);
                 slog::error!(self.log, "segment lost"; "start" => %wanted.start, "end" => %span_end,
                     "media_sequence" => wanted.media_sequence, "error" => chain(&error));
-                self.lose(error.loss_cause(), wanted.span(), &detail(&error));
+                self.lose(cause, wanted.span(), &detail(cause, &error));
             }
         }
     }
@@ -187,7 +185,7 @@ impl StreamWorker {
             Fetched::Kept { kept: Kept::InMemory, .. } => {
                 info!(self.log, "advertisement is held in memory until the disk takes it"; "start" => %wanted.start);
             }
-            Fetched::Lost(error) => {
+            Fetched::Lost { error, .. } => {
                 warn!(self.log, "advertisement could not be fetched"; "start" => %wanted.start, "error" => chain(&error));
             }
         }
@@ -239,8 +237,40 @@ pub fn tell_set_aside(log: &Logger, metrics: &Metrics, channel: &Channel, qualit
 }
 
 /// For the ledger, which strangers may read: paths of this machine are for the log.
-fn detail(error: &TryError) -> String {
-    if error.is_of_the_disk() { "it could not be written".to_owned() } else { chain(error) }
+fn detail(cause: LossCause, error: &TryError) -> String {
+    if cause == LossCause::Disk { "it could not be written".to_owned() } else { chain(error) }
+}
+
+/// What is looked up of a segment after a start.
+struct Listed {
+    shelf: Shelf,
+    start: Timestamp,
+    duration_micros: i64,
+    /// Of an advertisement.
+    lost: Option<Span>,
+}
+
+/// What an earlier life left of it.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    is_there: bool,
+    /// It is an advertisement, and in the ledger.
+    is_told: bool,
+}
+
+impl Listed {
+    fn of(wanted: &Wanted) -> Self {
+        let lost = wanted.span().filter(|_| wanted.content.is_advertisement());
+        let shelf = wanted.content.shelf();
+        Self { shelf, start: wanted.start, duration_micros: wanted.duration_micros, lost }
+    }
+
+    /// Blocks on the disk.
+    fn look(&self, layout: &Layout, channel: &Channel, quality: &Quality) -> Known {
+        let told = |span| store::is_noted(layout, channel, quality, span, LossCause::Advertisement).unwrap_or(false);
+        let is_there = has_full(&self.shelf.of(layout), channel, quality, self.start, self.duration_micros);
+        Known { is_there, is_told: self.lost.is_some_and(told) }
+    }
 }
 
 /// Whether a `full` segment of this start and duration is stored.

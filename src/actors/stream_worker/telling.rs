@@ -42,15 +42,21 @@ impl StreamWorker {
                 self.lose(LossCause::Expired, lost.span, &format!("{} segments", lost.count));
             }
         }
-        for advertisement in &step.wanted {
-            if let Content::Advertisement(sign) = advertisement.content {
-                self.lose(LossCause::Advertisement, advertisement.span(), &sign.detail(advertisement));
-            }
+        // Those of the first list may be told already, by an earlier life; who looks at the disk for it tells the others.
+        if self.newest_end.is_some() {
+            step.wanted.iter().for_each(|wanted| self.tell_advertisement(wanted));
         }
         if step.ended {
             self.enter(Phase::Ended);
         } else if step.last_listed.is_some() {
             self.enter(Phase::Recording);
+        }
+    }
+
+    /// It is told as lost before it is fetched. Tells nothing of the programme.
+    pub(super) fn tell_advertisement(&self, wanted: &Wanted) {
+        if let Content::Advertisement(sign) = wanted.content {
+            self.lose(LossCause::Advertisement, wanted.span(), &sign.detail(wanted));
         }
     }
 

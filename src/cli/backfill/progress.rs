@@ -31,7 +31,9 @@ impl Progress {
             }
             Notice::Hidden { .. } => {}
             Notice::File { outcome, .. } => match outcome {
-                Outcome::Copied { .. } | Outcome::NotNeeded | Outcome::UnderWay | Outcome::Gone => self.0.inc(1),
+                Outcome::Copied { .. } | Outcome::NotNeeded | Outcome::UnderWay | Outcome::Yielded | Outcome::Gone => {
+                    self.0.inc(1)
+                }
             },
             Notice::Failed { error, .. } => {
                 self.0.inc(1);

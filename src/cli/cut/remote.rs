@@ -5,9 +5,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
+use serde_json::Value;
 use url::Url;
 
-use super::{CutArgs, Source, StreamArgs};
+use super::{CutArgs, ReceiptSource, Source, StreamArgs};
+use crate::cut::OnChange;
 use crate::ingest::{Body, HttpClient, Patience};
 
 /// A node waits up to a minute for a place for ffmpeg and another for ffmpeg itself, before the first byte and again
@@ -16,6 +18,8 @@ const PATIENCE: Patience =
     Patience { head: Duration::from_secs(150), stall: Duration::from_secs(150), whole: Duration::from_secs(24 * 3600) };
 /// How much of a refusal is shown.
 const MAX_REFUSAL_BYTES: usize = 4096;
+/// A day of segments of 2 s has 43,200 names of 150 bytes.
+const MAX_RECEIPT_BYTES: usize = 16 << 20;
 
 pub async fn open(node: &Url, args: &CutArgs) -> anyhow::Result<Source> {
     let url = address(node, args)?;
@@ -26,11 +30,28 @@ pub async fn open(node: &Url, args: &CutArgs) -> anyhow::Result<Source> {
         anyhow::bail!("{node} refused the cut ({}): {refusal}", response.status);
     }
     let size_bytes = response.body.expected_bytes();
+    let receipt = ReceiptSource::At(response.cut_number.and_then(|number| receipt_address(node, number)));
     let bytes = stream::unfold(response.body, |mut body| async move {
         let next = body.next().await?;
         Some((next.map_err(anyhow::Error::from), body))
     });
-    Ok(Source { size_bytes, holes: None, bytes: bytes.boxed_local() })
+    Ok(Source { size_bytes, receipt, bytes: bytes.boxed_local() })
+}
+
+fn receipt_address(node: &Url, number: u64) -> Option<Url> {
+    let mut url = node.clone();
+    url.set_query(None);
+    url.path_segments_mut().ok()?.pop_if_empty().extend(["cut", "receipts", &number.to_string()]);
+    Some(url)
+}
+
+/// What a node says of a cut that has ended; `None` if it does not.
+pub async fn receipt(url: &Url) -> Option<Value> {
+    let response = HttpClient::of_this_arbiter().ask(url, PATIENCE).await.ok()?;
+    if response.status != 200 {
+        return None;
+    }
+    serde_json::from_slice(&response.whole(MAX_RECEIPT_BYTES).await.ok()?).ok()
 }
 
 fn address(node: &Url, args: &CutArgs) -> anyhow::Result<Url> {
@@ -49,6 +70,9 @@ fn address(node: &Url, args: &CutArgs) -> anyhow::Result<Url> {
         query.append_pair("transition", &transition.to_string());
     }
     query.append_pair("type", args.cut_type.as_str());
+    if args.change == OnChange::Refuse {
+        query.append_pair("change", &args.change.to_string());
+    }
     if args.allow_holes {
         query.append_pair("allow_holes", "true");
     }

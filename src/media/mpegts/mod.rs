@@ -8,9 +8,9 @@ mod packet;
 mod psi;
 mod scan;
 
-pub use packet::{PACKET_BYTES, Packet, PacketFinder, Pid, set_continuity, shift_stamps};
+pub use packet::{PACKET_BYTES, Packet, PacketFinder, Pid, SYNC_BYTE, set_continuity, shift_stamps};
 pub use psi::{AudioCoding, Codec, Program, ProgramStream, Tables};
-pub use scan::{Scan, Summary, Track, TsError};
+pub use scan::{Scan, Stamp, Summary, Track, TsError};
 
 /// Time stamps count modulo this (PTS and DTS have 33 bits).
 pub const WRAP_90K: i64 = 1 << 33;

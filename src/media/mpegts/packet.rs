@@ -3,7 +3,8 @@
 use std::fmt;
 
 pub const PACKET_BYTES: usize = 188;
-const SYNC_BYTE: u8 = 0x47;
+/// What each packet begins with.
+pub const SYNC_BYTE: u8 = 0x47;
 /// The length byte, the flags, and six bytes of clock reference.
 const ADAPTATION_WITH_PCR_BYTES: usize = 7;
 /// Bytes of a PES header before its optional fields; PTS and DTS take five bytes each from there.
@@ -73,6 +74,11 @@ impl<'a> Packet<'a> {
 
     pub fn has_payload(self) -> bool {
         self.0[3] & 0x10 != 0
+    }
+
+    /// Whether it is worth looking for stamps and clock references: most packets have neither.
+    pub fn may_hold_stamps(self) -> bool {
+        self.starts_unit() || self.has_adaptation()
     }
 
     fn is_scrambled(self) -> bool {
@@ -233,6 +239,11 @@ impl PacketFinder {
             visit(packet);
             bytes = tail;
         }
+    }
+
+    /// Whether what comes next need not be put together with what came.
+    pub fn is_between_packets(&self) -> bool {
+        self.rest.is_empty()
     }
 
     /// Forgets an unfinished packet: what comes next is another file.

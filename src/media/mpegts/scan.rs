@@ -38,6 +38,12 @@ pub struct Track {
 }
 
 impl Track {
+    /// Of stamps in decoding order, at least one.
+    #[cfg(test)]
+    pub fn new(pid: Pid, codec: Codec, stamps: Vec<Stamp>) -> Self {
+        Self { pid, codec, stamps }
+    }
+
     pub fn lowest_pts(&self) -> i64 {
         self.all_pts().min().expect("a track is never empty")
     }
@@ -54,6 +60,16 @@ impl Track {
         self.stamps.iter().map(|stamp| stamp.dts).max().expect("a track is never empty")
     }
 
+    /// Whether decoding times rise throughout, by no more than this at once: a clock that begins anew does neither.
+    pub fn is_steady(&self, most_90k: i64) -> bool {
+        self.stamps.windows(2).all(|pair| (1..=most_90k).contains(&(pair[1].dts - pair[0].dts)))
+    }
+
+    /// In decoding order.
+    pub fn stamps(&self) -> &[Stamp] {
+        &self.stamps
+    }
+
     /// In decoding order.
     pub fn all_pts(&self) -> impl Iterator<Item = i64> {
         self.stamps.iter().map(|stamp| stamp.pts)
@@ -68,6 +84,8 @@ pub struct Summary {
     pub video: Option<Track>,
     /// Whether the first picture of the video starts a sequence of its own, so that it can follow any other picture.
     pub starts_fresh: bool,
+    /// Whether it starts an open GOP, at which a decoder may start.
+    pub starts_open_gop: bool,
     /// All audio streams that have stamps.
     pub audio: Vec<Track>,
     /// How far the program clock runs before the decoding of the main track; 0 where it is unknown or absurd.
@@ -188,7 +206,8 @@ impl ScanState {
         let lead = self.first_pcr.map_or(0, |pcr| main.stamps[0].dts - pcr);
         let pcr_lead_90k = if (0..=MAX_PCR_LEAD_90K).contains(&lead) { lead } else { 0 };
         let starts_fresh = self.head.first_picture == Some(FirstPicture::Fresh);
-        Ok(Summary { program, video, starts_fresh, audio: tracks, pcr_lead_90k })
+        let starts_open_gop = self.head.first_picture == Some(FirstPicture::Recovery);
+        Ok(Summary { program, video, starts_fresh, starts_open_gop, audio: tracks, pcr_lead_90k })
     }
 }
 
@@ -220,6 +239,14 @@ mod tests {
     fn stamps_are_those_that_ffprobe_reads() {
         assert_eq!(video("av_bf2"), (60, 132_000, 309_000, 126_000, 1));
         assert_eq!(video("av_wrap"), (90, 8_589_906_000, 8_590_173_000, 8_589_906_000, 1));
+    }
+
+    #[test]
+    fn a_clock_that_begins_anew_is_not_steady() {
+        let steady = |bytes: &[u8]| scan(bytes, 1000).unwrap().video.unwrap().is_steady(90_000);
+        let (one, two) = (vector("av_bf2"), vector("av_bf0"));
+        assert!(steady(&one) && steady(&two));
+        assert!(!steady(&[&one[..], &two].concat()));
     }
 
     #[test]

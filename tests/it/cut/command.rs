@@ -3,15 +3,16 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::thread;
 
 use super::{PLAIN, Source, assert_shows, record};
+use crate::support::output;
 
 fn segvault(from: &[&str], range: &str, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_segvault"));
     command.arg("cut").args(from).args(["ch", "source", "--range", range]).args(more);
-    command.stdin(Stdio::null()).output().unwrap()
+    output(&mut command)
 }
 
 fn error_of(output: &Output) -> String {
@@ -57,7 +58,10 @@ fn a_plan_says_what_the_cut_then_does() {
     let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let (start, end) = (source.frame(30).to_string(), source.frame(270).to_string());
     let (hole_start, hole_end) = (source.frame(180).to_string(), source.frame(240).to_string());
-    let expected = serde_json::json!({"type": "smart", "pieces": [{"start": start, "end": end, "parts": [
+    let encoding = plan["encodings"][0]["encoding"].as_str().unwrap();
+    assert!(encoding.starts_with("avc1.") && encoding.ends_with(" 192x64, mp4a.40.2 48000 Hz"), "{encoding}");
+    let encodings = [serde_json::json!({"segment": name(0), "encoding": encoding})];
+    let expected = serde_json::json!({"type": "smart", "encodings": encodings, "pieces": [{"start": start, "end": end, "parts": [
         {"do": "re-encode", "segment": name(0), "from": start, "until": null},
         {"do": "copy", "segments": [name(1), name(2)]},
         {"do": "hole", "start": hole_start, "end": hole_end},

@@ -70,10 +70,22 @@ async fn hevc_is_cut_exactly() {
 }
 
 #[actix_rt::test]
+async fn hevc_of_open_gops_is_cut_exactly() {
+    let quiet = &["-x265-params", "log-level=error:open-gop=1"];
+    random_cuts("HEVC, open GOP", Recipe { codec: "libx265", seconds: 6, extra: quiet, ..PLAIN }, 3).await;
+}
+
+#[actix_rt::test]
 async fn fragmented_mp4_is_cut_exactly() {
     random_cuts("fMP4", Recipe { mp4: true, ..PLAIN }, 8).await;
     random_cuts("fMP4 29.97", Recipe { mp4: true, fps: (30_000, 1001), ..PLAIN }, 4).await;
     random_cuts("fMP4 without B-frames", Recipe { mp4: true, b_frames: 0, ..PLAIN }, 4).await;
+}
+
+#[actix_rt::test]
+async fn hevc_in_fragmented_mp4_is_cut_exactly() {
+    let quiet = &["-x265-params", "log-level=error:open-gop=0", "-tag:v", "hvc1"];
+    random_cuts("HEVC in fMP4", Recipe { codec: "libx265", seconds: 6, mp4: true, extra: quiet, ..PLAIN }, 3).await;
 }
 
 #[actix_rt::test]

@@ -8,7 +8,7 @@ use segvault::cut::{self, CutError, CutType, Ffmpeg, Limits, Piece, Plan, PlanEr
 
 use segvault::model::SegmentKind;
 
-use super::{PLAIN, assert_rising, decode, ffmpeg, packets, put, record, run};
+use super::{PLAIN, Recipe, assert_rising, decode, ffmpeg, packets, put, record, run};
 
 #[actix_rt::test]
 async fn a_tombstone_stops_a_cut_before_and_in_its_course() {
@@ -74,6 +74,25 @@ async fn what_cannot_be_cut_exactly_is_refused_before_the_first_byte() {
     std::fs::write(source.path(0), [&[0, 0, 0, 8][..], b"moof", &whole].concat()).unwrap();
     let failed = source.cut(CutType::Smart, &[edge]).await;
     assert!(matches!(failed, Err(CutError::MixedContainers { .. })), "{failed:?}");
+}
+
+#[actix_rt::test]
+async fn video_that_mpeg_ts_does_not_carry_is_refused_and_not_left_out() {
+    let source = record(Recipe { mp4: true, seconds: 4, ..PLAIN });
+    let range = (source.frame(10), source.frame(100));
+    let to_av1 = "-nostdin -v error -copyts -i - -c:v libaom-av1 -cpu-used 8 -c:a copy \
+                  -movflags frag_keyframe+empty_moov+default_base_moof -f mp4 -";
+    for at in 0..2 {
+        let whole = std::fs::read(source.path(at)).unwrap();
+        std::fs::write(source.path(at), run(Command::new("ffmpeg").args(to_av1.split_whitespace()), &whole).0).unwrap();
+    }
+    for cut_type in [CutType::Smart, CutType::Mp4, CutType::Mpegts, CutType::Webm, CutType::Archive] {
+        let failed = source.cut(cut_type, &[range]).await.map(|video| video.len());
+        let Err(CutError::Uncarried { codec, .. }) = failed else { panic!("{cut_type}: {failed:?}") };
+        assert_eq!(codec, "av01");
+    }
+    assert!(matches!(source.still(range.0).await, Err(CutError::Uncarried { .. })));
+    assert!(source.cut(CutType::Rough, &[range]).await.unwrap().len() > 1000);
 }
 
 #[actix_rt::test]

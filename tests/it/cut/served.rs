@@ -130,7 +130,25 @@ fn a_thumbnail_is_the_frame_cropped_and_under_its_template() {
     let expected: Vec<bool> = (0..12).map(|bit| 85 >> (11 - bit) & 1 == 1).collect();
     assert_eq!(bars, expected, "{row:?}");
 
+    // The same by name, its place told beside it.
+    let templates = source.record.layout.own_dir().join("templates");
+    std::fs::create_dir_all(&templates).unwrap();
+    std::fs::write(templates.join("half.png"), &template).unwrap();
+    let about = r#"{"location": [192, 0, 384, 128], "attribution": "by hand"}"#;
+    std::fs::write(templates.join("half.json"), about).unwrap();
+    std::fs::write(templates.join("bad.png"), &template).unwrap();
+    std::fs::write(templates.join("bad.json"), r#"{"location": [192, 0, 100, 128]}"#).unwrap();
+    let named = node.get(&format!("{path}&template=half"));
+    assert_eq!((named.status, gray(&named.body)), (200, shown.clone()));
+    let elsewhere = node.get(&format!("{path}&template=half&location=0,0,192,128"));
+    assert_eq!(elsewhere.status, 200);
+    assert_ne!(gray(&elsewhere.body), shown);
+
     for (reply, status, code) in [
+        (node.get(&format!("{path}&template=bad")), 400, "bad_framing"),
+        (node.get(&format!("{path}&template=half&location=0,0,385,9")), 400, "bad_framing"),
+        (node.get(&format!("{path}&template=..%2Fhalf")), 403, "bad_name"),
+        (post(&node, &format!("{path}&template=half"), &template), 400, "bad_parameter"),
         (node.get(&format!("{path}&crop=0,0,193,64")), 400, "bad_framing"),
         (node.get(&format!("{path}&crop=5")), 400, "bad_parameter"),
         (node.get(&format!("{path}&template=plain")), 404, "absent"),

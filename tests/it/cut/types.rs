@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use segvault::cut::{self, CutError, CutType, Ffmpeg, Limits, Plan};
+use segvault::cut::{self, CutError, CutType, Ffmpeg, KnownEncodings, Limits, Plan};
 use segvault::store::load_span;
 
 use super::{PLAIN, Recipe, assert_rising, assert_shows, decode, packets, record, run};
@@ -101,7 +101,7 @@ async fn archives_of_a_range_with_a_hole_are_two() {
     let span = segvault::model::Span::new(source.frame(0), source.frame(359)).unwrap();
     let selection = load_span(&record.layout, &record.channel, &record.quality, span).unwrap();
     let mut shown = Vec::new();
-    for plan in Plan::archives(&selection) {
+    for plan in Plan::archives(&selection, &KnownEncodings::default()) {
         let mut stream = cut::start(record.clone(), super::ffmpeg(), plan).await.unwrap();
         let mut video = Vec::new();
         while let Some(bytes) = futures_util::StreamExt::next(&mut stream).await {

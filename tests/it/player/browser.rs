@@ -102,7 +102,22 @@ impl fmt::Display for PlayerError {
     }
 }
 
-/// A picture as it was shown, under the date that the player gave it.
+/// How the playing of a cut ended.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// `ended` or `failed`.
+    pub how: String,
+    /// In seconds.
+    pub current_time: f64,
+    /// Decoded; those that were never shown, as they came too late, are among them.
+    pub frames: u64,
+    pub error: Option<String>,
+    /// All that the console has, and what hls.js calls an error.
+    pub complaints: Vec<String>,
+}
+
+/// A picture as it was shown, under the date that the player gave it; of a cut, the first is 0 and the last 1.
 #[derive(Debug, Clone)]
 pub struct Picture {
     pub date: i64,
@@ -113,6 +128,8 @@ pub struct Picture {
 pub struct Told {
     pub beacons: Vec<Beacon>,
     pub pictures: Vec<Picture>,
+    /// Once a cut has been played.
+    pub report: Option<Report>,
     /// The beacons as they came, one to a line.
     pub lines: Vec<String>,
     /// What the page said and nobody understood.
@@ -139,12 +156,21 @@ pub struct Browser {
 impl Browser {
     /// Plays this master playlist.
     pub fn play(url: &str, low_latency: bool) -> Self {
+        Self::open("player.html", url, &format!("low_latency={low_latency}"))
+    }
+
+    /// Plays a cut to its end: by itself, or as the one segment of so many seconds with hls.js.
+    pub fn play_cut(url: &str, as_segment_of: Option<f64>) -> Self {
+        Self::open("cut.html", url, &as_segment_of.map_or(String::new(), |seconds| format!("seconds={seconds}")))
+    }
+
+    fn open(page: &str, url: &str, query: &str) -> Self {
         let told: Arc<Mutex<Told>> = Arc::default();
         let heard = Arc::clone(&told);
         let web = Web::start(move |request| answer(request, &heard));
         let profile = tempfile::tempdir().unwrap();
         let url = utf8_percent_encode(url, NON_ALPHANUMERIC);
-        let page = format!("{}/player.html?low_latency={low_latency}&url={url}", web.url());
+        let page = format!("{}/{page}?{query}&url={url}", web.url());
         let child = start(&profile, &page);
         Self { child, told, _web: web, _profile: profile }
     }
@@ -207,8 +233,18 @@ fn answer(request: Request, told: &Mutex<Told>) -> Response {
     match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/player.html") => Response::ok("text/html; charset=utf-8", include_bytes!("player.html").as_slice()),
         ("GET", "/player.js") => Response::ok(SCRIPT, include_bytes!("player.js").as_slice()),
+        ("GET", "/cut.html") => Response::ok("text/html; charset=utf-8", include_bytes!("cut.html").as_slice()),
+        ("GET", "/cut.js") => Response::ok(SCRIPT, include_bytes!("cut.js").as_slice()),
         ("GET", "/hls.min.js") => {
             Response::ok(SCRIPT, include_bytes!("../../../ui/vendor/hls.js/hls.min.js").as_slice())
+        }
+        ("POST", "/report") => {
+            let mut told = told.lock().unwrap();
+            match serde_json::from_slice(&request.body) {
+                Ok(report) => told.report = Some(report),
+                Err(error) => told.misunderstood.push(error.to_string()),
+            }
+            Response::ok("text/plain", Vec::new())
         }
         ("POST", path) => {
             let mut told = told.lock().unwrap();

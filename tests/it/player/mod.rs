@@ -5,7 +5,7 @@
 //! other process may. Whether the playlist keeps what it has published is checked beside, text by text (`extends`).
 
 mod account;
-mod browser;
+pub mod browser;
 pub mod extends;
 mod origin;
 mod stage;

@@ -45,6 +45,49 @@ fn an_empty_directory_becomes_what_a_node_of_either_system_has_each_file_sent_on
 }
 
 #[test]
+fn without_a_node_all_that_are_known_are_copied_from_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second, ours) = (dir.path().join("first"), dir.path().join("second"), dir.path().join("ours"));
+    plant_tree(&first);
+    let late = plant_segment(&second.join("other/source").join(HOUR), "00:00.0", "full", b"of the other");
+    let peers = [&first, &second].map(|base| StaticPeer::honest(base));
+    std::fs::create_dir_all(ours.join(".segvault")).unwrap();
+    // As a node that ran here has kept it of its database.
+    std::fs::write(ours.join(".segvault/peers-database"), format!("{}\n", peers[1].url())).unwrap();
+    let config = dir.path().join("config.toml");
+    let write = |more: &str| std::fs::write(&config, format!("[node]\ndir = {ours:?}\n[backfill]\n{more}")).unwrap();
+    let once = |args: &[&str]| run(segvault().args(["backfill", "--config"]).arg(&config).args(args));
+    let of_first = format!("peers = [{:?}]\n", peers[0].url());
+    write(&format!("{of_first}since = \"2027-01-01T00:00:00\"\n"));
+    let (code, out, err) = once(&["--json"]);
+    assert_eq!((code, err.as_str(), &json(&out)["copied_files"]), (0, "", &0.into()), "all is older");
+    write(&of_first);
+    let (code, out, err) = once(&["--json", "other/source"]);
+    assert_eq!((code, err.as_str(), &json(&out)["copied_files"]), (0, "", &1.into()), "{out}");
+    assert_eq!(json(&out)["streams"][0]["node"], peers[1].url());
+    assert!(ours.join("other/source").join(HOUR).join(&late).exists());
+    let (code, out, err) = once(&[]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains(&format!("other/source of {}: 0 files copied", peers[1].url())), "{out}");
+    let copied = tree(&ours);
+    assert!(tree(&first).iter().all(|(path, bytes)| copied.get(path) == Some(bytes)));
+    let (code, _, err) = once(&["nobody"]);
+    assert!(code == 1 && err.contains("nobody who answers has anything of nobody"), "{err}");
+
+    // One of several that is away is told, and costs nothing of the others.
+    let [_, second] = peers;
+    let before = second.asked("/files").values().sum::<usize>();
+    write(&format!("peers = [{:?}]\n", format!("http://{}", crate::support::free_address())));
+    let (code, out, err) = once(&[]);
+    assert!(code == 1 && err.contains("cannot be reached") && out.contains("other/source of"), "{out} {err}");
+    assert!(second.asked("/files").values().sum::<usize>() > before);
+    std::fs::remove_file(ours.join(".segvault/peers-database")).unwrap();
+    write("");
+    let (code, _, err) = once(&[]);
+    assert!(code == 1 && err.contains("no other node is known"), "{err}");
+}
+
+#[test]
 fn what_is_wished_for_is_copied_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));

@@ -2,8 +2,13 @@
 
 mod bounty;
 mod command;
+mod counting_proxy;
 mod digests;
+mod extras;
 mod follow;
+mod hostile;
+mod isolation;
+mod many;
 mod nodes;
 pub mod static_peer;
 mod storm;
@@ -52,7 +57,8 @@ pub fn plant_tree(base: &Path) {
 pub fn tree(base: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(base: &Path, dir: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
         for entry in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
-            if entry == base.join(".segvault") {
+            // What is a node's own, and what it draws of its record.
+            if entry == base.join(".segvault") || entry == base.join("coverage-maps") {
                 continue;
             } else if entry.is_dir() {
                 walk(base, &entry, found);

@@ -2,25 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
-use super::static_peer::{Lie, StaticPeer};
+use super::static_peer::StaticPeer;
 use super::{HOUR, plant_segment, plant_tree, tree};
 use crate::support::{NodeProcess, eventually, free_address};
 
-fn start(base: &Path, address: &str, peers: &[String]) -> NodeProcess {
-    let more = format!("[backfill]\npeers = {peers:?}\nchannels = [\"ch é\", \"ch\"]\ninterval = \"1s\"\n");
+pub fn start(base: &Path, address: &str, peers: &[String]) -> NodeProcess {
+    let listed = if peers.is_empty() { String::new() } else { format!("peers = {peers:?}\n") };
+    let more = format!("[backfill]\n{listed}channels = [\"ch é\", \"ch\"]\ninterval = \"1s\"\n");
     NodeProcess::start_with(base, &more, |command| {
         command.args(["--set", &format!("node.listen={address:?}")]);
     })
 }
 
 /// The value of a metric of one peer, by the beginning of the line.
-fn of_peer(node: &NodeProcess, metric: &str, peer: &str) -> f64 {
+pub fn of_peer(node: &NodeProcess, metric: &str, peer: &str) -> f64 {
     let text = node.get("/metrics").text();
     let mut lines = text.lines().filter(|line| line.starts_with(metric) && line.contains(&format!("peer=\"{peer}\"")));
     lines.next().map_or(0.0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
 }
 
-fn hour_of(base: &Path) -> PathBuf {
+pub fn hour_of(base: &Path) -> PathBuf {
     base.join("ch/source").join(HOUR)
 }
 
@@ -80,70 +81,6 @@ fn what_several_peers_have_is_sent_by_one_of_them() {
 }
 
 #[test]
-fn peers_that_lie_or_hang_are_named_and_delay_nobody() {
-    let dir = tempfile::tempdir().unwrap();
-    let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
-    plant_tree(&theirs);
-    let of_liar = |name: &str| {
-        let base = dir.path().join(name);
-        // More than one hour holds nothing that anybody else has.
-        (0..6u8).for_each(|second| {
-            plant_segment(&hour_of(&base), &format!("00:0{second}.0"), "full", &[name.as_bytes(), &[second]].concat());
-        });
-        base
-    };
-    let segments = |path: &str| path.starts_with("/segments/");
-    let liars = [
-        StaticPeer::lying(&of_liar("garbage"), |path| (path != "/node").then(|| Lie::Body(b"<html>".to_vec()))),
-        StaticPeer::lying(&of_liar("wrong"), move |path| segments(path).then(|| Lie::Body(b"wrong".to_vec()))),
-        StaticPeer::lying(&of_liar("half"), move |path| segments(path).then_some(Lie::Half)),
-        StaticPeer::lying(&of_liar("drip"), move |path| segments(path).then_some(Lie::Drip)),
-        StaticPeer::lying(&of_liar("never"), |_| Some(Lie::Never)),
-        StaticPeer::lying(&of_liar("climbs"), |path| {
-            path.ends_with(HOUR).then(|| Lie::Body(br#"["../../etc/passwd", "00:00.0-2.0-full-../x.ts"]"#.to_vec()))
-        }),
-    ];
-    let honest = StaticPeer::honest(&theirs);
-    let mut urls: Vec<String> = liars.iter().map(StaticPeer::url).collect();
-    urls.push(honest.url());
-    let node = start(&ours, "127.0.0.1:0", &urls);
-    eventually("the honest peer's is here", || {
-        let ours = tree(&ours);
-        tree(&theirs).keys().all(|path| ours.contains_key(path)).then_some(())
-    });
-    let copied = |url: &str| of_peer(&node, "segvault_backfill_files_total{outcome=\"copied\"", url);
-    for (place, outcome) in [(1, "wrong_bytes"), (2, "failed")] {
-        let metric = format!("segvault_backfill_files_total{{outcome=\"{outcome}\"");
-        eventually("a liar is counted", || (of_peer(&node, &metric, &urls[place]) >= 5.0).then_some(()));
-        eventually("a liar is named", || {
-            node.logged("a file of a peer is refused").iter().any(|line| line["peer"] == urls[place]).then_some(())
-        });
-    }
-    eventually("garbage is named and counted", || {
-        let told = node.logged("peer does not answer as one, will try again");
-        let is_told =
-            told.iter().any(|line| line["peer"] == urls[0] && line["error"].as_str().unwrap().contains("no list"));
-        (is_told && of_peer(&node, "segvault_backfill_failed_passes_total", &urls[0]) > 0.0).then_some(())
-    });
-    eventually("names that climb are named and counted", || {
-        let told = node.logged("a peer lists names that are none");
-        let is_told = told.iter().any(|line| line["peer"] == urls[5] && line["example"] == "../../etc/passwd");
-        (is_told && of_peer(&node, "segvault_backfill_refused_names_total", &urls[5]) >= 2.0).then_some(())
-    });
-    // One that says nothing is given up after the listing's deadline.
-    eventually("the silent one is named", || {
-        let told = node.logged("peer does not answer as one, will try again");
-        told.iter().any(|line| line["peer"] == urls[4]).then_some(())
-    });
-    assert!(urls[..6].iter().all(|url| copied(url) == 0.0));
-    assert!(hour_of(&ours).read_dir().map_or(true, |mut entries| {
-        entries.all(|entry| entry.unwrap().file_name().to_str().unwrap().starts_with('.'))
-    }));
-    node.stop();
-    assert_eq!(tree(&ours), tree(&theirs), "what was being copied at the stop leaves nothing");
-}
-
-#[test]
 fn a_tombstone_hides_everywhere_and_deleted_bytes_do_not_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let bases = ["a", "b"].map(|name| dir.path().join(name));
@@ -170,6 +107,66 @@ fn a_tombstone_hides_everywhere_and_deleted_bytes_do_not_come_back() {
 }
 
 #[test]
+fn the_same_bytes_on_both_sides_of_an_hours_edge_are_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
+    let hour = |base: &Path, hour: &str| base.join("ch/source").join(hour);
+    // The same bytes, stamped on this side of the edge here and on the other there; so twice, and one is hidden there.
+    plant_segment(&hour(&ours, "2026-01-02T03"), "59:59.999600", "full", b"kept");
+    plant_segment(&hour(&theirs, "2026-01-02T04"), "00:00.000000", "full", b"kept");
+    let hidden = plant_segment(&hour(&ours, "2026-01-02T05"), "59:59.999600", "full", b"hidden");
+    let twin = plant_segment(&hour(&theirs, "2026-01-02T06"), "00:00.000000", "full", b"hidden");
+    std::fs::write(hour(&theirs, "2026-01-02T06").join(twin.replace(".ts", ".tombstone")), "").unwrap();
+    let other = plant_segment(&hour(&theirs, "2026-01-02T04"), "00:02.0", "full", b"other");
+    let mut expected = tree(&ours);
+    let mut add =
+        |at: &str, name: &str, bytes: &[u8]| expected.insert(format!("ch/source/{at}/{name}"), bytes.to_vec());
+    add("2026-01-02T04", &other, b"other");
+    add("2026-01-02T05", &hidden.replace(".ts", ".tombstone"), b"");
+    add("2026-01-02T06", &twin.replace(".ts", ".tombstone"), b"");
+    let peer = StaticPeer::honest(&theirs);
+    let node = start(&ours, "127.0.0.1:0", &[peer.url()]);
+    eventually("what is new is here, and what is hidden is hidden", || (tree(&ours) == expected).then_some(()));
+    eventually("it is level", || (of_peer(&node, "segvault_backfill_lag_seconds", &peer.url()) > 0.0).then_some(()));
+    assert!(peer.asked("/segments/").into_keys().all(|path| path.ends_with(&other)), "no twin was fetched");
+    node.stop();
+    assert_eq!(tree(&ours), expected);
+}
+
+#[test]
+fn a_node_with_a_copy_of_the_disk_is_another_node_and_both_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let bases = [dir.path().join("original"), dir.path().join("copy")];
+    let addresses = [free_address(), free_address()];
+    let peers = addresses.each_ref().map(|address| format!("http://{address}"));
+    start(&bases[0], &addresses[0], &[]).stop();
+    let copied = std::process::Command::new("cp").arg("-r").args(&bases).status().unwrap();
+    assert!(copied.success());
+    let planted = [b"original", &b"the copy"[..]];
+    for (at, bytes) in planted.iter().enumerate() {
+        plant_segment(&hour_of(&bases[at]), &format!("00:0{}.0", at * 2), "full", bytes);
+    }
+    let nodes = [0, 1].map(|at| start(&bases[at], &addresses[at], &peers));
+    let [first, second] = nodes.each_ref().map(|node| node.get("/node").json());
+    assert_eq!(first["id"], second["id"], "that is what makes it hard");
+    for base in &bases {
+        eventually("each has what the other had", || (tree(base).len() == 2).then_some(()));
+    }
+    for (at, node) in nodes.iter().enumerate() {
+        let (own, other) = (&peers[at], &peers[1 - at]);
+        let told = "a peer has the id of this node, its disk is a copy: give one of the two an id of its own";
+        let said = eventually("it is told", || node.logged(told).pop());
+        assert!(said["level"] == "error" && said["peer"] == *other, "{said}");
+        let left_out =
+            eventually("itself is left out", || node.logged("a peer is this node itself, and left out").pop());
+        assert_eq!(left_out["peer"], *own);
+        let ready = node.get("/readyz").json();
+        assert!(ready["notes"].to_string().contains("its disk is a copy"), "{ready}");
+    }
+    nodes.into_iter().for_each(NodeProcess::stop);
+}
+
+#[test]
 fn peers_of_a_file_come_and_go_and_are_remembered_without_it() {
     let dir = tempfile::tempdir().unwrap();
     let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
@@ -185,11 +182,16 @@ fn peers_of_a_file_come_and_go_and_are_remembered_without_it() {
     eventually("that there is no file is told", || {
         node.logged("a list of peers cannot be had, its last answer counts").pop()
     });
-    std::fs::write(&list, format!("{} # the only one\n", peer.url())).unwrap();
+    let dead = format!("http://{}", free_address());
+    std::fs::write(&list, format!("{} # the only one that lives\n{dead}\n", peer.url())).unwrap();
     eventually("the peer of the file is copied from", || is_here(&first));
+    let is_told = |node: &NodeProcess| node.get("/metrics").text().contains(&dead);
+    eventually("the other one is told", || is_told(&node).then_some(()));
     std::fs::write(&list, "# none\n").unwrap();
     let has_lag = |node: &NodeProcess| node.get("/metrics").text().contains("segvault_backfill_lag_seconds{");
     eventually("the peer is none any more", || (!has_lag(&node)).then_some(()));
+    let is_up = |node: &NodeProcess| node.get("/metrics").text().contains("segvault_backfill_peer_up{");
+    eventually("nobody is missed", || (!is_up(&node)).then_some(()));
     let second = plant(1);
     std::fs::write(&list, peer.url()).unwrap();
     eventually("it is one again", || is_here(&second));

@@ -15,6 +15,10 @@ use percent_encoding::percent_decode_str;
 pub enum Lie {
     /// This instead of the answer.
     Body(Vec<u8>),
+    /// The same, compressed.
+    Gzipped(Arc<Vec<u8>>),
+    /// A list of so many names, each another one.
+    Names(u64),
     Status(&'static str),
     /// The head announces all, and half of it comes.
     Half,
@@ -93,6 +97,21 @@ fn answer(mut stream: &TcpStream, lie: Option<Lie>, body: Option<Vec<u8>>) -> Op
     match lie {
         None => whole(status, "", &body),
         Some(Lie::Body(body)) => whole("200 OK", "", &body),
+        Some(Lie::Gzipped(body)) => whole("200 OK", "Content-Encoding: gzip\r\n", &body),
+        Some(Lie::Names(count)) => {
+            let name = |at: u64| format!("\"00:00.0-{at:09}.0-full-47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU.ts\",");
+            let length = 1 + count * name(0).len() as u64;
+            stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n[").as_bytes()).ok()?;
+            let mut some = String::new();
+            for at in 0..count {
+                some += &name(at);
+                if some.len() > 64 << 10 {
+                    stream.write_all(some.as_bytes()).ok()?;
+                    some.clear();
+                }
+            }
+            None
+        }
         Some(Lie::Status(status)) => whole(status, "", b""),
         Some(Lie::Elsewhere(url)) => whole("302 Found", &format!("Location: {url}\r\n"), b""),
         Some(Lie::Half) => {
@@ -131,6 +150,10 @@ fn body(base: &Path, path: &str, query: &str) -> Option<Vec<u8>> {
                 );
             }
             Some(serde_json::to_vec(&names).unwrap())
+        }
+        ["extras", dir] => {
+            let files = super::tree(&base.join(dir)).into_keys().collect::<Vec<_>>();
+            Some(serde_json::to_vec(&files).unwrap())
         }
         ["segments", rest @ ..] => std::fs::read(place(rest)).ok(),
         _ => None,

@@ -13,7 +13,7 @@ use paths::NamedPath;
 const LEVELS: &[&[&str]] = &[
     &["model"],
     &["hls", "media", "select"],
-    &["ingest", "peers", "cut", "upload", "db", "store"],
+    &["auth", "edits", "ingest", "peers", "cut", "upload", "db", "store"],
     &["http", "actors"],
     &["node"],
     &["cli"],
@@ -31,6 +31,8 @@ const BESIDE: &[(&str, &str)] = &[
     ("ingest", "store"),
     // A cut reads the files that the store lays out.
     ("cut", "store"),
+    // What an editor says is checked against what cuts can do.
+    ("edits", "cut"),
     // What is copied from a peer is fetched as from any server, and goes to the only writer of segments.
     ("peers", "ingest"),
     ("peers", "store"),
@@ -39,7 +41,7 @@ const BESIDE: &[(&str, &str)] = &[
 ];
 /// Passed in to whoever needs them. They know the vocabulary and each other.
 const CROSS_CUTTING: &[&str] =
-    &["blocking", "causes", "child", "clock", "config", "health", "jitter", "log", "metrics", "shutdown"];
+    &["blocking", "causes", "child", "clock", "config", "health", "jitter", "log", "metrics", "png", "shutdown"];
 /// Rooms and files that are pure: what is cross-cutting (clocks, logs, threads) is not for them.
 const PURE: &[&str] = &[
     "model",
@@ -56,6 +58,7 @@ const PURE: &[&str] = &[
     "cut/transition.rs",
     "peers/plan.rs",
     "peers/bounty.rs",
+    "peers/digest.rs",
 ];
 /// The fake source stands beside the house: the command line and tests start it.
 const REHEARSAL: &str = "rehearsal";

@@ -8,7 +8,7 @@ use flate2::{Compression, Crc};
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
 /// Width and height in pixels; `None` for what is no PNG.
-pub(super) fn size_of(bytes: &[u8]) -> Option<(u32, u32)> {
+pub fn size_of(bytes: &[u8]) -> Option<(u32, u32)> {
     let header = bytes.strip_prefix(&SIGNATURE)?.get(..16)?;
     let number = |at: usize| header.get(at..at + 4).and_then(|four| Some(u32::from_be_bytes(four.try_into().ok()?)));
     if &header[4..8] != b"IHDR" {
@@ -19,10 +19,10 @@ pub(super) fn size_of(bytes: &[u8]) -> Option<(u32, u32)> {
 }
 
 /// A colour: red, green, blue, opacity.
-pub(super) type Colour = [u8; 4];
+pub type Colour = [u8; 4];
 
 /// `pixels` are places in `palette`, row by row, and as many as the size says.
-pub(super) fn write(width: u32, height: u32, palette: &[Colour], pixels: &[u8]) -> Vec<u8> {
+pub fn write(width: u32, height: u32, palette: &[Colour], pixels: &[u8]) -> Vec<u8> {
     let mut out = SIGNATURE.to_vec();
     // Eight bits for each pixel, as places in a palette; the usual compression and filters, no interlace.
     let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 3, 0, 0, 0]].concat();

@@ -1,0 +1,3 @@
+DROP TABLE playlists;
+DROP TABLE templates;
+DROP TABLE users;

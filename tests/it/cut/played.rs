@@ -1,0 +1,96 @@
+//! Cuts in a real browser: Chromium plays them from the first frame to the last one, and has nothing to complain about.
+
+use segvault::model::Timestamp;
+use segvault::rehearsal::barcode;
+
+use super::matrix_reels::{Film, KINDS};
+use crate::player::browser::{Browser, Told};
+use crate::support::{NodeProcess, eventually};
+
+/// Of `KINDS`.
+const OPEN_GOP: usize = 4;
+/// Frames of each film that are cut: from the middle of a segment to the middle of another, over the hour.
+const FIRST_SECONDS: f64 = 5.5;
+const SECONDS: f64 = 2.8;
+const ATTEMPTS: usize = 4;
+
+/// The frames that a cut shows, and its range.
+struct Asked {
+    first: usize,
+    count: usize,
+    range: (Timestamp, Timestamp),
+}
+
+impl Asked {
+    fn of(film: &Film) -> Self {
+        let frames = film.source.frames.len() as f64 / super::matrix_reels::SECONDS as f64;
+        let (first, count) = ((FIRST_SECONDS * frames) as usize, (SECONDS * frames) as usize);
+        let range = (film.source.frame(first), film.source.frame(first + count));
+        assert_eq!(film.source.expected(range.0, range.1).len(), count);
+        Self { first, count, range }
+    }
+
+    /// Opens it in a browser, as this type.
+    fn play(&self, node: &NodeProcess, cut_type: &str, as_segment: bool) -> Browser {
+        let (start, end) = self.range;
+        let url = format!("{}/cut/ch/source.ts?type={cut_type}&start={start}&end={end}", node.url());
+        Browser::play_cut(&url, as_segment.then_some(SECONDS))
+    }
+
+    /// Plays it until all of its pictures were shown: a browser leaves some out that has too little of the processor.
+    fn assert_played(&self, node: &NodeProcess, what: &str, cut_type: &str, as_segment: bool) {
+        let mut missed = Vec::new();
+        for _ in 0..ATTEMPTS {
+            match self.played(what, &self.play(node, cut_type, as_segment)) {
+                Ok(()) => return,
+                Err(shown) => missed.push(shown),
+            }
+        }
+        panic!("{what}: {} frames from {} on, but {missed:?}", self.count, self.first);
+    }
+
+    /// Panics if the browser has anything to complain about; an error if it has not shown every picture.
+    fn played(&self, what: &str, browser: &Browser) -> Result<(), String> {
+        let told: Told = eventually("a browser has played a cut", || {
+            let told = browser.told();
+            (told.report.is_some() || !told.misunderstood.is_empty()).then_some(told)
+        });
+        assert_eq!(told.misunderstood, [""; 0], "{what}");
+        let report = told.report.unwrap();
+        assert_eq!((report.how.as_str(), &report.error), ("ended", &None), "{what}: {report:?}");
+        assert_eq!(report.complaints, [""; 0], "{what}");
+        assert!((report.current_time - SECONDS).abs() < 0.25, "{what}: {report:?}");
+        let number = |date| {
+            let picture = told.pictures.iter().find(|picture| picture.date == date).unwrap();
+            barcode::read_bytes(&picture.png).unwrap()[0] as usize
+        };
+        let shown = (number(0), number(1), report.frames);
+        let all = (self.first, self.first + self.count - 1, self.count as u64);
+        if shown == all { Ok(()) } else { Err(format!("first, last, frames: {shown:?}")) }
+    }
+}
+
+#[test]
+fn chromium_plays_cuts_of_every_type_to_the_end() {
+    let film = KINDS[OPEN_GOP].film();
+    let node = NodeProcess::start(film.source.record.layout.base(), &[]);
+    let asked = Asked::of(&film);
+    for (cut_type, as_segment) in [("mp4", false), ("webm", false), ("smart", true)] {
+        asked.assert_played(&node, cut_type, cut_type, as_segment);
+    }
+    node.stop();
+}
+
+#[test]
+#[ignore = "takes a minute; run by `make soak`"]
+fn soak_chromium_plays_cuts_of_every_stream_to_the_end() {
+    for kind in KINDS.iter().filter(|kind| kind.has_pictures()) {
+        let film = kind.film();
+        let node = NodeProcess::start(film.source.record.layout.base(), &[]);
+        let asked = Asked::of(&film);
+        for (cut_type, as_segment) in [("mp4", false), ("smart", true)] {
+            asked.assert_played(&node, &format!("{} as {cut_type}", kind.name), cut_type, as_segment);
+        }
+        node.stop();
+    }
+}
