@@ -44,6 +44,11 @@ has_browser() {
   has chromium || has chromium-browser || has google-chrome
 }
 
+# Steps the clocks of nodes under test.
+has_clock_library() {
+  [ -n "$(find /usr/lib -maxdepth 4 -name libfaketimeMT.so.1 -print -quit 2>/dev/null)" ]
+}
+
 packages_for() {
   # SQLite, libpq and ring are compiled from C.
   has cc || echo gcc libc6-dev
@@ -53,6 +58,7 @@ packages_for() {
   has_postgres || echo postgresql
   has_browser || echo chromium
   has kill || echo procps
+  has_clock_library || echo libfaketime
 }
 
 as_root() {

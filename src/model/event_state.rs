@@ -1,6 +1,6 @@
 //! The states of an event, and the steps between them (FORMATS §5).
 //!
-//!     UNEDITED → EDITED → CLAIMED → FINALIZING → TRANSCODING → DONE ⇄ MODIFIED
+//! `UNEDITED → EDITED → CLAIMED → FINALIZING → TRANSCODING → DONE ⇄ MODIFIED`
 //!
 //! Promises: [`EventState::after`] is the only way from one state to another, and knows legal steps alone.
 

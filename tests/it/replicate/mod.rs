@@ -11,6 +11,7 @@ mod isolation;
 mod many;
 mod nodes;
 pub mod static_peer;
+mod storm;
 
 use std::collections::BTreeMap;
 use std::path::Path;
