@@ -203,7 +203,8 @@ impl Storm {
         let second = self.dice.below(3600);
         let kind = *self.dice.of(&["full", "full", "full", "suspect", "partial"]);
         let (quality, hour) = (*self.dice.of(&QUALITIES), *self.dice.of(&HOURS));
-        let name = format!("{:02}:{:02}.{:06}-2.0-{kind}-{}.ts", second / 60, second % 60, self.made, hash_text(&bytes));
+        let name =
+            format!("{:02}:{:02}.{:06}-2.0-{kind}-{}.ts", second / 60, second % 60, self.made, hash_text(&bytes));
         let segment = format!("{quality}/{hour}/{name}");
         let path = self.places[at].path(&segment);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -365,10 +366,8 @@ impl Storm {
 }
 
 fn play(operations: usize) {
-    let seed = std::env::var("STORM_SEED").map_or_else(
-        |_| Clock::system().now().micros() as u64,
-        |seed| seed.parse().unwrap(),
-    );
+    let seed = std::env::var("STORM_SEED")
+        .map_or_else(|_| Clock::system().now().micros() as u64, |seed| seed.parse().unwrap());
     println!("STORM_SEED={seed}");
     assert!(clock_library().is_some(), "libfaketime is missing; `make deps` installs it");
     let dir = tempfile::tempdir().unwrap();
