@@ -185,7 +185,8 @@ fn plan(args: &CutArgs, pieces: &[Piece<Span>], layout: &Layout) -> anyhow::Resu
         pieces.iter().map(|piece| piece.try_map(load)).collect::<Result<_, _>>().context("cannot read the record")?;
     let plan = Plan::new(args.cut_type, &selected, args.allow_holes).map_err(|error| advised(error.into()))?;
     let mut known = KnownEncodings::default();
-    for selection in selected.iter().flat_map(Piece::stretches) {
+    // A rough cut takes everything as it is.
+    for selection in selected.iter().filter(|_| args.cut_type != CutType::Rough).flat_map(Piece::stretches) {
         learn_encodings(&args.stream, layout, selection, &mut known).context("cannot read the record")?;
     }
     plan.told(&known, args.change).map_err(|error| advised(error.into()))

@@ -91,7 +91,8 @@ async fn plan(
         Err(error) => return Ok(Err(error)),
     };
     let mut known = KnownEncodings::default();
-    for selection in selected.iter().flat_map(Piece::stretches) {
+    // A rough cut takes everything as it is, and waits for no such knowledge.
+    for selection in selected.iter().filter(|_| cut_type != CutType::Rough).flat_map(Piece::stretches) {
         learn_encodings(site, channel, quality, selection, &mut known).await;
     }
     Ok(plan.told(&known, on_change))
