@@ -52,7 +52,7 @@ pub struct Scrubbing {
 }
 
 impl Scrubbing {
-    /// All that went bad passes here. The next comparison with a peer finds the file missing, and fetches it.
+    /// All that went bad passes here.
     fn lose(&self, bad: &WentBad) {
         let WentBad { file, damage, to } = bad;
         error!(self.log, "a stored file went bad, it is in quarantine"; "file" => file.path_text(),

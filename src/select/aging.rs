@@ -1,7 +1,7 @@
 //! What time it is for retention: a clock that jumps ahead must not make a whole record too old at once.
 //!
 //! The machine's clock is believed as far as it agrees with the time that has passed since the last look. One that is ahead
-//! of that is believed when it has stayed so for a day in which the node ran; until then nothing is older than it was. One that went back
+//! of that is believed when it has stayed so for a day in which the node ran; until then it only grows older as time passes. One that went back
 //! is believed at once: it deletes less.
 
 use std::time::Duration;
