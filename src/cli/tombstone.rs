@@ -9,9 +9,7 @@ mod status;
 use anyhow::Context as _;
 
 use super::Failure;
-use crate::model::{
-    CHAT_ENDING, Channel, HashedName, Hour, NameFields, Quality, SEGMENT_ENDING, Span, TOMBSTONE_ENDING, Timestamp,
-};
+use crate::model::{Channel, Hour, Quality, Span, Timestamp};
 use crate::store::{self, Layout};
 
 #[derive(Debug, clap::Subcommand)]
@@ -73,7 +71,7 @@ impl WhichArgs {
         let mut found = Vec::new();
         for (channel, quality) in streams(layout, self.channel.as_ref(), self.quality.as_ref())? {
             let all = store::tombstones(layout, &channel, &quality, within).context("cannot read the record")?;
-            for one in all.into_iter().filter(|one| within.is_none_or(|span| touches(one.hour, &one.name, span))) {
+            for one in all.into_iter().filter(|one| within.is_none_or(|span| store::touches(one.hour, &one.name, span))) {
                 let same_hour =
                     |last: &&mut Hidden| last.hour == one.hour && last.quality == quality && last.channel == channel;
                 match found.last_mut().filter(same_hour) {
@@ -109,16 +107,12 @@ fn streams(
     quality: Option<&Quality>,
 ) -> Result<Vec<(Channel, Quality)>, Failure> {
     let mut found = Vec::new();
-    for place in [layout, &layout.quarantine()] {
-        let channels = store::channels(place).context("cannot read the directory")?;
-        for channel in channels.into_iter().filter(|one| channel.is_none_or(|wanted| wanted == one)) {
-            let qualities = store::qualities(place, &channel).context("cannot read the directory")?;
-            let wanted = qualities.into_iter().filter(|one| quality.is_none_or(|wanted| wanted == one));
-            found.extend(wanted.map(|quality| (channel.clone(), quality)));
-        }
+    let channels = store::channels_to_hide(layout).context("cannot read the directory")?;
+    for channel in channels.into_iter().filter(|one| channel.is_none_or(|wanted| wanted == one)) {
+        let qualities = store::qualities_to_hide(layout, &channel).context("cannot read the directory")?;
+        let wanted = qualities.into_iter().filter(|one| quality.is_none_or(|wanted| wanted == one));
+        found.extend(wanted.map(|quality| (channel.clone(), quality)));
     }
-    found.sort_unstable();
-    found.dedup();
     match (channel, quality) {
         (None, None) => Ok(found),
         _ if !found.is_empty() => Ok(found),
@@ -128,20 +122,4 @@ fn streams(
             Err(Failure::Usage(format!("there is no {} in {}", what.join("/"), layout.base().display())))
         }
     }
-}
-
-/// Whether what a tombstone hides lies in a span, or a part of it.
-fn touches(hour: Hour, tombstone: &str, span: Span) -> bool {
-    let Some(base) = tombstone.strip_suffix(TOMBSTONE_ENDING) else { return false };
-    if let Ok(fields) = NameFields::parse(&format!("{base}{SEGMENT_ENDING}")) {
-        let start = hour.start().plus_micros(i64::from(fields.offset_micros));
-        return is_inside(start, start.plus_micros(fields.duration_micros), span);
-    }
-    let chat = HashedName::parse(hour, &format!("{base}{CHAT_ENDING}"));
-    chat.is_ok_and(|chat| is_inside(chat.start(), chat.end(), span))
-}
-
-/// A moment counts as well as a stretch of time.
-fn is_inside(start: Timestamp, end: Timestamp, span: Span) -> bool {
-    start < span.end() && (end > span.start() || start >= span.start())
 }

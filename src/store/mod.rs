@@ -10,6 +10,7 @@ mod copy;
 mod coverage;
 mod digests;
 mod extras;
+mod hide;
 mod layout;
 mod ledger;
 mod life;
@@ -43,6 +44,9 @@ pub use copy::{Copied, PendingCopy, finish_together, sweep_copies};
 pub use coverage::{CoverageError, Coverages, coverage, write_map};
 pub use digests::{Digests, DigestsError, NodeLook};
 pub use extras::{Extras, MAX_EXTRA_FILES, list_extras, place_of_extra};
+pub use hide::{
+    HideError, Hiding, Wish, Wished, are_hidden, channels_to_hide, ends_of, hide, qualities_to_hide, touches, wishes_in,
+};
 pub use layout::Layout;
 pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, is_noted, losses, note_losses, recorded_until};
 pub use life::{end_of_life, last_seen, life_under, name_life, sign_of_life, try_lock};

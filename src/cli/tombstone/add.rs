@@ -7,13 +7,13 @@ use anyhow::Context as _;
 
 use super::super::config::EXIT_OK;
 use super::super::place::{PlaceArgs, user_name};
-use super::{Failure, is_inside, streams};
+use super::{Failure, streams};
 use crate::clock::Clock;
 use crate::model::{
-    Channel, FileName, HashedName, Hour, NameFields, Quality, SEGMENT_ENDING, SegmentKind, Span, TOMBSTONE_ENDING,
-    Timestamp, tombstone_of,
+    Channel, FileName, HashedName, Hour, NameFields, Quality, SEGMENT_ENDING, Span, TOMBSTONE_ENDING, Timestamp,
+    tombstone_of,
 };
-use crate::store::{self, Layout, Reason};
+use crate::store::{self, Hiding, Layout, Wish};
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("range").args(["from", "to"]).multiple(true).requires_all(["from", "to"])))]
@@ -43,14 +43,6 @@ pub struct AddArgs {
     dry_run: bool,
 }
 
-/// Files of one hour that are to be hidden, by the names of their tombstones.
-struct Wish {
-    channel: Channel,
-    quality: Quality,
-    hour: Hour,
-    names: Vec<String>,
-}
-
 pub fn run(args: &AddArgs) -> Result<u8, Failure> {
     let layout = args.place.layout()?;
     let wishes = match (args.from, args.to) {
@@ -73,28 +65,19 @@ pub fn run(args: &AddArgs) -> Result<u8, Failure> {
         }
         return Ok(EXIT_OK);
     }
-    let mut reasons: Vec<(Channel, Vec<Reason>)> = Vec::new();
-    let (at, by) = (Clock::system().now().to_string(), args.author.clone().unwrap_or_else(user_name));
-    for wish in &wishes {
-        let Wish { channel, quality, hour, names } = wish;
-        let are_new = store::add_tombstones(&layout, channel, quality, *hour, names)
-            .with_context(|| format!("tombstones of {channel}/{quality}/{hour} are not all in force"))?;
-        let new = names.iter().zip(&are_new).filter(|(_, is_new)| **is_new).map(|(name, _)| Reason {
-            tombstone: format!("{quality}/{hour}/{name}"),
-            at: at.clone(),
-            by: by.clone(),
-            reason: args.reason.clone(),
-        });
-        match reasons.iter_mut().find(|(of, _)| of == channel) {
-            Some((_, reasons)) => reasons.extend(new),
-            None => reasons.push((channel.clone(), new.collect())),
-        }
-        print(&mut out, wish, |at| if are_new[at] { "" } else { " (was there)" }).context("cannot print")?;
-    }
-    for (channel, reasons) in reasons.iter().filter(|(_, reasons)| !reasons.is_empty()) {
-        store::write_reasons(&layout, channel, reasons)
-            .context("all of it is hidden, but the reason could not be written down")?;
-    }
+    let hiding = Hiding {
+        at: Clock::system().now(),
+        by: args.author.clone().unwrap_or_else(user_name),
+        reason: args.reason.clone(),
+    };
+    let mut printed = Ok(());
+    let hidden = store::hide(&layout, &wishes, &hiding, |wish, are_new| {
+        let remark = |at: usize| if are_new[at] { "" } else { " (was there)" };
+        printed = std::mem::replace(&mut printed, Ok(())).and_then(|()| print(&mut out, wish, remark));
+    });
+    // What is not hidden matters more than what is not printed.
+    hidden.map_err(anyhow::Error::from)?;
+    printed.context("cannot print")?;
     Ok(EXIT_OK)
 }
 
@@ -157,41 +140,14 @@ fn in_range(args: &AddArgs, layout: &Layout, span: Span) -> Result<Vec<Wish>, Fa
         return Err(Failure::Usage("with --from and --to give one channel".to_owned()));
     };
     let channel: Channel = channel.parse().map_err(|error| Failure::Usage(format!("{channel:?}: {error}")))?;
-    let mut wishes = Vec::new();
-    let mut unfinished = 0;
-    for (channel, quality) in streams(layout, Some(&channel), args.quality.as_ref())? {
-        for place in [layout, &layout.quarantine()] {
-            let hours = store::hours(place, &channel, &quality).context("cannot read the record")?;
-            let (first, last) = (span.start().hour().previous(), span.end().hour());
-            for hour in hours.into_iter().filter(|hour| (first..=last).contains(hour)) {
-                let listing = store::list_hour(place, &channel, &quality, hour).context("cannot read the record")?;
-                // What is hidden already is named again: somebody may ask to be sure.
-                let inside = |name: &&str| {
-                    HashedName::parse(hour, name).is_ok_and(|one| is_inside(one.start(), one.end(), span))
-                };
-                let all = listing.visible().chain(listing.hidden());
-                let mut names: Vec<String> = all.filter(inside).filter_map(tombstone_of).collect();
-                names.sort_unstable();
-                unfinished += listing.segments().filter(|name| is_temp_inside(hour, name, span)).count();
-                if !names.is_empty() {
-                    wishes.push(Wish { channel: channel.clone(), quality: quality.clone(), hour, names });
-                }
-            }
-        }
-    }
-    if unfinished > 0 || span.end() > Clock::system().now() {
+    let streams = streams(layout, Some(&channel), args.quality.as_ref())?;
+    let qualities: Vec<Quality> = streams.into_iter().map(|(_, quality)| quality).collect();
+    let wished = store::wishes_in(layout, &channel, &qualities, span).context("cannot read the record")?;
+    if wished.unfinished > 0 || span.end() > Clock::system().now() {
         eprintln!("segvault: what is still being recorded is not hidden; do the same again when it is over");
     }
-    if wishes.is_empty() {
+    if wished.wishes.is_empty() {
         return Err(Failure::Usage(format!("nothing of {channel} lies in {span}")));
     }
-    Ok(wishes)
-}
-
-/// A file that is being written: its name ends otherwise when it is whole, so no tombstone could hide it now.
-fn is_temp_inside(hour: Hour, name: &str, span: Span) -> bool {
-    NameFields::parse(name).is_ok_and(|fields| {
-        let start = hour.start().plus_micros(i64::from(fields.offset_micros));
-        fields.kind == SegmentKind::Temp && is_inside(start, start.plus_micros(fields.duration_micros), span)
-    })
+    Ok(wished.wishes)
 }
