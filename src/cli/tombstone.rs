@@ -71,7 +71,8 @@ impl WhichArgs {
         let mut found = Vec::new();
         for (channel, quality) in streams(layout, self.channel.as_ref(), self.quality.as_ref())? {
             let all = store::tombstones(layout, &channel, &quality, within).context("cannot read the record")?;
-            for one in all.into_iter().filter(|one| within.is_none_or(|span| store::touches(one.hour, &one.name, span))) {
+            for one in all.into_iter().filter(|one| within.is_none_or(|span| store::touches(one.hour, &one.name, span)))
+            {
                 let same_hour =
                     |last: &&mut Hidden| last.hour == one.hour && last.quality == quality && last.channel == channel;
                 match found.last_mut().filter(same_hour) {

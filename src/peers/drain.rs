@@ -4,13 +4,18 @@
 //! Promises: a second counts as held elsewhere only if some node lists the very file now, or a full segment over that
 //! moment; who does not answer holds nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use futures_util::future::join_all;
+use serde_json::{Value, json};
 
+use super::PeerError;
 use super::client::{HourAnswer, Peer};
 use super::names::HourNames;
-use crate::model::{Channel, HashedName, Hour, Quality, SegmentHash, SegmentKind, SegmentName, Span};
+use crate::blocking::Blocking;
+use crate::causes::chain;
+use crate::model::{Channel, HashedName, Hour, PeerUrl, Quality, SegmentHash, SegmentKind, SegmentName, Span};
+use crate::store::{self, Layout};
 
 /// What only this node holds of an hour.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,12 +43,129 @@ impl OnlyHere {
     }
 }
 
+/// What only this node holds of a quality.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamOnlyHere {
+    pub channel: Channel,
+    pub quality: Quality,
+    /// Those in which there is something.
+    pub hours: Vec<OnlyHere>,
+}
+
+impl StreamOnlyHere {
+    pub fn micros(&self) -> i64 {
+        self.hours.iter().map(OnlyHere::micros).sum()
+    }
+
+    pub fn files(&self) -> usize {
+        self.hours.iter().map(|hour| hour.files.len()).sum()
+    }
+
+    pub fn chat(&self) -> usize {
+        self.hours.iter().map(OnlyHere::chat).sum()
+    }
+
+    pub fn spans(&self) -> impl Iterator<Item = Span> {
+        self.hours.iter().flat_map(|hour| &hour.spans).copied()
+    }
+
+    fn to_json(&self) -> Value {
+        let spans: Vec<Value> =
+            self.spans().map(|span| json!([span.start().to_string(), span.end().to_string()])).collect();
+        json!({
+            "channel": self.channel.as_str(),
+            "quality": self.quality.as_str(),
+            "seconds": self.micros() as f64 / 1e6,
+            "files": self.files(),
+            "chat": self.chat(),
+            "spans": spans,
+        })
+    }
+}
+
+/// Whether a node may be stopped for good, and what speaks against it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DrainReport {
+    pub streams: Vec<StreamOnlyHere>,
+    /// Who did not answer some question, and why.
+    pub silent: BTreeMap<PeerUrl, String>,
+}
+
+impl DrainReport {
+    pub fn may_stop(&self) -> bool {
+        self.streams.iter().all(|stream| stream.hours.iter().all(OnlyHere::is_nothing))
+    }
+
+    /// Those of which others lack something.
+    pub fn lacking(&self) -> impl Iterator<Item = &StreamOnlyHere> {
+        self.streams.iter().filter(|stream| stream.files() > 0)
+    }
+
+    /// `{"may_stop", "silent": [URL, …], "streams": [{"channel", "quality", "seconds", "files", "chat", "spans"}, …]}`
+    pub fn to_json(&self) -> Value {
+        let silent: Vec<String> = self.silent.keys().map(PeerUrl::to_string).collect();
+        let streams: Vec<Value> = self.lacking().map(StreamOnlyHere::to_json).collect();
+        json!({ "may_stop": self.may_stop(), "silent": silent, "streams": streams })
+    }
+}
+
+/// How far a check is, in hours of qualities.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DrainProgress {
+    pub done_hours: usize,
+    pub all_hours: usize,
+}
+
+/// Asks these nodes for every hour that this one has a record of. `tell` hears how far it is, before each hour.
+pub async fn drain_check(
+    layout: &Layout,
+    blocking: &Blocking,
+    peers: &[Peer],
+    tell: &mut dyn FnMut(DrainProgress),
+) -> Result<DrainReport, PeerError> {
+    let place = layout.clone();
+    let look = move || {
+        let with_hours = |(channel, quality)| {
+            let hours = store::hours(&place, &channel, &quality)?;
+            Ok((channel, quality, hours))
+        };
+        store::streams(&place)?.into_iter().map(with_hours).collect::<Result<Vec<_>, store::StoreError>>()
+    };
+    let streams = blocking.run(look).await??;
+    let all_hours = streams.iter().map(|(_, _, hours)| hours.len()).sum();
+    let mut progress = DrainProgress { done_hours: 0, all_hours };
+    let mut report = DrainReport::default();
+    for (channel, quality, hours) in streams {
+        let mut stream = StreamOnlyHere { channel, quality, hours: Vec::new() };
+        for hour in hours {
+            tell(progress);
+            progress.done_hours += 1;
+            let (place, channel, quality) = (layout.clone(), stream.channel.clone(), stream.quality.clone());
+            let listing = blocking.run(move || store::list_hour(&place, &channel, &quality, hour)).await??;
+            let ours: Vec<HashedName> =
+                listing.visible().filter_map(|name| HashedName::parse(hour, name).ok()).collect();
+            if ours.is_empty() {
+                continue;
+            }
+            let mut failed = |peer: &Peer, error: PeerError| {
+                report.silent.entry(peer.url().clone()).or_insert_with(|| chain(&error));
+            };
+            let found = only_here(peers, &stream.channel, &stream.quality, hour, &ours, &mut failed).await;
+            if !found.files.is_empty() {
+                stream.hours.push(found);
+            }
+        }
+        report.streams.push(stream);
+    }
+    Ok(report)
+}
+
 fn is_chat(file: &HashedName) -> bool {
     file.as_str().ends_with(crate::model::CHAT_ENDING)
 }
 
 /// Asks these nodes for an hour of which these are our visible files. What fails is handed to `failed`.
-pub async fn only_here(
+async fn only_here(
     peers: &[Peer],
     channel: &Channel,
     quality: &Quality,

@@ -35,7 +35,7 @@ pub use claims::Claims;
 pub use client::{DigestAnswer, HourAnswer, Introduction, NodeTold, Peer, Tag};
 pub use copy::{Copier, CopyError, Outcome};
 pub use digest::{Differing, Reconciled};
-pub use drain::{OnlyHere, only_here};
+pub use drain::{DrainProgress, DrainReport, OnlyHere, StreamOnlyHere, drain_check};
 pub use extras::{ExtraNotice, ExtrasPass, ExtrasReport};
 pub use finish::Finisher;
 pub use follow::{FollowEvent, Following, follow};
