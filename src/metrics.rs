@@ -150,6 +150,17 @@ impl Metrics {
         self.level().entry(peer.clone()).or_default().insert((channel.clone(), quality.clone()), at);
     }
 
+    /// Since when all that a peer had of every quality is here, as far as it is copied from.
+    pub fn backfill_behind(&self, peer: &PeerUrl) -> Option<Duration> {
+        let level = self.level().get(peer).and_then(|qualities| qualities.values().min().copied())?;
+        Some(self.0.clock.now().saturating_since(level))
+    }
+
+    /// The end of the newest segment that was saved of a quality.
+    pub fn newest_end(&self, channel: &Channel, quality: &Quality) -> Option<Timestamp> {
+        self.newest().get(&(channel.clone(), quality.clone())).copied()
+    }
+
     /// What is missing of a stream within a window.
     pub fn coverage(
         &self,

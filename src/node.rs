@@ -20,9 +20,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
     ActorKind, BountyBoard, Checking, Child, CoverageChecker, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS,
-    Horizons, HourCache, Keeping, LiveEdges, LiveReading, LostHere, MediaBook, MediaReading, Pace, PeerBook, Recording,
-    Registrar, Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed, StreamWorker,
-    tell_left_behind,
+    Horizons, HourCache, Keeping, LiveEdges, LiveReading, LostHere, MediaBook, MediaReading, Overview, Pace, PeerBook,
+    Recording, Registrar, Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed,
+    StreamWorker, tell_left_behind,
 };
 use crate::auth::Door;
 use crate::blocking::Blocking;
@@ -33,13 +33,15 @@ use crate::cut::{Ffmpeg, Limits, Waveforms};
 use crate::db::Db;
 use crate::health::Health;
 use crate::hls::HourTexts;
-use crate::http::{self, EditorTerms, Feed, Receipts, Site, UnderWay};
+use crate::http::{self, DrainBoard, EditorTerms, Feed, Neighbours, Receipts, Site, UnderWay};
 use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::{NodeIdentity, PeerUrl, Quality, Timestamp, Wording};
+use crate::model::{Channel, NodeIdentity, PeerUrl, Quality, Timestamp, Wording};
 use crate::peers::{Claims, Copier, Finisher, Roots, Throttle};
-use crate::store::{self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
+use crate::store::{
+    self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, RoomWatch, Spool, StoreError, TempMark, Volume,
+};
 use disk::DiskWatch;
 
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
@@ -205,6 +207,8 @@ impl Node {
             .iter()
             .flat_map(|channel| channel.qualities.iter().map(|quality| (channel.name.clone(), quality.clone())));
         let horizons = Horizons::read(&layout);
+        let recorded: Arc<[(Channel, Quality)]> = recorded.collect();
+        let room = RoomWatch::default();
         let min_free_bytes = config.retention.min_free.map_or(0, |size| size.bytes());
         let keeping = Keeping {
             directory: directory.clone(),
@@ -248,7 +252,7 @@ impl Node {
             health: health.clone(),
             identity: identity.clone(),
             config: config.backfill.clone(),
-            recorded: recorded.collect(),
+            recorded: Arc::clone(&recorded),
             retention: config.retention.clone(),
             horizons: horizons.clone(),
         };
@@ -288,7 +292,25 @@ impl Node {
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
         directory.guardian.publish((), guardian.clone());
 
+        let overview = Overview {
+            name: config.node.name.clone(),
+            identity: identity.clone(),
+            started: Instant::now(),
+            directory: directory.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            room: room.clone(),
+            spool: disk.spool.clone(),
+            ffmpeg: ffmpeg.clone(),
+            min_free_bytes,
+            recorded,
+        };
         let site = Site {
+            overview,
+            volume: disk.volume.clone(),
+            neighbours: Neighbours::default(),
+            drain: DrainBoard::default(),
             name: config.node.name.clone(),
             identity,
             layout: layout.clone(),
@@ -317,7 +339,7 @@ impl Node {
         let server = listening.server.handle();
         actix_rt::spawn(listening.server);
         write_listen_file(&layout, listening.address, &logger);
-        let disk_watch = DiskWatch::new(disk, ledger.clone(), health.clone(), metrics.clone(), logger.clone());
+        let disk_watch = DiskWatch::new(disk, ledger.clone(), health.clone(), metrics.clone(), room, logger.clone());
         actix_rt::spawn(disk_watch.clone().keep());
         actix_rt::spawn(recover(layout.clone(), temp_mark, ledger.clone(), directory.clone(), metrics, logger.clone()));
         actix_rt::spawn(probe_ffmpeg(ffmpeg, logger.clone()));

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::health::{Health, Pulse};
 use crate::metrics::Metrics;
+use crate::model::ActorState;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
@@ -85,6 +86,9 @@ struct Kept {
     deaths_in_a_row: u32,
     built_at: Instant,
     alive: bool,
+    restarts: u32,
+    /// When it ended last, and whether by a panic; `None` of one that hung, as nobody saw its end.
+    ended: Option<(Instant, Option<bool>)>,
 }
 
 /// Held by an actor for as long as it lives.
@@ -146,6 +150,11 @@ pub struct Keep(pub Child);
 #[rtype(result = "()")]
 pub struct Drain;
 
+/// Asks how all of them are.
+#[derive(Message)]
+#[rtype(result = "Vec<ActorState>")]
+pub struct TellActors;
+
 /// The root of the actor tree.
 pub struct Guardian {
     log: Logger,
@@ -164,7 +173,16 @@ impl Guardian {
 
     fn take(&mut self, child: Child, ctx: &mut Context<Self>) {
         let pulse = self.health.pulse(format!("{} {}", child.kind.as_str(), child.name).trim_end());
-        let kept = Kept { child, pulse, generation: 0, deaths_in_a_row: 0, built_at: Instant::now(), alive: false };
+        let kept = Kept {
+            child,
+            pulse,
+            generation: 0,
+            deaths_in_a_row: 0,
+            built_at: Instant::now(),
+            alive: false,
+            restarts: 0,
+            ended: None,
+        };
         self.kept.push(kept);
         self.build(self.kept.len() - 1, ctx);
     }
@@ -185,9 +203,11 @@ impl Guardian {
         (kept.child.factory)(&arbiter.handle(), sentinel);
     }
 
-    fn rebuild_later(&mut self, place: usize, ctx: &mut Context<Self>) -> Duration {
+    fn rebuild_later(&mut self, place: usize, panicked: Option<bool>, ctx: &mut Context<Self>) -> Duration {
         let kept = &mut self.kept[place];
         kept.alive = false;
+        kept.restarts = kept.restarts.saturating_add(1);
+        kept.ended = Some((Instant::now(), panicked));
         if kept.built_at.elapsed() >= RECOVERED_AFTER {
             kept.deaths_in_a_row = 0;
         }
@@ -215,7 +235,7 @@ impl Guardian {
             if let Some(stuck) = self.arbiters.remove(&kept.child.arbiter) {
                 stuck.stop();
             }
-            self.rebuild_later(place, ctx);
+            self.rebuild_later(place, None, ctx);
         }
         ctx.run_later(LOOK_EVERY, Self::look);
     }
@@ -249,7 +269,7 @@ impl Handler<Died> for Guardian {
             return;
         }
         let (kind, name) = (kept.child.kind.as_str(), kept.child.name.clone());
-        let backoff = self.rebuild_later(died.place, ctx);
+        let backoff = self.rebuild_later(died.place, Some(died.panicked), ctx);
         let backoff_ms = backoff.as_millis() as u64;
         if died.panicked {
             error!(self.log, "actor panicked, building it anew"; "actor" => kind, "name" => name, "backoff_ms" => backoff_ms);
@@ -267,6 +287,23 @@ impl Handler<Keep> for Guardian {
         if !self.draining && !self.kept.iter().any(is_there) {
             self.take(child, ctx);
         }
+    }
+}
+
+impl Handler<TellActors> for Guardian {
+    type Result = MessageResult<TellActors>;
+
+    fn handle(&mut self, _: TellActors, _: &mut Self::Context) -> Self::Result {
+        let state = |kept: &Kept| ActorState {
+            kind: kept.child.kind.as_str().to_owned(),
+            name: kept.child.name.clone(),
+            alive: kept.alive,
+            silent_seconds: kept.pulse.silent_for().as_secs_f64(),
+            restarts: kept.restarts,
+            ended_seconds_ago: kept.ended.map(|(at, _)| at.elapsed().as_secs_f64()),
+            panicked: kept.ended.and_then(|(_, panicked)| panicked),
+        };
+        MessageResult(self.kept.iter().map(state).collect())
     }
 }
 
@@ -363,6 +400,10 @@ mod tests {
         let _last = newest(&mortal, 4).await;
         assert_eq!(bystander.lock().unwrap().len(), 1);
         assert_eq!(newest(&bystander, 1).await.send(Which).await.unwrap(), 0);
+        let told = guardian.send(TellActors).await.unwrap();
+        let of =
+            |name: &str| told.iter().find(|actor| actor.name == name).map(|actor| (actor.restarts, actor.panicked));
+        assert_eq!((of("mortal"), of("bystander")), (Some((3, Some(true))), Some((0, None))));
         let late = Current::default();
         for _ in 0..2 {
             guardian.send(Keep(child(&late, "late"))).await.unwrap();

@@ -15,6 +15,7 @@ mod hour_cache;
 mod left_behind;
 mod live_edges;
 mod media_book;
+mod overview;
 mod peer_book;
 mod registrar;
 mod retention;
@@ -33,6 +34,7 @@ pub use hour_cache::{CacheError, GetHours, GetListing, HourCache};
 pub use left_behind::tell_left_behind;
 pub use live_edges::{GetGeneration, GetLive, LiveEdges, LiveError, LiveReading};
 pub use media_book::{GetMedia, MediaBook, MediaReading};
+pub use overview::Overview;
 pub use peer_book::PeerBook;
 pub use registrar::{Pace, Registrar, Registration};
 pub use retention::{

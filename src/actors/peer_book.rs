@@ -14,7 +14,7 @@ use super::backfill_peer::{BackfillPeer, Replication, Wanted, tell_news};
 use super::guardian::{ActorKind, Child, Drain, Keep, Sentinel};
 use crate::causes::chain;
 use crate::jitter::jittered;
-use crate::model::{Channel, PeerUrl, Quality};
+use crate::model::{Channel, PeerStanding, PeerState, PeerUrl, Quality};
 use crate::peers::{Peer, PeerError, PeerHealth, PeerSource, backoff_after};
 use crate::store::Layout;
 
@@ -37,6 +37,11 @@ struct Gather(PeerSource);
 #[rtype(result = "()")]
 pub(super) struct InDatabase(pub Vec<PeerUrl>);
 
+/// Asks how all peers are.
+#[derive(Message)]
+#[rtype(result = "Vec<PeerState>")]
+pub struct TellPeers;
+
 /// What asking a peer led to.
 enum Found {
     /// It is this very node.
@@ -47,6 +52,8 @@ enum Found {
         unlisted: Vec<(Channel, PeerError)>,
         /// It has this node's id.
         is_copy: bool,
+        /// Seconds that its clock is ahead.
+        clock_ahead: Option<f64>,
     },
 }
 
@@ -70,6 +77,9 @@ pub struct PeerBook {
     stints: HashMap<PeerUrl, u64>,
     stints_begun: u64,
     standing: HashMap<PeerUrl, Standing>,
+    /// Why a peer fails, and how far its clock is ahead, in seconds.
+    faults: HashMap<PeerUrl, String>,
+    clocks: HashMap<PeerUrl, f64>,
     /// Channels that a peer did not list when it was asked last.
     unlisted: HashMap<PeerUrl, Vec<Channel>>,
     /// What each said last.
@@ -93,6 +103,8 @@ impl PeerBook {
             stints: HashMap::new(),
             stints_begun: 0,
             standing: HashMap::new(),
+            faults: HashMap::new(),
+            clocks: HashMap::new(),
             unlisted: HashMap::new(),
             sources,
             silent: Vec::new(),
@@ -114,6 +126,8 @@ impl PeerBook {
         self.stints.retain(|peer, _| peers.contains(peer));
         self.standing.retain(|peer, _| peers.contains(peer));
         self.unlisted.retain(|peer, _| peers.contains(peer));
+        self.faults.retain(|peer, _| peers.contains(peer));
+        self.clocks.retain(|peer, _| peers.contains(peer));
         self.note_copies();
         let copying = &self.replication.directory.backfill_peers;
         for key in copying.keys() {
@@ -203,6 +217,10 @@ impl PeerBook {
 
     /// Says what is news.
     fn stand(&mut self, peer: &PeerUrl, now: Standing, error: Option<&PeerError>) {
+        match error {
+            Some(error) => self.faults.insert(peer.clone(), chain(error)),
+            None => self.faults.remove(peer),
+        };
         let before = self.standing.insert(peer.clone(), now).unwrap_or(Standing::NotAsked);
         let (log, url) = (&self.replication.log, peer.to_string());
         match (before, now) {
@@ -261,12 +279,14 @@ fn backfill_extras(replication: &Replication, peer: &PeerUrl, health: &PeerHealt
 async fn look(replication: Replication, url: PeerUrl, health: PeerHealth) -> Result<Found, PeerError> {
     let _turn = health.turn().await;
     let peer = Peer::watched(url, health.clone());
-    let mut is_copy = false;
+    let (mut is_copy, mut clock_ahead) = (false, None);
     let said = peer.introduction().await?;
     if let Some(date) = said.date {
         // Of the second that began then, the middle.
         let skew_micros = date.micros_since(replication.clock.now()) + 500_000;
-        replication.metrics.backfill_peer_clock_is_off(peer.url(), skew_micros as f64 / 1e6);
+        let ahead = skew_micros as f64 / 1e6;
+        clock_ahead = Some(ahead);
+        replication.metrics.backfill_peer_clock_is_off(peer.url(), ahead);
     }
     if let (Some(theirs), Some(ours)) = (said.identity, &replication.identity) {
         if theirs.is_same_node_as(ours) {
@@ -298,7 +318,7 @@ async fn look(replication: Replication, url: PeerUrl, health: PeerHealth) -> Res
     }
     streams.sort_unstable();
     streams.dedup();
-    Ok(Found::Streams { streams, unlisted, is_copy })
+    Ok(Found::Streams { streams, unlisted, is_copy, clock_ahead })
 }
 
 impl Actor for PeerBook {
@@ -391,7 +411,11 @@ impl Handler<Look> for PeerBook {
                     this.stand(&peer, Standing::Ourselves, None);
                     this.replication.config.interval
                 }
-                Ok(Found::Streams { streams, unlisted, is_copy }) => {
+                Ok(Found::Streams { streams, unlisted, is_copy, clock_ahead }) => {
+                    match clock_ahead {
+                        Some(ahead) => this.clocks.insert(peer.clone(), ahead),
+                        None => this.clocks.remove(&peer),
+                    };
                     this.replication.metrics.backfill_peer_is_up(&peer, true);
                     this.stand(&peer, if is_copy { Standing::Copy } else { Standing::There }, None);
                     this.tell_unlisted(&peer, unlisted);
@@ -410,6 +434,32 @@ impl Handler<Look> for PeerBook {
             };
             ctx.notify_later(Look(peer, stint), jittered(rest));
         }));
+    }
+}
+
+impl Handler<TellPeers> for PeerBook {
+    type Result = MessageResult<TellPeers>;
+
+    /// In order of their addresses.
+    fn handle(&mut self, _: TellPeers, _: &mut Self::Context) -> Self::Result {
+        let state = |peer: &PeerUrl| PeerState {
+            url: peer.to_string(),
+            standing: match self.standing.get(peer) {
+                _ if self.health.get(peer).is_some_and(PeerHealth::is_down) => PeerStanding::Failing,
+                None | Some(Standing::NotAsked) => PeerStanding::NotAsked,
+                Some(Standing::There) => PeerStanding::There,
+                Some(Standing::Ourselves) => PeerStanding::Ourselves,
+                Some(Standing::Copy) => PeerStanding::Copy,
+                Some(Standing::Fails(_)) => PeerStanding::Failing,
+            },
+            error: self.faults.get(peer).cloned(),
+            behind_seconds: self.replication.metrics.backfill_behind(peer).map(|behind| behind.as_secs_f64()),
+            clock_ahead_seconds: self.clocks.get(peer).copied(),
+            bytes_per_second: self.health.get(peer).and_then(|health| Some(health.speed()?.bytes_per_second())),
+        };
+        let mut peers: Vec<&PeerUrl> = self.stints.keys().collect();
+        peers.sort_unstable();
+        MessageResult(peers.into_iter().map(state).collect())
     }
 }
 

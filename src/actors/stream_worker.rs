@@ -32,7 +32,7 @@ use crate::ingest::{
 };
 use crate::jitter::jittered;
 use crate::metrics::Metrics;
-use crate::model::{Channel, LossCause, Quality, Timestamp};
+use crate::model::{Channel, LossCause, Quality, RecordingPhase, Timestamp};
 use crate::store::{self, Anchor, Ledger, TempMark};
 use lane::{Lane, LaneKind};
 use poll::{PollError, poll_once};
@@ -68,14 +68,10 @@ pub struct Recording {
     pub segment_permits: usize,
 }
 
-/// What the last poll found, so that the log tells changes and not repetitions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Waiting,
-    Recording,
-    Failing,
-    Ended,
-}
+/// Asks what the last poll found.
+#[derive(Message)]
+#[rtype(result = "RecordingPhase")]
+pub struct TellPhase;
 
 /// Time to poll this session.
 #[derive(Message)]
@@ -107,7 +103,8 @@ pub struct StreamWorker {
     asking: bool,
     /// When the source told the newest address.
     told_at: Option<Instant>,
-    phase: Phase,
+    /// What the last poll found, so that the log tells changes and not repetitions.
+    phase: RecordingPhase,
     extras: Rc<Extras>,
     live: Lane,
     history: Lane,
@@ -139,7 +136,7 @@ impl StreamWorker {
             sessions: Sessions::new(Tracker::default()),
             asking: true,
             told_at: None,
-            phase: Phase::Waiting,
+            phase: RecordingPhase::Waiting,
             extras: Rc::default(),
             addresses: HashMap::new(),
             looking: false,
@@ -206,7 +203,7 @@ impl StreamWorker {
                     this.tell_outage(|outage, now| outage.off_air(now));
                 }
                 if due == Due::None {
-                    this.enter(Phase::Waiting);
+                    this.enter(RecordingPhase::Waiting);
                 }
                 this.look_after(ASK_AGAIN_AFTER, ctx);
             }
@@ -257,10 +254,10 @@ impl StreamWorker {
         }
         let is_gone = error.is_gone();
         self.count_poll(error.outcome());
-        if self.phase != Phase::Failing && !is_gone {
+        if self.phase != RecordingPhase::Failing && !is_gone {
             warn!(self.log, "playlist cannot be read, will try again"; "error" => chain(error));
         }
-        self.enter(if is_gone { Phase::Waiting } else { Phase::Failing });
+        self.enter(if is_gone { RecordingPhase::Waiting } else { RecordingPhase::Failing });
         self.sessions.failed(id, error.condemns_address());
         // Also where the list is gone: whether the channel is, the source says when it is asked for another address.
         self.tell_blindness(Some(error.loss_cause()));
@@ -369,6 +366,14 @@ impl Handler<Refused> for StreamWorker {
     fn handle(&mut self, _: Refused, ctx: &mut Self::Context) {
         self.sessions.refused();
         self.look(ctx);
+    }
+}
+
+impl Handler<TellPhase> for StreamWorker {
+    type Result = MessageResult<TellPhase>;
+
+    fn handle(&mut self, _: TellPhase, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.phase)
     }
 }
 

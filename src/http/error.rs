@@ -13,7 +13,7 @@ use crate::db::DbError;
 use crate::edits::BadPatch;
 use crate::health::NotReady;
 use crate::model::{BadName, BadRange, BadTime, EmptySpan, EventState, Refusal};
-use crate::store::{CoverageError, DigestsError, StoreError};
+use crate::store::{CoverageError, DigestsError, HideError, StoreError};
 
 /// Why a request is not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,11 @@ pub enum HttpError {
     Cut(#[from] CutError),
     #[error("the disk cannot be read")]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Hide(#[from] HideError),
+    /// Of a range that is to be hidden.
+    #[error("what lies in the range is not what was shown any more; look at it again")]
+    NotAsShown,
     #[error("the disk cannot be read")]
     Digests(#[from] DigestsError),
     #[error("too little of the disk is free (retention.min_free); what is left is for recording")]
@@ -146,6 +151,10 @@ impl HttpError {
             Self::NoContent => (S::NOT_ACCEPTABLE, "no_content", true),
             Self::Cut(error) => cut_answer(error),
             Self::Store(_) => (S::INTERNAL_SERVER_ERROR, "store", false),
+            Self::Hide(HideError::NotInForce { .. } | HideError::NoReason(_)) => {
+                (S::INTERNAL_SERVER_ERROR, "store", false)
+            }
+            Self::NotAsShown => (S::CONFLICT, "changed", true),
             Self::NoRoom => (S::INSUFFICIENT_STORAGE, "no_room", true),
             Self::Digests(DigestsError::Store(_)) => (S::INTERNAL_SERVER_ERROR, "store", false),
             Self::Digests(DigestsError::Panicked(_)) | Self::Panicked(_) => {

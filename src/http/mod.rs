@@ -17,6 +17,7 @@ mod follow;
 mod live;
 mod losses;
 mod masters;
+mod node_api;
 mod params;
 mod playlists;
 mod probes;
@@ -41,12 +42,13 @@ use tokio::time::timeout;
 
 pub use error::HttpError;
 pub use events_api::Feed;
+pub use node_api::{DrainBoard, Neighbours};
 pub use receipts::Receipts;
 pub use thrimshim::EditorTerms;
 use under_way::CountedBody;
 pub use under_way::UnderWay;
 
-use crate::actors::Directory;
+use crate::actors::{Directory, Overview};
 use crate::auth::Door;
 use crate::blocking::Blocking;
 use crate::clock::Clock;
@@ -57,12 +59,20 @@ use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
 use crate::model::{NodeIdentity, NodeName};
-use crate::store::{Coverages, Digests, Layout};
+use crate::store::{Coverages, Digests, Layout, Volume};
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
 pub struct Site {
     pub name: NodeName,
+    /// How the node is.
+    pub overview: Overview,
+    /// What other nodes told last.
+    pub neighbours: Neighbours,
+    /// Whether the node may be stopped, as it was found last.
+    pub drain: DrainBoard,
+    /// Asked before anything is written.
+    pub volume: Volume,
     pub identity: Option<NodeIdentity>,
     pub layout: Layout,
     pub directory: Directory,
@@ -175,6 +185,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/follow/{channel}/{quality}").route(web::get().to(follow::get)))
         .configure(thrimshim::routes)
         .configure(events_api::routes)
+        .configure(node_api::routes)
         .service(resource("/healthz").route(web::get().to(probes::healthz)))
         .service(resource("/readyz").route(web::get().to(probes::readyz)))
         .service(resource("/node").route(web::get().to(probes::node)))

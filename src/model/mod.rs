@@ -17,6 +17,7 @@ mod login;
 mod loss;
 mod names;
 mod node_id;
+mod node_state;
 mod peer;
 mod range;
 mod role;
@@ -39,6 +40,9 @@ pub use login::{BadLogin, TwitchLogin};
 pub use loss::{BadLossCause, Loss, LossCause, LossDetail};
 pub use names::{BadName, Channel, EventId, ExtraDir, FileName, NodeName, Quality, TemplateName, UploadLocation};
 pub use node_id::{BadNodeId, LifeId, NodeId, NodeIdentity};
+pub use node_state::{
+    ActorState, DiskState, FfmpegState, NodeState, PeerStanding, PeerState, RecordingPhase, StreamState,
+};
 pub use peer::{BadPeerUrl, CopyOrder, PeerUrl};
 pub use range::BadRange;
 pub use role::{BadEmail, BadRole, Email, Role, Roles};

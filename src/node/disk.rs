@@ -19,7 +19,7 @@ use crate::health::Health;
 use crate::ingest::Disk;
 use crate::metrics::Metrics;
 use crate::model::{LossCause, Span};
-use crate::store::{self, Ledger, Shelf, SpooledSegment, Volume};
+use crate::store::{self, Ledger, RoomWatch, Shelf, SpooledSegment, Volume};
 
 /// About what a recorder hands to the disk at once.
 const PROBE_BYTES: usize = 256 * 1024;
@@ -41,12 +41,13 @@ pub struct DiskWatch {
     ledger: Ledger,
     health: Health,
     metrics: Metrics,
+    room: RoomWatch,
     log: Logger,
 }
 
 impl DiskWatch {
-    pub fn new(disk: Disk, ledger: Ledger, health: Health, metrics: Metrics, log: Logger) -> Self {
-        Self { disk, door: Blocking::new(1), ledger, health, metrics, log }
+    pub fn new(disk: Disk, ledger: Ledger, health: Health, metrics: Metrics, room: RoomWatch, log: Logger) -> Self {
+        Self { disk, door: Blocking::new(1), ledger, health, metrics, room, log }
     }
 
     pub fn volume(&self) -> &Volume {
@@ -127,6 +128,7 @@ impl DiskWatch {
         let measured = self.door.run(move || store::room(&layout));
         if let Ok(Ok(Ok(room))) = timeout(ANSWERS_WITHIN, measured).await {
             self.metrics.store_has_room(room.free_bytes, room.size_bytes);
+            self.room.measured(room, std::time::Instant::now());
         }
     }
 

@@ -266,7 +266,7 @@ impl Peer {
         }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         url: &Url,
         headers: &[(header::HeaderName, &str)],

@@ -39,6 +39,10 @@ impl Speed {
         Self((bytes as f64 + REQUEST_BYTES) / took.as_secs_f64().max(1e-4))
     }
 
+    pub fn bytes_per_second(self) -> f64 {
+        self.0
+    }
+
     pub fn is_times(self, factor: f64, other: Self) -> bool {
         self.0 >= factor * other.0
     }

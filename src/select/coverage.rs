@@ -5,6 +5,7 @@
 
 mod map;
 mod report;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

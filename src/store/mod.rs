@@ -10,6 +10,7 @@ mod copy;
 mod coverage;
 mod digests;
 mod extras;
+mod forecast;
 mod hide;
 mod layout;
 mod ledger;
@@ -44,6 +45,7 @@ pub use copy::{Copied, PendingCopy, finish_together, sweep_copies};
 pub use coverage::{CoverageError, Coverages, coverage, write_map};
 pub use digests::{Digests, DigestsError, NodeLook};
 pub use extras::{Extras, MAX_EXTRA_FILES, list_extras, place_of_extra};
+pub use forecast::RoomWatch;
 pub use hide::{
     HideError, Hiding, Wish, Wished, are_hidden, channels_to_hide, ends_of, hide, qualities_to_hide, touches, wishes_in,
 };

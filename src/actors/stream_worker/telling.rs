@@ -6,14 +6,14 @@ use actix::prelude::*;
 use slog::{debug, info, warn};
 use tokio::time::Instant;
 
-use super::{Phase, StreamWorker};
+use super::StreamWorker;
 use crate::actors::bounty_board::Missing;
 use crate::actors::directory::Directory;
 use crate::actors::stored_feed::Stored;
 use crate::causes::chain;
 use crate::ingest::{Content, Outage, Outed, Step, Wanted, session_began};
 use crate::metrics::PollOutcome;
-use crate::model::{Channel, LossCause, Quality, Span};
+use crate::model::{Channel, LossCause, Quality, RecordingPhase, Span};
 use crate::select::TOLERANCE_MICROS;
 use crate::store::{self, Saved};
 
@@ -47,9 +47,9 @@ impl StreamWorker {
             step.wanted.iter().for_each(|wanted| self.tell_advertisement(wanted));
         }
         if step.ended {
-            self.enter(Phase::Ended);
+            self.enter(RecordingPhase::Ended);
         } else if step.last_listed.is_some() {
-            self.enter(Phase::Recording);
+            self.enter(RecordingPhase::Recording);
         }
     }
 
@@ -95,15 +95,15 @@ impl StreamWorker {
         }));
     }
 
-    pub(super) fn enter(&mut self, phase: Phase) {
+    pub(super) fn enter(&mut self, phase: RecordingPhase) {
         if phase == self.phase {
             return;
         }
         match phase {
-            Phase::Recording => info!(self.log, "recording"),
-            Phase::Ended => info!(self.log, "stream ended, waiting for its return"),
-            Phase::Waiting => info!(self.log, "waiting for the stream"),
-            Phase::Failing => {}
+            RecordingPhase::Recording => info!(self.log, "recording"),
+            RecordingPhase::Ended => info!(self.log, "stream ended, waiting for its return"),
+            RecordingPhase::Waiting => info!(self.log, "waiting for the stream"),
+            RecordingPhase::Failing => {}
         }
         self.phase = phase;
     }

@@ -15,6 +15,7 @@ use super::{HttpError, Site, get_or_head, resource};
 use crate::db::{Author, Changed, EventCursor, EventFilter, HistoryLine, MAX_PAGE};
 use crate::edits::{self, Patch};
 use crate::model::{Event, EventState, EventStep, Role, SheetFields};
+pub use openapi::Operation;
 pub use stream::Feed;
 
 /// Events of a page unless somebody asks for another number.

@@ -7,23 +7,27 @@ use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
 
 use crate::db::MAX_PAGE;
+use crate::http::node_api;
 use crate::model::{Column, ColumnKind, EventState, Role, ThumbnailMode};
 
 /// A method of an address.
-struct Operation {
-    method: &'static str,
-    path: &'static str,
-    summary: &'static str,
+pub struct Operation {
+    pub method: &'static str,
+    pub path: &'static str,
+    pub summary: &'static str,
     /// Which role it takes; `None` where it is open.
-    role: Option<Role>,
-    query: &'static [(&'static str, &'static str)],
+    pub role: Option<Role>,
+    pub query: &'static [(&'static str, &'static str)],
     /// The schema of the body, if it takes one.
-    body: Option<&'static str>,
+    pub body: Option<&'static str>,
     /// Status and schema of the answer.
-    answer: (u16, &'static str),
+    pub answer: (u16, &'static str),
     /// Statuses of refusals beyond those that all have.
-    refusals: &'static [u16],
+    pub refusals: &'static [u16],
 }
+
+/// What stands in paths.
+const IN_PATHS: &[(&str, &str)] = &[("id", "Id"), ("channel", "Name"), ("quality", "Name")];
 
 const LIST_QUERY: &[(&str, &str)] = &[
     ("state", "EventStates"),
@@ -134,7 +138,7 @@ pub async fn get() -> HttpResponse {
 
 fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for operation in OPERATIONS {
+    for operation in OPERATIONS.iter().chain(node_api::OPERATIONS) {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
         path[operation.method] = described(operation);
     }
@@ -143,7 +147,7 @@ fn document() -> Value {
         "info": {
             "title": "segvault",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Events: what somebody wants as a video, and what became of it.",
+            "description": "Events: what somebody wants as a video, and what became of it. Nodes: how they are, what each has, what is hidden.",
         },
         "paths": paths,
         "components": {
@@ -159,10 +163,10 @@ fn described(operation: &Operation) -> Value {
         .query
         .iter()
         .map(|(name, kind)| json!({ "name": name, "in": "query", "required": false, "schema": schema(kind) }));
-    let in_path = operation
-        .path
-        .contains("{id}")
-        .then(|| json!({ "name": "id", "in": "path", "required": true, "schema": schema("Id") }));
+    let in_path = IN_PATHS
+        .iter()
+        .filter(|(name, _)| operation.path.contains(&format!("{{{name}}}")))
+        .map(|(name, kind)| json!({ "name": name, "in": "path", "required": true, "schema": schema(kind) }));
     let (status, answer) = operation.answer;
     let content = match answer {
         "text/event-stream" => json!({ answer: { "schema": { "type": "string" } } }),
@@ -182,7 +186,7 @@ fn described(operation: &Operation) -> Value {
     }
     let mut described = json!({
         "summary": operation.summary,
-        "parameters": in_path.into_iter().chain(in_query).collect::<Vec<_>>(),
+        "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
         "responses": responses,
     });
     if let Some(role) = operation.role {
@@ -268,7 +272,7 @@ fn schemas() -> Value {
     let mut patch = fields(|kind| matches!(kind, ColumnKind::Sheet | ColumnKind::Edit));
     patch.insert("version".into(), json!({ "type": "integer" }));
     patch.insert("state".into(), json!({ "enum": ["UNEDITED", "EDITED", "MODIFIED"] }));
-    json!({
+    let mut all = json!({
         "Id": { "type": "string", "minLength": 1, "maxLength": 128 },
         "Time": { "type": "string" },
         "Text": { "type": "string" },
@@ -309,5 +313,9 @@ fn schemas() -> Value {
             "properties": { "code": { "type": "string" }, "message": { "type": "string" } },
             "required": ["code", "message"],
         },
-    })
+    });
+    if let (Some(all), Value::Object(more)) = (all.as_object_mut(), node_api::schemas()) {
+        all.extend(more);
+    }
+    all
 }

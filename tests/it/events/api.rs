@@ -93,7 +93,9 @@ fn events_are_noted_listed_changed_and_told_of(ground: Ground) {
 
 /// What the routes' source says that there is.
 fn routed() -> BTreeSet<String> {
-    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/events_api/mod.rs")).unwrap();
+    let rooms = ["events_api", "node_api"];
+    let read = |room| std::fs::read_to_string(format!("{}/src/http/{room}/mod.rs", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let source: String = rooms.map(read).concat();
     let paths = source.split("resource(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
     paths.filter(|path| path != "/api/openapi.json").collect()
 }
@@ -116,7 +118,7 @@ fn each_operation_of_the_document_is_answered_as_it_says(ground: Ground) {
             // Whatever is sent, the answer is one of those in the document.
             for id in ["e1", "none", ".hidden", "%00", "é"] {
                 for body in [Value::Null, json!({}), json!({ "id": 5 }), json!({ "id": "e1", "link": "http://v" })] {
-                    let asked = path.replace("{id}", id);
+                    let asked = path.replace("{id}", id).replace("{channel}", id).replace("{quality}", id);
                     let reply = send(&node, &method.to_uppercase(), &asked, None, &body);
                     let documented = &operation["responses"][reply.status.to_string()];
                     assert!(documented.is_object(), "{method} {asked} {body}: {} {}", reply.status, reply.text());
@@ -124,7 +126,8 @@ fn each_operation_of_the_document_is_answered_as_it_says(ground: Ground) {
                 }
             }
         }
-        assert_eq!(send(&node, "DELETE", &path.replace("{id}", "e1"), None, &Value::Null).status, 405, "{path}");
+        let path = path.replace("{id}", "e1").replace("{channel}", "e1").replace("{quality}", "e1");
+        assert_eq!(send(&node, "DELETE", &path, None, &Value::Null).status, 405, "{path}");
     }
     node.stop();
 }
