@@ -208,7 +208,13 @@ async fn answer(db: &Db, command: &EventsCommand) -> Result<Answer, Failure> {
 }
 
 async fn list(db: &Db, args: &ListArgs) -> Result<Answer, DbError> {
-    let filter = EventFilter { states: args.state.clone(), from: args.from, to: args.to, text: args.text.clone() };
+    let filter = EventFilter {
+        states: args.state.clone(),
+        from: args.from,
+        to: args.to,
+        text: args.text.clone(),
+        ..EventFilter::default()
+    };
     let (mut events, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
     while events.len() < args.limit {
         let page = db.events(&filter, after.as_ref(), (args.limit - events.len()).min(MAX_PAGE)).await?;

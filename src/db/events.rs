@@ -10,7 +10,7 @@ use super::error::DbError;
 use super::event_row::{Row, row_columns};
 use super::handle::Db;
 use super::schema::events;
-use crate::model::{Event, EventId, EventState, NodeName, Timestamp, UploadLocation};
+use crate::model::{Channel, Email, Event, EventId, EventState, NodeName, Timestamp, UploadLocation};
 
 /// Most events of a page.
 pub const MAX_PAGE: usize = 500;
@@ -29,6 +29,12 @@ pub struct EventFilter {
     pub to: Option<Timestamp>,
     /// In the id, descriptions, title, category, notes or tags, whatever its case.
     pub text: Option<String>,
+    /// Cut from this channel.
+    pub channel: Option<Channel>,
+    /// Edited last by them.
+    pub editor: Option<Email>,
+    /// The latest first, and before them those without a start.
+    pub newest_first: bool,
 }
 
 /// Where a page ended: the next one begins behind it.
@@ -38,7 +44,7 @@ pub struct EventCursor {
     pub id: String,
 }
 
-/// Some events, by their start; those without one come last.
+/// Some events, by their start; those without one come last, or first where the latest do.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EventPage {
     /// Without images.
@@ -74,7 +80,7 @@ impl Db {
             for state in states {
                 rows.extend(load_page(conn, &filter, state, after.as_ref(), limit + 1)?);
             }
-            Ok(page(rows, limit))
+            Ok(page(rows, limit, filter.newest_first))
         })
         .await
     }
@@ -181,8 +187,21 @@ fn load_page(
     if let Some(text) = &filter.text {
         query = query.filter(events::search.like(containing(text)).escape('\\'));
     }
+    if let Some(channel) = &filter.channel {
+        query = query.filter(events::video_channel.eq(channel.to_string()));
+    }
+    if let Some(editor) = &filter.editor {
+        query = query.filter(events::editor.eq(editor.to_string()));
+    }
+    // In these forms both engines go straight to the place.
+    if filter.newest_first {
+        if let Some(EventCursor { listed_at, id }) = after {
+            let behind = events::listed_at.lt(*listed_at).or(events::id.lt(id.clone()));
+            query = query.filter(events::listed_at.le(*listed_at)).filter(behind);
+        }
+        return query.order((events::listed_at.desc(), events::id.desc())).limit(limit as i64).load(conn);
+    }
     if let Some(EventCursor { listed_at, id }) = after {
-        // In this form both engines go straight to the place.
         let behind = events::listed_at.gt(*listed_at).or(events::id.gt(id.clone()));
         query = query.filter(events::listed_at.ge(*listed_at)).filter(behind);
     }
@@ -202,8 +221,11 @@ fn containing(text: &str) -> String {
 }
 
 /// Merges what the states gave, and cuts it off at `limit`.
-fn page(mut rows: Vec<Row>, limit: usize) -> EventPage {
+fn page(mut rows: Vec<Row>, limit: usize, newest_first: bool) -> EventPage {
     rows.sort_by(|a, b| (a.listed_at(), a.id()).cmp(&(b.listed_at(), b.id())));
+    if newest_first {
+        rows.reverse();
+    }
     let is_more = rows.len() > limit;
     rows.truncate(limit);
     let last = rows.last().map(|row| EventCursor { listed_at: row.listed_at(), id: row.id().to_owned() });

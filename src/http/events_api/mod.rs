@@ -57,7 +57,22 @@ async fn list(site: web::Data<Site>, request: HttpRequest) -> Result<HttpRespons
     if text.as_ref().is_some_and(|text| text.contains('\0')) {
         return Err(bad("text", "it may not hold a NUL".into()));
     }
-    let filter = EventFilter { states, from: query.time("from")?, to: query.time("to")?, text };
+    let editor =
+        query.get("editor").map(|text| text.parse().map_err(|_| bad("editor", "it is an address of e-mail".into())));
+    let newest_first = match query.get("order") {
+        None | Some("oldest") => false,
+        Some("newest") => true,
+        Some(_) => return Err(bad("order", "it is oldest or newest".into())),
+    };
+    let filter = EventFilter {
+        states,
+        from: query.time("from")?,
+        to: query.time("to")?,
+        text,
+        channel: query.get("channel").map(params::channel).transpose()?,
+        editor: editor.transpose()?,
+        newest_first,
+    };
     let page = site.db.events(&filter, after.transpose()?.as_ref(), limit).await?;
     let events: Vec<Value> = page.events.iter().map(|event| event.to_json().into()).collect();
     let unreadable: Vec<Value> = page.unreadable.iter().map(|(id, why)| json!({ "id": id, "why": why })).collect();

@@ -34,6 +34,9 @@ const LIST_QUERY: &[(&str, &str)] = &[
     ("from", "Time"),
     ("to", "Time"),
     ("text", "Text"),
+    ("channel", "Name"),
+    ("editor", "Text"),
+    ("order", "Order"),
     ("limit", "Limit"),
     ("after", "Text"),
 ];
@@ -42,12 +45,13 @@ const OPERATIONS: &[Operation] = &[
     Operation {
         method: "get",
         path: "/api/v1/events",
-        summary: "A page of events, by their start; those without one come last. `next` goes into `after`.",
+        summary: "A page of events, by their start; those without one come last, with `order=newest` first. `next` goes into \
+                  `after`.",
         role: None,
         query: LIST_QUERY,
         body: None,
         answer: (200, "EventPage"),
-        refusals: &[],
+        refusals: &[403],
     },
     Operation {
         method: "post",
@@ -276,6 +280,7 @@ fn schemas() -> Value {
         "Id": { "type": "string", "minLength": 1, "maxLength": 128 },
         "Time": { "type": "string" },
         "Text": { "type": "string" },
+        "Order": { "enum": ["oldest", "newest"] },
         "Limit": { "type": "integer", "minimum": 1, "maximum": MAX_PAGE },
         "EventStates": { "type": "array", "items": field(Column::State) },
         "Event": { "type": "object", "properties": event, "required": ["id", "state", "version"] },

@@ -94,7 +94,8 @@ fn events_are_noted_listed_changed_and_told_of(ground: Ground) {
 /// What the routes' source says that there is.
 fn routed() -> BTreeSet<String> {
     let rooms = ["events_api", "node_api"];
-    let read = |room| std::fs::read_to_string(format!("{}/src/http/{room}/mod.rs", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let read =
+        |room| std::fs::read_to_string(format!("{}/src/http/{room}/mod.rs", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let source: String = rooms.map(read).concat();
     let paths = source.split("resource(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
     paths.filter(|path| path != "/api/openapi.json").collect()

@@ -187,8 +187,9 @@ async fn pages_hold_every_event_once_in_order(ground: Ground) {
         event.sheet.event_start = (number % 5 != 0).then(|| at(number / 4));
         add(&db, &event).await;
     }
-    for states in [vec![], vec![EventState::Edited], vec![EventState::Edited, EventState::Unedited, EventState::Done]] {
-        let filter = EventFilter { states, ..EventFilter::default() };
+    let states = [vec![], vec![EventState::Edited], vec![EventState::Edited, EventState::Unedited, EventState::Done]];
+    for (states, newest_first) in states.iter().flat_map(|states| [(states, false), (states, true)]) {
+        let filter = EventFilter { states: states.clone(), newest_first, ..EventFilter::default() };
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
             let page = db.events(&filter, after.as_ref(), 4).await.unwrap();
@@ -203,12 +204,20 @@ async fn pages_hold_every_event_once_in_order(ground: Ground) {
             .iter()
             .map(|event| (event.sheet.event_start.map_or(i64::MAX, |start| start.micros()), event.id.as_str()))
             .collect();
-        assert!(keys.is_sorted(), "{keys:?}");
+        let in_order = if newest_first { keys.iter().rev().is_sorted() } else { keys.is_sorted() };
+        assert!(in_order, "{keys:?}");
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), if filter.states.len() == 1 { 9 } else { 25 });
     }
     let within = EventFilter { from: Some(at(2)), to: Some(at(3)), ..EventFilter::default() };
     let found = db.events(&within, None, 100).await.unwrap().events;
     assert_eq!(found.len(), 3, "8, 9 and 11");
+    for (channel, editor, found) in
+        [("gdq", ann(), 9), ("other", ann(), 0), ("gdq", "bob@example.org".parse().unwrap(), 0)]
+    {
+        let of =
+            EventFilter { channel: Some(channel.parse().unwrap()), editor: Some(editor), ..EventFilter::default() };
+        assert_eq!(db.events(&of, None, 100).await.unwrap().events.len(), found);
+    }
 }
 
 async fn texts_are_found_whatever_their_case(ground: Ground) {
