@@ -21,6 +21,10 @@ pub struct HoleReport {
 pub struct Report {
     pub span: Span,
     pub holes: Vec<HoleReport>,
+    /// Shown by segments that are not full.
+    pub unsure: Vec<Span>,
+    /// What segments that a tombstone hides would show.
+    pub hidden: Vec<Span>,
     /// The hours that the span touches, whole.
     pub hours: Vec<HourCoverage>,
 }
@@ -41,7 +45,16 @@ impl Report {
         };
         let holes = stream.holes(span, Among::Shown).into_iter().map(of).collect();
         let is_touched = |of: &&HourCoverage| of.hour.next().start() > span.start() && of.hour.start() < span.end();
-        Self { span, holes, hours: stream.hours().filter(is_touched).cloned().collect() }
+        // A segment of the hour before may reach into the span.
+        let first = span.start().hour().previous();
+        let near = || stream.hours().filter(|of| of.hour >= first && of.hour.start() < span.end());
+        let within = |spans: &[Span]| -> Vec<Span> {
+            let clipped = spans.iter().map(|of| Span::new(of.start().max(span.start()), of.end().min(span.end())));
+            clipped.filter_map(Result::ok).collect()
+        };
+        let unsure = near().flat_map(|of| within(&of.unsure)).collect();
+        let hidden = near().flat_map(|of| within(&of.hidden)).collect();
+        Self { span, holes, unsure, hidden, hours: stream.hours().filter(is_touched).cloned().collect() }
     }
 
     pub fn missing_micros(&self) -> i64 {
@@ -63,6 +76,8 @@ impl Report {
             "missing_seconds": seconds(self.missing_micros()),
             "lost_seconds": seconds(self.lost_micros()),
             "holes": self.holes.iter().map(HoleReport::to_json).collect::<Vec<_>>(),
+            "unsure": self.unsure.iter().map(|of| span_json(*of)).collect::<Vec<_>>(),
+            "hidden": self.hidden.iter().map(|of| span_json(*of)).collect::<Vec<_>>(),
             "hours": self.hours.iter().map(hour).collect::<Vec<_>>(),
         })
     }
@@ -79,6 +94,10 @@ impl HoleReport {
             "lost": causes,
         })
     }
+}
+
+fn span_json(of: Span) -> Value {
+    json!({ "start": of.start().to_string(), "end": of.end().to_string() })
 }
 
 fn hour(of: &HourCoverage) -> Value {
