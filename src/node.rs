@@ -33,7 +33,7 @@ use crate::cut::{Ffmpeg, Limits, Waveforms};
 use crate::db::Db;
 use crate::health::Health;
 use crate::hls::HourTexts;
-use crate::http::{self, DrainBoard, EditorTerms, Feed, Neighbours, Receipts, Site, UnderWay};
+use crate::http::{self, DrainBoard, EditorTerms, Feed, Neighbours, PageFiles, Receipts, Site, UnderWay};
 use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -334,6 +334,7 @@ impl Node {
             door: Door::new(&config.auth),
             terms: editor_terms(config),
             feed: Feed::default(),
+            page_files: PageFiles::default(),
         };
         let listening = http::listen(site, listener).map_err(listen_failed)?;
         let server = listening.server.handle();

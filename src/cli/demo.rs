@@ -145,6 +145,7 @@ fn print_where_to_look(node: &Node, source: &SourceHandle, spec: &ReelSpec, reco
     let range = format!("{start},{end}");
     println!(
         "\nRecording. Frame numbers and times are burned into the picture.\n\n\
+         Page     {url}/\n\
          Watch    any HLS player, for example\n\
          \x20          ffplay {url}/playlist/{CHANNEL}.m3u8\n\
          List     what is recorded\n\

@@ -18,6 +18,7 @@ mod live;
 mod losses;
 mod masters;
 mod node_api;
+mod page;
 mod params;
 mod playlists;
 mod probes;
@@ -43,6 +44,7 @@ use tokio::time::timeout;
 pub use error::HttpError;
 pub use events_api::Feed;
 pub use node_api::{DrainBoard, Neighbours};
+pub use page::PageFiles;
 pub use receipts::Receipts;
 pub use thrimshim::EditorTerms;
 use under_way::CountedBody;
@@ -102,6 +104,8 @@ pub struct Site {
     pub terms: EditorTerms,
     /// Places for those who listen to changes of events.
     pub feed: Feed,
+    /// The node's own page.
+    pub page_files: PageFiles,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.
@@ -152,6 +156,8 @@ pub fn listen(site: Site, listener: TcpListener) -> std::io::Result<Listening> {
 
 fn routes(config: &mut web::ServiceConfig) {
     config
+        .service(resource("/").route(get_or_head().to(page::index)))
+        .service(resource("/ui/{path:.+}").route(get_or_head().to(page::file)))
         .service(resource("/files").route(get_or_head().to(files::channels)))
         .service(resource("/files/{channel}").route(get_or_head().to(files::qualities)))
         .service(resource("/files/{channel}/{quality}").route(get_or_head().to(files::hours)))
@@ -204,7 +210,8 @@ fn resource(pattern: &'static str) -> actix_web::Resource {
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 20] = [
+const ROUTES: [&str; 21] = [
+    "/ui",
     "/files",
     "/digest",
     "/segments",
@@ -228,6 +235,8 @@ const ROUTES: [&str; 20] = [
 ];
 
 fn route_label(path: &str) -> &'static str {
+    // The page's first file.
+    let path = if path == "/" { "/ui" } else { path };
     let first = path.get(1..).and_then(|rest| rest.split('/').next()).unwrap_or_default();
     ROUTES.into_iter().find(|route| &route[1..] == first).unwrap_or("other")
 }
@@ -274,7 +283,8 @@ mod tests {
         assert_eq!(route_label("/files/a/b"), "/files");
         assert_eq!(route_label("/filesystem"), "other");
         assert_eq!(route_label("/metrics"), "/metrics");
-        for odd in ["", "/", "//files", "/é", "x"] {
+        assert_eq!(route_label("/"), "/ui");
+        for odd in ["", "//", "//files", "/é", "x"] {
             assert_eq!(route_label(odd), "other");
         }
     }

@@ -30,6 +30,11 @@ impl PeerUrl {
         self.0.port_or_known_default().unwrap_or(80)
     }
 
+    /// Without the path: what a browser's policies name, such as `http://beta:8000`.
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+
     /// Whether the host is a service in DNS (RFC 2782), whose records say hosts and ports.
     pub fn names_service(&self) -> bool {
         self.host().starts_with('_')

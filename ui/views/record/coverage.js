@@ -90,7 +90,7 @@ export function coverageOf(root, context, hold, nameOf) {
       element,
       update: (/** @type {HoleRow} */ { hole, others, channel, quality }) => {
         say(when, showTime(hole.start, 1));
-        when.href = context.address("watch", { channel, quality, t: formatTime(Math.max(0, hole.start - 5 * SECOND)) });
+        when.href = context.address("watch", { channel, quality, at: formatTime(Math.max(0, hole.start - 5 * SECOND)) });
         say(length, saySeconds((hole.end - hole.start) / SECOND));
         const main = mainCause(hole);
         say(cause, main ? sayCause(main) : "nothing is known of it");
