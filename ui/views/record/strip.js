@@ -31,7 +31,7 @@ export function paint(canvas, span, covered) {
   const style = getComputedStyle(canvas);
   const colour = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
   const fill = (/** @type {Span} */ { start, end }, /** @type {string} */ name, top = 0) => {
-    const x = (at) => ((Math.min(Math.max(at, span.start), span.end) - span.start) / (span.end - span.start)) * width;
+    const x = (/** @type {number} */ at) => ((Math.min(Math.max(at, span.start), span.end) - span.start) / (span.end - span.start)) * width;
     context.fillStyle = colour(name);
     const from = Math.floor(x(start));
     context.fillRect(from, top * height, Math.max(LEAST_PIXELS * scale, Math.ceil(x(end)) - from), height);
