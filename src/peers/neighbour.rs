@@ -96,6 +96,7 @@ impl Peer {
         let (mut hours, _) = self.hours(channel, quality).await?;
         hours.sort_unstable();
         let (first, last) = (span.start().hour().previous(), span.end().hour());
+        let has_earlier = hours.first().is_some_and(|earliest| *earliest < first);
         hours.retain(|hour| (first..=last).contains(hour));
         let left_out = hours.len().saturating_sub(MOST_LISTED_HOURS);
         let hours = hours.split_off(left_out);
@@ -111,6 +112,7 @@ impl Peer {
             Span::new(start, span.end()).ok().map(|span| Report::new(&StreamCoverage::new(listed), span, &[]));
         if let Some(report) = &mut report {
             report.hours.clear();
+            report.begins = report.begins.filter(|_| !has_earlier && left_out == 0);
         }
         Ok(report)
     }

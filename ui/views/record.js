@@ -42,7 +42,7 @@ export function mount(root, context) {
   const tombstones = el("section", { "aria-labelledby": "record-tombstones" }, el("h2", { id: "record-tombstones" }, "Hidden"));
   put(root, el("h1", {}, "The record"), fault, nodes, coverage, tombstones);
 
-  const showNodes = nodeCards(nodes, context, hold);
+  const showNodes = nodeCards(nodes, context, hold, named);
   const covered = coverageOf(coverage, context, hold, named);
   const hidden = tombstonesOf(tombstones, context, hold, named);
 

@@ -130,7 +130,7 @@ pub fn schemas() -> Value {
     let report = json!({
         "type": ["object", "null"],
         "properties": {
-            "start": text(), "end": text(), "holes": { "type": "array", "items": hole },
+            "start": text(), "end": text(), "begins": or_null("string"), "holes": { "type": "array", "items": hole },
             "unsure": { "type": "array", "items": span() }, "hidden": { "type": "array", "items": span() },
         },
     });

@@ -20,6 +20,8 @@ pub struct HoleReport {
 #[derive(Debug, Clone)]
 pub struct Report {
     pub span: Span,
+    /// When all of the stream begins; `None` where that is not known. What is missing before was never begun.
+    pub begins: Option<Timestamp>,
     pub holes: Vec<HoleReport>,
     /// Shown by segments that are not full.
     pub unsure: Vec<Span>,
@@ -54,7 +56,8 @@ impl Report {
         };
         let unsure = near().flat_map(|of| within(&of.unsure)).collect();
         let hidden = near().flat_map(|of| within(&of.hidden)).collect();
-        Self { span, holes, unsure, hidden, hours: stream.hours().filter(is_touched).cloned().collect() }
+        let hours = stream.hours().filter(is_touched).cloned().collect();
+        Self { span, begins: stream.span().map(Span::start), holes, unsure, hidden, hours }
     }
 
     pub fn missing_micros(&self) -> i64 {
@@ -72,6 +75,7 @@ impl Report {
         json!({
             "start": self.span.start().to_string(),
             "end": self.span.end().to_string(),
+            "begins": self.begins.map(|begins| begins.to_string()),
             "seconds": seconds(whole),
             "missing_seconds": seconds(self.missing_micros()),
             "lost_seconds": seconds(self.lost_micros()),

@@ -14,6 +14,8 @@ struct Told {
     holes: Vec<ToldHole>,
     // Older nodes do not tell these.
     #[serde(default)]
+    begins: Option<String>,
+    #[serde(default)]
     unsure: Vec<Ends>,
     #[serde(default)]
     hidden: Vec<Ends>,
@@ -55,6 +57,7 @@ impl Report {
         };
         Some(Self {
             span: told.ends.read()?,
+            begins: told.begins.and_then(|begins| begins.parse().ok()),
             holes: told.holes.iter().map(hole).collect::<Option<_>>()?,
             unsure: spans(&told.unsure)?,
             hidden: spans(&told.hidden)?,
@@ -75,6 +78,7 @@ mod tests {
         };
         let report = Report {
             span: span(0, 60_000_000),
+            begins: Some(span(1, 2).start()),
             holes: vec![HoleReport {
                 span: span(2_000_000, 4_500_001),
                 lost_micros: BTreeMap::from([(LossCause::Disk, 2_500_001)]),
@@ -85,6 +89,7 @@ mod tests {
         };
         let mut json = report.to_json();
         let read = Report::read(json.to_string().as_bytes()).unwrap();
+        assert_eq!(read.begins, report.begins);
         assert_eq!(
             (read.span, read.holes, read.unsure, read.hidden),
             (report.span, report.holes, report.unsure, report.hidden)

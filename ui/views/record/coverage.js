@@ -10,7 +10,7 @@ import { sayCause, saySeconds } from "./words.js";
 /** @typedef {import("./strip.js").Span} Span */
 /** @typedef {import("./strip.js").Hole} Hole */
 /** @typedef {import("../../time.js").Micros} Micros */
-/** @typedef {Span & {holes: Hole[], unsure: Span[], hidden: Span[]}} Covered */
+/** @typedef {Span & {begins: Micros | null, holes: Hole[], unsure: Span[], hidden: Span[]}} Covered `begins` is when all of it does, where that is known */
 /** @typedef {{url: string | null, self: boolean, error: string | null, listed: boolean, covered: Covered | null}} NodeCoverage */
 /** @typedef {{url: string | null, name: string}} Named */
 
@@ -179,9 +179,10 @@ export function coverageOf(root, context, hold, nameOf) {
   };
 }
 
-/** Those that are not merely too young to be there. @param {Covered} covered @param {Span} span */
-function settled({ holes }, span) {
-  return holes.filter((hole) => hole.end < span.end || hole.start < span.end - PENDING);
+/** Those that are not merely too young to be there, nor before there was anything. @param {Covered} covered @param {Span} span */
+function settled({ begins, holes }, span) {
+  const isBefore = (/** @type {Hole} */ hole) => begins !== null && hole.end <= begins && Object.keys(hole.lost).length === 0;
+  return holes.filter((hole) => !isBefore(hole) && (hole.end < span.end || hole.start < span.end - PENDING));
 }
 
 /** @param {NodeCoverage} node @returns {{text: string, tone: string}} */
@@ -190,7 +191,8 @@ function inShort({ error, covered, listed }) {
   if (!covered) return { text: "has nothing of this", tone: "faint" };
   const holes = settled(covered, covered);
   const missing = holes.reduce((sum, hole) => sum + hole.end - hole.start, 0) / SECOND;
-  const by = listed ? ", as it lists" : "";
+  const since = covered.begins !== null && covered.begins > covered.start ? ` since ${showTime(covered.begins, 0)}` : "";
+  const by = since + (listed ? ", as it lists" : "");
   const unsure = covered.unsure.reduce((sum, part) => sum + part.end - part.start, 0) / SECOND;
   const doubt = unsure > 0 ? `, ${saySeconds(unsure)} partial or suspect` : "";
   if (holes.length === 0) return { text: `whole${doubt}${by}`, tone: unsure > 0 ? "warn" : "good" };
@@ -206,6 +208,7 @@ function spanOf(told) {
 function read(told) {
   return {
     ...spanOf(told),
+    begins: told.begins ? parseTime(told.begins) : null,
     holes: told.holes.map((/** @type {any} */ hole) => ({ ...spanOf(hole), lost: hole.lost })),
     unsure: told.unsure.map(spanOf),
     hidden: told.hidden.map(spanOf),

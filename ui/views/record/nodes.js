@@ -14,12 +14,13 @@ import { judge, nameOf, sayDisk, sayPeer, sayRestarts, saySeconds, sayStream } f
  * @param {HTMLElement} root
  * @param {Context} context
  * @param {Hold} hold
+ * @param {(url: string | null) => string} named
  * @returns {(entries: NodeEntry[]) => void}
  */
-export function nodeCards(root, context, hold) {
+export function nodeCards(root, context, hold, named) {
   const list = el("div", { class: "nodes" });
   put(root, list);
-  const follow = follower(list, (/** @type {NodeEntry} */ entry) => entry.url ?? "", (entry) => card(entry, context, hold));
+  const follow = follower(list, (/** @type {NodeEntry} */ entry) => entry.url ?? "", (entry) => card(entry, context, hold, named));
   /** @type {Map<string, string>} */
   const told = new Map();
   return (entries) => {
@@ -37,8 +38,9 @@ export function nodeCards(root, context, hold) {
  * @param {NodeEntry} first
  * @param {Context} context
  * @param {Hold} hold
+ * @param {(url: string | null) => string} named
  */
-function card(first, context, hold) {
+function card(first, context, hold, named) {
   const title = el("h3");
   const verdict = el("span");
   const where = first.self ? el("span", { class: "faint" }, "this node") : el("a", { href: `${first.url}/#/record` }, first.url ?? "");
@@ -89,7 +91,7 @@ function card(first, context, hold) {
       const { free_bytes: free, size_bytes: size } = state.disk;
       meter.hidden = free === null || !size;
       if (free !== null && size) meter.value = 1 - free / size;
-      followPeers((state.peers ?? []).map((peer) => ({ key: peer.url, name: peer.url, ...sayPeer(peer) })));
+      followPeers((state.peers ?? []).map((peer) => ({ key: peer.url, name: named(peer.url), ...sayPeer(peer) })));
       const again = sayRestarts(state.actors);
       say(restarts.body, again.text);
       dress(restarts.body, again.tone);

@@ -110,7 +110,7 @@ export function sayPeer(peer) {
   const behind = peer.behind_seconds;
   switch (peer.standing) {
     case "there": {
-      const far = behind === null ? "nothing to copy" : `all of it is here as of ${saySeconds(behind)} ago`;
+      const far = behind === null ? "nothing to copy" : `compared ${saySeconds(behind)} ago, all is here`;
       return { tone: off || (behind ?? 0) > BEHIND_AFTER_SECONDS ? "warn" : "good", text: far + off };
     }
     case "copy":
