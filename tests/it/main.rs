@@ -18,6 +18,7 @@ mod live;
 mod losses;
 mod media;
 mod player;
+mod pods;
 mod postgres;
 mod record;
 mod rehearsals;
