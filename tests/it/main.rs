@@ -21,6 +21,7 @@ mod player;
 mod pods;
 mod postgres;
 mod record;
+mod reference;
 mod rehearsals;
 mod replicate;
 mod retention;
