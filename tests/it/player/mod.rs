@@ -7,7 +7,7 @@
 mod account;
 pub mod browser;
 pub mod extends;
-mod origin;
+pub mod origin;
 mod stage;
 mod watch;
 mod web;

@@ -185,7 +185,8 @@ export function eventPanel(id, context, hold, seen) {
   function sayError(of) {
     const again = of.state === "EDITED" && of.retry_at ? ` It is tried again at ${when(of.retry_at)} UTC.` : "";
     const person = of.state === "UNEDITED" ? " Nobody tries again by themselves." : "";
-    return `${of.error}${again}${person}`;
+    const ends = /[.!?]$/.test(String(of.error)) ? "" : ".";
+    return `${of.error}${ends}${again}${person}`;
   }
 
   // What is done.

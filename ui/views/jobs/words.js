@@ -1,6 +1,6 @@
 /** What an event's fields mean, for people. */
 
-import { SECOND, parseTime, sayLength, showTime } from "../../time.js";
+import { SECOND, parseTime, sayLength, showLength, showTime } from "../../time.js";
 
 /** @typedef {import("../../api.js").JobEvent} JobEvent */
 /** @typedef {{uploader: string, activity: string, done_bytes: number, total_bytes: number | null, ends_at: string | null, noted_at: string}} Progress */
@@ -58,7 +58,7 @@ export function when(text) {
 /** @param {JobEvent} event */
 export function sayLengthOf(event) {
   const length = lengthOf(event);
-  return length > 0 ? sayLength(length) : "";
+  return length > 0 ? showLength(length, 0) : "";
 }
 
 /** Who has to do with it. @param {JobEvent} event */

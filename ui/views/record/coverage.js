@@ -75,6 +75,7 @@ export function coverageOf(root, context, hold, nameOf) {
         say(said, text);
         dress(said, `small ${tone}`);
         canvas.setAttribute("aria-label", `${nameOf(node.url)}: ${text}`);
+        canvas.hidden = node.error !== null;
         paint(canvas, span, node.covered);
       },
     };
@@ -105,8 +106,7 @@ export function coverageOf(root, context, hold, nameOf) {
   function whoHas(hole, others) {
     const asked = others.filter(({ covered }) => covered);
     if (asked.length === 0) return ["nobody to ask", "faint"];
-    const lacks = (/** @type {Covered} */ { holes }) => holes.reduce((sum, other) =>
-      sum + Math.max(0, Math.min(other.end, hole.end) - Math.max(other.start, hole.start)), 0);
+    const lacks = (/** @type {Covered} */ { holes }) => shared(hole, holes);
     const having = asked.filter(({ covered }) => covered && lacks(covered) <= SLIVER).map(({ url }) => nameOf(url));
     if (having.length > 0) return [`${having.join(", ")} ${having.length === 1 ? "has" : "have"} it`, "good"];
     const partly = asked.some(({ covered }) => covered && lacks(covered) < hole.end - hole.start - SLIVER);
@@ -179,10 +179,19 @@ export function coverageOf(root, context, hold, nameOf) {
   };
 }
 
-/** Those that are not merely too young to be there, nor before there was anything. @param {Covered} covered @param {Span} span */
-function settled({ begins, holes }, span) {
+/**
+ * Those that are not merely too young to be there, nor before there was anything, nor what somebody has hidden.
+ * @param {Covered} covered @param {Span} span
+ */
+function settled({ begins, holes, hidden }, span) {
+  const isHidden = (/** @type {Hole} */ hole) => shared(hole, hidden) >= hole.end - hole.start - SLIVER;
   const isBefore = (/** @type {Hole} */ hole) => begins !== null && hole.end <= begins && Object.keys(hole.lost).length === 0;
-  return holes.filter((hole) => !isBefore(hole) && (hole.end < span.end || hole.start < span.end - PENDING));
+  return holes.filter((hole) => !isBefore(hole) && !isHidden(hole) && (hole.end < span.end || hole.start < span.end - PENDING));
+}
+
+/** How much of a span lies in others, none of which overlap. @param {Span} span @param {Span[]} others */
+function shared(span, others) {
+  return others.reduce((sum, { start, end }) => sum + Math.max(0, Math.min(end, span.end) - Math.max(start, span.start)), 0);
 }
 
 /** @param {NodeCoverage} node @returns {{text: string, tone: string}} */

@@ -64,8 +64,8 @@ export function tombstonesOf(root, context, hold, nameOf) {
         parts.push(`${nameOf(url)} lacks ${lacking === all.length ? "all" : lacking} of the tombstones`);
         tone = "bad";
       } else {
-        const holding = states.filter((state) => state?.bytes !== false).length;
-        parts.push(`hidden on ${nameOf(url)}${holding > 0 ? ", bytes may be there still" : ", no bytes there"}`);
+        const bytes = states.some((state) => state?.bytes) ? "bytes still there" : states.some((state) => state?.bytes === null) ? "it does not say whether bytes are there" : "no bytes there";
+        parts.push(`hidden on ${nameOf(url)}, ${bytes}`);
       }
     }
     return [parts.join("; "), tone];
@@ -147,7 +147,7 @@ export function tombstonesOf(root, context, hold, nameOf) {
       const names = told.names.slice(0, MOST_NAMES).map((/** @type {string} */ name) => el("li", {}, name));
       const more = told.files - names.length;
       preview.replaceChildren(
-        el("h4", {}, `This hides ${told.files} ${told.files === 1 ? "file" : "files"}`),
+        el("h3", {}, `This hides ${told.files} ${told.files === 1 ? "file" : "files"}`),
         el("p", {}, `Segments are hidden whole, so both ends may reach beyond the range.${hidden}`),
         el("ul", {}, ...qualities));
       put(preview, unfinished,

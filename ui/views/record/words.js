@@ -164,8 +164,8 @@ export function judge({ error, state, listed }) {
   if (!state) return listed ? { tone: "faint", text: "lists its files" } : { tone: "warn", text: "unknown" };
   if (!state.ready) return { tone: "bad", text: state.not_ready ?? "not ready" };
   if (!state.disk.writable) return { tone: "bad", text: "disk cannot be written" };
-  const streams = state.recording.map(sayStream);
-  if (streams.some(({ tone }) => tone === "bad")) return { tone: "bad", text: "losing seconds" };
+  if (state.recording.some(({ phase }) => phase === "failing")) return { tone: "bad", text: "a source cannot be read" };
+  if (state.recording.some((stream) => sayStream(stream).tone === "bad")) return { tone: "bad", text: "falls behind" };
   if (sayDisk(state.disk).tone === "bad") return { tone: "bad", text: "disk nearly full" };
   if (state.notes.length > 0) return { tone: "warn", text: "needs a look" };
   if (state.recording.length === 0) return { tone: "good", text: "copies from others" };
