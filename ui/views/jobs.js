@@ -13,7 +13,7 @@ import { dress, follower, say } from "./record/keep.js";
 /** @typedef {import("../api.js").JobEvent} JobEvent */
 
 /** Rows at once: the page stays light, however many events there are. */
-const PAGE = 100;
+const PAGE = 50;
 /** What changes in a burst is looked at once. */
 const GATHER_MS = 400;
 const PROGRESS_EVERY_MS = 3000;

@@ -40,9 +40,14 @@ pub struct Neighbours {
     own: Recent<(), Arc<NodeState>>,
     nodes: Recent<(), Arc<Value>>,
     newest: Recent<PeerUrl, Result<Arc<[StreamState]>, String>>,
-    coverage: Recent<(Channel, Quality, Asked), Arc<Value>>,
-    listed: Recent<(PeerUrl, Channel, Quality, Asked), Result<Option<Report>, String>>,
+    coverage: Recent<Part, Arc<Value>>,
+    listed: Recent<(PeerUrl, Part), Listed>,
 }
+
+/// A part of a quality.
+type Part = (Channel, Quality, Asked);
+/// What a node lists of it, or why that is not known.
+type Listed = Result<Option<Report>, String>;
 
 /// Which part of the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -184,15 +189,15 @@ pub async fn coverage(
     Ok(uncached().json(&*answer))
 }
 
-async fn cover(site: &Site, key: &(Channel, Quality, Asked), span: Span) -> Value {
-    let (channel, quality, _) = key;
+async fn cover(site: &Site, part: &Part, span: Span) -> Value {
+    let (channel, quality, _) = part;
     let own = own_state(site).await;
     let ours = async {
         let told = own_coverage(site, channel, quality, span).await;
         row(None, false, told.map_err(|error| chain(&error)))
     };
     let peers = peers(site, &own);
-    let others = join_all(peers.iter().map(|(url, known)| coverage_of(site, url, known.as_ref(), key, span)));
+    let others = join_all(peers.iter().map(|(url, known)| coverage_of(site, url, known.as_ref(), part, span)));
     let (ours, others) = futures_util::future::join(ours, others).await;
     let nodes: Vec<Value> = std::iter::once(ours).chain(others).collect();
     json!({ "start": span.start().to_string(), "end": span.end().to_string(), "nodes": nodes })
@@ -235,23 +240,17 @@ async fn own_coverage(
     Ok(Some(report))
 }
 
-async fn coverage_of(
-    site: &Site,
-    url: &PeerUrl,
-    known: Option<&PeerState>,
-    key: &(Channel, Quality, Asked),
-    span: Span,
-) -> Value {
+async fn coverage_of(site: &Site, url: &PeerUrl, known: Option<&PeerState>, part: &Part, span: Span) -> Value {
     // One that does not answer would hold up the answers of all others.
     if let Some(PeerState { standing: PeerStanding::Failing, error, .. }) = known {
         return row(Some(url), false, Err(error.clone().unwrap_or_else(|| "it does not answer".to_owned())));
     }
-    let (channel, quality, asked) = key;
+    let (channel, quality, _) = part;
     let peer = Peer::new(url.clone());
     match peer.coverage(channel, quality, span).await {
         Ok(Some(report)) => row(Some(url), false, Ok(Some(Report { hours: Vec::new(), ..report }))),
         Ok(None) => {
-            let listing = (url.clone(), channel.clone(), quality.clone(), *asked);
+            let listing = (url.clone(), part.clone());
             let list = || async {
                 match timeout(LISTED_WITHIN, peer.listed_coverage(channel, quality, span)).await {
                     Ok(listed) => listed.map_err(|error| chain(&error)),
