@@ -27,6 +27,8 @@ export const WINDOWS = [
 /** What is not there yet may still come: segments are listed whole, some seconds after their time. */
 const PENDING = 25 * SECOND;
 const MOST_HOLES = 200;
+/** What the ledger says changes seldom. */
+const LEDGER_EVERY_MS = 8000;
 /** A node that lacks no more than this of a hole has it, as people would say. */
 const SLIVER = 50_000;
 
@@ -57,6 +59,8 @@ export function coverageOf(root, context, hold, nameOf) {
   /** @type {AbortController | null} */
   let asking = null;
   let stop = () => {};
+  /** What this node's ledger says of the same time. @type {import("../../api.js").Loss[]} */
+  let losses = [];
 
   const followStrips = follower(strips, (/** @type {NodeCoverage} */ node) => node.url ?? "", strip);
   const followHoles = follower(rows, (/** @type {HoleRow} */ row) => String(row.hole.start), holeRow);
@@ -94,7 +98,9 @@ export function coverageOf(root, context, hold, nameOf) {
         when.href = context.address("watch", { channel, quality, at: formatTime(Math.max(0, hole.start - 5 * SECOND)) });
         say(length, saySeconds((hole.end - hole.start) / SECOND));
         const main = mainCause(hole);
-        say(cause, main ? sayCause(main) : "nothing is known of it");
+        const noted = losses.filter((loss) => !loss.filled && shared(hole, [loss]) > 0);
+        const details = [...new Set(noted.map(({ detail, node }) => `${detail} (${node})`))].slice(0, 3).join("; ");
+        say(cause, main ? `${sayCause(main)}${details ? `: ${details}` : ""}` : "nothing is known of it");
         const [text, tone] = whoHas(hole, others);
         say(elsewhere, text);
         dress(elsewhere, tone);
@@ -123,9 +129,11 @@ export function coverageOf(root, context, hold, nameOf) {
     followHoles(shown.map((hole) => ({ hole, others, channel: where.channel, quality: where.quality })));
     const missing = holes.reduce((sum, hole) => sum + hole.end - hole.start, 0) / SECOND;
     const left = holes.length > shown.length ? ` The latest ${shown.length} are listed.` : "";
-    say(summary, !own ? "" : holes.length === 0
+    const back = losses.filter(({ filled }) => filled).reduce((sum, loss) => sum + loss.end - loss.start, 0) / SECOND;
+    const came = back > 0 ? ` ${saySeconds(back)} were lost and came back.` : "";
+    say(summary, !own ? "" : `${holes.length === 0
       ? "Nothing."
-      : `${saySeconds(missing)} in ${holes.length === 1 ? "one hole" : `${holes.length} holes`}.${left}`);
+      : `${saySeconds(missing)} in ${holes.length === 1 ? "one hole" : `${holes.length} holes`}.${left}`}${came}`);
     table.hidden = holes.length === 0;
     axis.replaceChildren(...[0, 0.25, 0.5, 0.75, 1].map((part) =>
       el("span", {}, showTime(span.start + part * (span.end - span.start), 0).slice(span.end - span.start > 30 * 3600 * SECOND ? 5 : 11, 16))));
@@ -153,6 +161,22 @@ export function coverageOf(root, context, hold, nameOf) {
     }
   }
 
+  async function lookAtLedger() {
+    if (!asked || document.hidden || hold.ended) return;
+    const mine = asked;
+    try {
+      const end = now();
+      const told = await api.losses(mine.channel, mine.quality, { start: end - mine.window * SECOND, end }, hold.signal);
+      if (mine !== asked) return;
+      losses = told;
+      show();
+    } catch (error) {
+      // The holes are shown without; what else is wrong is told by them.
+      if (!wasLeft(error) && mine === asked) losses = [];
+    }
+  }
+  hold.every(LEDGER_EVERY_MS, () => void lookAtLedger());
+
   const repaint = () => { if (latest.length > 0) followStrips(latest); };
   const sizes = new ResizeObserver(repaint);
   sizes.observe(strips);
@@ -170,11 +194,13 @@ export function coverageOf(root, context, hold, nameOf) {
       stop();
       asked = { channel, quality, window };
       latest = [];
+      losses = [];
       const end = now();
       span = { start: end - window * SECOND, end };
       show();
       stop = hold.every(WINDOWS.find(({ seconds }) => seconds === window)?.every ?? 5000, () => void look());
       void look();
+      void lookAtLedger();
     },
   };
 }

@@ -39,7 +39,9 @@ export function drainCheck(root, { api, announce }, hold) {
       say(said, `It could not be found out: ${check.why}`);
       dress(said, "small bad");
     } else if (check.state === "done") {
-      const asked = `${check.asked?.length ?? 0} asked, ${check.silent?.length ?? 0} of them or others silent`;
+      const answered = (check.asked ?? []).filter((url) => !check.silent?.includes(url)).length;
+      const silent = check.silent?.length ?? 0;
+      const asked = `${answered} other ${answered === 1 ? "node" : "nodes"} answered${silent > 0 ? `, ${silent} did not` : ""}`;
       const verdict = check.may_stop
         ? "Yes: others hold all of it"
         : "No: this is only here";
