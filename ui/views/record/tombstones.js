@@ -2,13 +2,16 @@
 
 import { ApiError, inWords, wasLeft } from "../../api.js";
 import { button, el, put } from "../../dom.js";
-import { formatTime, parseTime, showTime } from "../../time.js";
+import { DAY, formatTime, now, parseTime, showTime } from "../../time.js";
 import { dress, follower, say } from "./keep.js";
 
 /** @typedef {{tombstone: string, quality: string, start: string | null, end: string | null, bytes: boolean, by: string | null, at: string | null, reason: string | null, nodes: Record<string, {tombstone: boolean, bytes: boolean | null} | null> | null}} Tombstone */
 /** @typedef {{key: string, quality: string, by: string | null, at: string | null, reason: string | null, start: string, end: string, all: Tombstone[]}} Group */
 
-const LOOK_EVERY_MS = 20_000;
+/** The node lists whole hours for it, and asks the others: seldom enough for a tab that is left open. */
+const LOOK_EVERY_MS = 60_000;
+/** Unless somebody wants all. */
+const USUAL_AGE = 7 * DAY;
 const MOST_LISTED = 1000;
 const MOST_NAMES = 200;
 
@@ -25,12 +28,14 @@ export function tombstonesOf(root, context, hold, nameOf) {
   const table = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What is hidden" },
     el("table", { class: "tombstones" },
       el("thead", {}, el("tr", {}, ...["From, UTC", "Until", "Quality", "Files", "By", "Why", "Where"].map((text) => el("th", { scope: "col" }, text)))), rows));
+  const all = button("Also what is older", () => { isAll = true; void look(); }, { class: "quiet" });
   const form = hideForm();
-  put(root, summary, table, form.element);
+  put(root, el("div", { class: "row" }, summary, all), table, form.element);
   const follow = follower(rows, (/** @type {Group} */ group) => group.key, row);
 
   let channel = "";
   let isAsking = false;
+  let isAll = false;
 
   function row() {
     const cells = Array.from({ length: 7 }, (_, at) => el("td", { class: at < 2 ? "mono" : "" }));
@@ -76,13 +81,15 @@ export function tombstonesOf(root, context, hold, nameOf) {
     isAsking = true;
     const mine = channel;
     try {
-      const query = { nodes: true, limit: MOST_LISTED };
+      const query = { nodes: true, limit: MOST_LISTED, from: isAll ? undefined : formatTime(now() - USUAL_AGE) };
       const told = await api.json(`/api/v1/tombstones/${encodeURIComponent(mine)}`, { query, signal: hold.signal, tries: 1 });
       if (mine !== channel) return;
       const groups = grouped(told.tombstones);
       follow(groups);
       table.hidden = groups.length === 0;
-      say(summary, groups.length === 0 ? "Nothing of this channel is hidden." : told.more ? `The latest ${MOST_LISTED} files that are hidden.` : "");
+      const since = isAll ? "" : " of the last week";
+      all.hidden = isAll;
+      say(summary, groups.length === 0 ? `Nothing${since} is hidden.` : told.more ? `The latest ${MOST_LISTED} files that are hidden.` : isAll ? "All that is hidden." : "What is hidden of the last week.");
     } catch (error) {
       if (mine === channel && !wasLeft(error)) say(summary, inWords(error));
     } finally {
@@ -196,6 +203,7 @@ export function tombstonesOf(root, context, hold, nameOf) {
       form.offer(qualities);
       if (to === channel) return;
       channel = to;
+      isAll = false;
       form.forget();
       follow([]);
       table.hidden = true;
