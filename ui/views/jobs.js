@@ -7,7 +7,7 @@ import { inWords, wasLeft } from "../api.js";
 import { Hold, button, el, put } from "../dom.js";
 import { eventPanel } from "./jobs/event.js";
 import { filterForm, readFilters, toParams, toQuery } from "./jobs/filters.js";
-import { isBusy, sayLengthOf, sayProgress, sayState, sayWho, titleOf, when } from "./jobs/words.js";
+import { isBusy, sayLengthOf, sayProgress, sayState, sayWho, showShare, titleOf, when } from "./jobs/words.js";
 import { dress, follower, say } from "./record/keep.js";
 
 /** @typedef {import("../api.js").JobEvent} JobEvent */
@@ -82,8 +82,7 @@ export function mount(root, context) {
         const of = isBusy(event) ? event.progress : null;
         progress.hidden = !of;
         progress.setAttribute("aria-label", `Progress of ${titleOf(event)}`);
-        if (of?.total_bytes) progress.value = Number(of.done_bytes) / Number(of.total_bytes);
-        else progress.removeAttribute("value");
+        if (of) showShare(progress, of);
         say(more, of ? sayProgress(of) : event.error ? String(event.error) : "");
         dress(more, of ? "small faint" : "small bad");
         say(start, when(event.event_start));

@@ -6,7 +6,7 @@
 import { ApiError, inWords, wasLeft } from "../../api.js";
 import { button, el, put } from "../../dom.js";
 import { dress, follower, say } from "../record/keep.js";
-import { actionsOf, isBusy, sayColumn, sayLengthOf, sayProgress, sayState, sayWho, titleOf, when } from "./words.js";
+import { actionsOf, isBusy, sayColumn, sayLengthOf, sayProgress, sayState, sayWho, showShare, titleOf, when } from "./words.js";
 
 /** @typedef {import("./words.js").JobEvent} JobEvent */
 /** @typedef {{version: number, base: Record<string, string>, typed: Record<string, string>}} Draft `base` is what stood there when somebody began */
@@ -175,9 +175,7 @@ export function eventPanel(id, context, hold, seen) {
     const of = event && isBusy(event) ? event.progress : null;
     progress.hidden = !of;
     if (!of) return say(told, "");
-    const total = Number(of.total_bytes ?? 0);
-    if (total > 0) progress.value = Number(of.done_bytes) / total;
-    else progress.removeAttribute("value");
+    showShare(progress, of);
     say(told, sayProgress(of));
   }
 

@@ -3,7 +3,7 @@
 import { SECOND, parseTime, sayLength, showLength, showTime } from "../../time.js";
 
 /** @typedef {import("../../api.js").JobEvent} JobEvent */
-/** @typedef {{uploader: string, activity: string, done_bytes: number, total_bytes: number | null, ends_at: string | null, noted_at: string}} Progress */
+/** @typedef {{uploader: string, activity: string, done_bytes: number, total_bytes: number | null, percent?: number | null, ends_at: string | null, noted_at: string}} Progress */
 
 /** In the order of an event's life. @type {{state: string, text: string, tone: string}[]} */
 export const STATES = [
@@ -67,11 +67,25 @@ export function sayWho(event) {
   return parts.filter((part) => part).join(", ");
 }
 
+/** From 0 to 1; null where nobody can say. @param {Progress} progress @returns {number | null} */
+export function shareOf({ done_bytes: done, total_bytes: total, percent }) {
+  if (typeof percent === "number") return percent / 100;
+  // How much there will be is an estimate until it is there.
+  return total ? Math.min(0.99, done / total) : null;
+}
+
+/** @param {HTMLProgressElement} bar @param {Progress} progress */
+export function showShare(bar, progress) {
+  const share = shareOf(progress);
+  if (share === null) bar.removeAttribute("value");
+  else bar.value = share;
+}
+
 /** @param {Progress} progress */
 export function sayProgress(progress) {
   const done = Number(progress.done_bytes);
-  const total = Number(progress.total_bytes ?? 0);
-  const part = total > 0 ? `, ${Math.floor((done / total) * 100)} %` : done > 0 ? `, ${(done / 1e6).toFixed(1)} MB` : "";
+  const share = shareOf(progress);
+  const part = share !== null ? `, ${Math.floor(share * 100)} %` : done > 0 ? `, ${(done / 1e6).toFixed(1)} MB` : "";
   const ends = time(progress.ends_at);
   const left = ends === null ? "" : `, about ${sayLength(Math.max(0, ends - Date.now() * 1000))} left`;
   return `${progress.activity}${part}${left}`;
