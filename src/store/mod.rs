@@ -32,6 +32,7 @@ mod spool;
 mod templates;
 mod tombstone;
 mod video;
+mod video_dir;
 mod volume;
 
 use std::io;
@@ -73,6 +74,7 @@ pub use spool::{SegmentLabel, Shelf, Spool, SpoolFull, SpoolWriter, SpooledSegme
 pub use templates::{TemplateFiles, read_template};
 pub use tombstone::{Tombstone, add_tombstone, add_tombstones, is_tombstoned, tombstones};
 pub use video::PendingVideo;
+pub use video_dir::{VideoDir, VideoStanding};
 pub use volume::Volume;
 
 /// What can go wrong with the disk.
