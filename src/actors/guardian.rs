@@ -42,6 +42,7 @@ pub enum ActorKind {
     BackfillExtras,
     Scrubber,
     CoverageChecker,
+    Cutter,
 }
 
 impl ActorKind {
@@ -61,6 +62,7 @@ impl ActorKind {
             Self::BackfillExtras => "backfill_extras",
             Self::Scrubber => "scrubber",
             Self::CoverageChecker => "coverage_checker",
+            Self::Cutter => "cutter",
         }
     }
 }

@@ -382,7 +382,11 @@ fn a_fault_of_an_override_names_it() {
         (&["node.nmae=x"], &[], "--set node.nmae: unknown; did you mean name?"),
         (&["nodename=x"], &[], "--set nodename: unknown; allowed here: node, log"),
         (&[], &[("SEGVAULT_NODE__NMAE", "x")], "SEGVAULT_NODE__NMAE: node.nmae: unknown; did you mean name?"),
-        (&[], &[("SEGVAULT_UPLOAD__MODE", "x")], "SEGVAULT_UPLOAD__MODE: upload.mode: a text where a table is due; write [upload.NAME]"),
+        (
+            &[],
+            &[("SEGVAULT_UPLOAD__MODE", "x")],
+            "SEGVAULT_UPLOAD__MODE: upload.mode: a text where a table is due; write [upload.NAME]",
+        ),
         (
             &[],
             &[("SEGVAULT_AUTH__MODE", "oidc")],
