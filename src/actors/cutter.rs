@@ -43,6 +43,8 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a job that makes its video exist is waited for when the node stops.
 const LAST_ACTS_WITHIN: Duration = Duration::from_secs(8);
 
+/// Between looks at whether the schema is up to date.
+const MIGRATED_WITHIN: Duration = Duration::from_millis(500);
 /// Between looks at whether they have ended.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -126,7 +128,7 @@ impl Cutter {
         let rest = match look.failure.take() {
             None => {
                 self.failures = 0;
-                self.interval()
+                if look.memory.is_migrated { self.interval() } else { MIGRATED_WITHIN }
             }
             Some(_) => {
                 self.failures += 1;

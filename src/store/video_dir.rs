@@ -90,13 +90,6 @@ impl VideoDir {
         Ok(if is_begun { VideoStanding::Begun } else { VideoStanding::Absent })
     }
 
-    /// Makes the hidden file of a video, empty.
-    pub fn begin(&self, key: &UploadKey) -> Result<(), StoreError> {
-        make_dir(&self.0)?;
-        let path = self.hidden(key, "video");
-        File::create(&path).map(drop).map_err(|source| StoreError::new("create", &path, source))
-    }
-
     /// Copies the video at `from` to its hidden name, and its sidecar to another, both flushed; `told` hears how many bytes
     /// are copied, and ends it by saying false. Answers with the hash of what was copied, or `None` if it was ended.
     pub fn copy(
@@ -108,9 +101,11 @@ impl VideoDir {
     ) -> Result<Option<[u8; 32]>, StoreError> {
         let temp = self.hidden(key, "video");
         let failed = |source| StoreError::new("write", &temp, source);
+        if !told(0) {
+            return Ok(None);
+        }
         let mut source = File::open(from).map_err(|error| StoreError::of_read(from, error))?;
-        // Not created: whoever discarded it must not be undone.
-        let mut file = OpenOptions::new().write(true).truncate(true).open(&temp).map_err(failed)?;
+        let mut file = File::create(&temp).map_err(failed)?;
         let (mut hasher, mut piece, mut copied) = (Sha256::new(), vec![0; PIECE_BYTES], 0);
         loop {
             let read = source.read(&mut piece).map_err(|error| StoreError::of_read(from, error))?;
@@ -232,20 +227,19 @@ mod tests {
         let word = videos.word().unwrap();
         assert_eq!((videos.word().unwrap(), VideoDir::new(&place).found_word().unwrap()), (word.clone(), Some(word)));
         assert_eq!(videos.standing(&key, &name).unwrap(), VideoStanding::Absent);
-        videos.begin(&key).unwrap();
-        assert_eq!(videos.standing(&key, &name).unwrap(), VideoStanding::Begun);
         assert_eq!(videos.copy(&key, &from, "{}", |_| false).unwrap(), None);
+        assert_eq!(videos.standing(&key, &name).unwrap(), VideoStanding::Absent);
+        assert_eq!(videos.copy(&key, &from, "{}", |bytes| bytes == 0).unwrap(), None);
+        assert_eq!(videos.standing(&key, &name).unwrap(), VideoStanding::Begun);
         let hash: [u8; 32] = Sha256::digest(b"a video").into();
-        assert_eq!(videos.copy(&key, &from, "{}", |bytes| bytes == 7).unwrap(), Some(hash));
+        assert_eq!(videos.copy(&key, &from, "{}", |bytes| bytes == 0 || bytes == 7).unwrap(), Some(hash));
         assert!(names(&place).iter().all(|name| name.starts_with('.')));
 
         videos.discard(&key, &name).unwrap();
         assert_eq!(names(&place), [WORD_FILE]);
         assert!(videos.publish(&key, &name).is_err(), "somebody else discarded it");
-        assert!(videos.copy(&key, &from, "{}", |_| true).is_err());
         assert_eq!(names(&place), [WORD_FILE]);
 
-        videos.begin(&key).unwrap();
         videos.copy(&key, &from, "{}", |_| true).unwrap();
         videos.publish(&key, &name).unwrap();
         assert_eq!(names(&place), [WORD_FILE, "race-e1.2.json", "race-e1.2.ts"]);

@@ -84,15 +84,9 @@ impl Drop for Unwanted {
 }
 
 impl Destination for Local {
-    fn begin<'a>(&'a self, upload: &'a Upload) -> LocalBoxFuture<'a, Result<UploadTicket, UploadError>> {
+    fn begin<'a>(&'a self, _upload: &'a Upload) -> LocalBoxFuture<'a, Result<UploadTicket, UploadError>> {
         async move {
-            let key = upload.key.clone();
-            let word = self.with(move |videos| {
-                let word = videos.word()?;
-                videos.begin(&key)?;
-                Ok(word)
-            });
-            let word = word.await?;
+            let word = self.with(VideoDir::word).await?;
             UploadTicket::new(&word).map_err(|error| UploadError::TicketGone { why: error.to_string() })
         }
         .boxed_local()

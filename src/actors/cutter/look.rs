@@ -38,6 +38,7 @@ const METRICS_EVERY: Duration = Duration::from_secs(5);
 pub struct Memory {
     began: Instant,
     pub look_number: u64,
+    pub is_migrated: bool,
     /// What lay on the disk from earlier lives is gone.
     swept: bool,
     kept_at: Option<Instant>,
@@ -53,6 +54,7 @@ impl Memory {
         Self {
             began: now,
             look_number: 0,
+            is_migrated: false,
             swept: false,
             kept_at: None,
             counted_at: None,
@@ -138,6 +140,13 @@ impl Look {
     }
 
     async fn look(&mut self) -> Result<(), DbError> {
+        // The registrar brings the schema up to date.
+        if !self.memory.is_migrated {
+            self.memory.is_migrated = self.cutting.db.migrations().await?.pending.is_empty();
+            if !self.memory.is_migrated {
+                return Ok(());
+            }
+        }
         self.keep_own_row().await?;
         self.count().await?;
         self.find_left_behind().await?;

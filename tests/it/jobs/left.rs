@@ -48,7 +48,9 @@ fn a_job_whose_node_is_killed_is_begun_anew_by_the_node_or_by_another(ground: Gr
     let alpha = crew.cutter("alpha");
     eventually("it has looked", || (alpha.get("/metrics").text().contains("segvault_jobs_entries")).then_some(()));
     let jobs = crew.base("alpha").join(".segvault/jobs");
-    eventually("what was spooled is swept", || fs::read_dir(&jobs).map_or(true, |mut left| left.next().is_none()).then_some(()));
+    eventually("what was spooled is swept", || {
+        fs::read_dir(&jobs).map_or(true, |mut left| left.next().is_none()).then_some(())
+    });
     crew.only_video();
     [watcher, alpha, beta].into_iter().for_each(NodeProcess::stop);
 }
@@ -79,8 +81,7 @@ fn an_upload_that_was_being_made_final_is_asked_for_and_never_doubled(ground: Gr
     let first = wait_for(&watcher, "e1", "DONE");
     alpha.stop();
     let back = || {
-        let mut raw = crew.ground.raw();
-        raw.execute(
+        crew.execute(
             "UPDATE events SET state = 'FINALIZING', uploader = 'alpha', lease_until = 5, video_id = NULL, \
              video_link = NULL, upload_time = NULL WHERE id = 'e1'",
         );
@@ -101,7 +102,7 @@ fn an_upload_that_was_being_made_final_is_asked_for_and_never_doubled(ground: Gr
     // And another node says so, where both see the directory.
     back();
     assert_eq!(settled("beta")["video_link"], first["video_link"]);
-    crew.ground.raw().execute("UPDATE events SET uploader = 'alpha' WHERE id = 'e1'");
+    crew.execute("UPDATE events SET uploader = 'alpha' WHERE id = 'e1'");
 
     // It was copied and not renamed, and the cut is still there: it is finished.
     let Files { video, hidden, spooled } = Files::of(&crew, "alpha");
@@ -141,7 +142,7 @@ fn what_cannot_be_known_is_left_to_a_person_and_looked_at_again(ground: Ground) 
     file(&watcher, "e1", &RANGES[..1], &Value::Null);
     wait_for(&watcher, "e1", "DONE");
     alpha.stop();
-    crew.ground.raw().execute(
+    crew.execute(
         "UPDATE events SET state = 'FINALIZING', lease_until = 5, video_link = NULL, upload_time = NULL WHERE id = 'e1'",
     );
     // Another directory is mounted there, or none.

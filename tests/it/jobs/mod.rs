@@ -2,6 +2,7 @@
 
 mod left;
 mod refused;
+mod storm;
 mod taken;
 
 use std::collections::BTreeMap;
@@ -92,6 +93,15 @@ impl Crew {
              [cutter]\ninterval = \"200ms\"\nlease = \"5s\"\nretry = \"300ms\"\n{more}",
             self.place()
         )
+    }
+
+    /// SQL past the nodes, which may be writing.
+    pub fn execute(&self, sql: &str) {
+        let mut raw = self.ground.raw();
+        if self.ground.url.starts_with("sqlite") {
+            raw.execute("PRAGMA busy_timeout = 10000");
+        }
+        raw.execute(sql);
     }
 
     /// The videos that are there, by name, sidecars aside.

@@ -80,13 +80,13 @@ fn while_the_database_takes_no_writes_jobs_wait(ground: Ground) {
     file(&node, "e2", &RANGES[..1], &Value::Null);
     file(&node, "e3", &RANGES[1..], &Value::Null);
     eventually("one is claimed", || ["e2", "e3"].iter().any(|id| event(&node, id)["state"] == "CLAIMED").then_some(()));
-    crew.ground.raw().execute(refuse);
+    crew.execute(refuse);
     // The one in flight is cut to its end, and waits for its state to be written.
     fs::remove_file(crew.hold()).unwrap();
     eventually("it waits", || node.logged("a job's state cannot be written yet, the job goes on").pop());
     assert_eq!(crew.videos().len(), 1);
     let allow = if is_sqlite { "DROP TRIGGER no_writes" } else { "DROP TRIGGER no_writes ON events" };
-    crew.ground.raw().execute(allow);
+    crew.execute(allow);
     wait_for(&node, "e2", "DONE");
     wait_for(&node, "e3", "DONE");
     assert_eq!(crew.videos().len(), 3);
