@@ -224,7 +224,7 @@ fn what_is_filed_on_one_node_is_published_once_by_another(ground: Ground) {
         let jobs = node.base.join(".segvault/jobs");
         assert!(!jobs.exists() || std::fs::read_dir(jobs).unwrap().next().is_none(), "a cut is left");
     }
-    let published: f64 = [&beta, &gamma].map(|node| published(node)).iter().sum();
+    let published: f64 = [&beta, &gamma].map(published).iter().sum();
     assert_eq!(published, 1.0);
     [alpha, beta, gamma].into_iter().for_each(NodeProcess::stop);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
@@ -37,9 +38,7 @@ impl Dice {
     /// The seed is told, and may be given.
     fn thrown() -> Self {
         let seed = std::env::var("JOBS_SEED").ok().and_then(|text| text.parse().ok());
-        let seed = seed.unwrap_or_else(|| {
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1
-        });
+        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0_u8) | 1);
         eprintln!("JOBS_SEED={seed}");
         Self(seed)
     }
