@@ -241,7 +241,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (code, out, err) = run_on(dir.path(), &["status"]);
         assert_eq!((code, err.as_str()), (0, ""));
-        assert!(out.contains("migrations: 0 applied, 3 pending\n  pending 0001_nodes\n"), "{out}");
+        assert!(out.contains("migrations: 0 applied, 4 pending\n  pending 0001_nodes\n"), "{out}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 
         let file = dir.path().join(".segvault/segvault.db");
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(run_on(dir.path(), &["migrate"]), again);
         let (_, out, _) = run_on(dir.path(), &["status"]);
         let applied = "  applied 0001_nodes\n  applied 0002_events\n  applied 0003_people\n  applied 0004_uploads\n";
-        assert_eq!(out, format!("{address}migrations: 3 applied, 0 pending\n{applied}nodes: 0\n"));
+        assert_eq!(out, format!("{address}migrations: 4 applied, 0 pending\n{applied}nodes: 0\n"));
     }
 
     #[test]
