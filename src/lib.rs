@@ -13,6 +13,7 @@ pub mod edits;
 pub mod ingest;
 pub mod peers;
 pub mod store;
+pub mod upload;
 
 pub mod actors;
 pub mod http;

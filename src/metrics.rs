@@ -15,12 +15,12 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
 pub use labels::{
-    BountyOutcome, CopyOutcome, CoverageWindow, Damage, DeleteCause, FetchReason, LookOutcome, PollOutcome,
+    BountyOutcome, CopyOutcome, CoverageWindow, Damage, DeleteCause, FetchReason, JobOutcome, LookOutcome, PollOutcome,
 };
 
 use crate::clock::Clock;
 use crate::log::DropCount;
-use crate::model::{Channel, LossCause, PeerUrl, Quality, SegmentKind, Timestamp};
+use crate::model::{Channel, EventState, LossCause, PeerUrl, Quality, SegmentKind, Timestamp, UploadLocation};
 use families::Families;
 
 const MICROS_PER_SECOND: f64 = 1e6;
@@ -250,6 +250,28 @@ impl Metrics {
         self.0.families.media_waiting_hours.set(i64::try_from(to_learn).unwrap_or(i64::MAX));
     }
 
+    /// So many events are in a state; the oldest waits for this long.
+    pub fn jobs_in_state(&self, state: EventState, count: i64, oldest: Duration) {
+        let families = &self.0.families;
+        families.jobs_entries.with_label_values(&[state.as_str()]).set(count);
+        families
+            .jobs_oldest
+            .with_label_values(&[state.as_str()])
+            .set(i64::try_from(oldest.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// Makes the counters of a location exist at zero.
+    pub fn preregister_location(&self, location: &UploadLocation) {
+        for outcome in JobOutcome::ALL {
+            self.0.families.jobs_ended.with_label_values(&[location.as_str(), outcome.as_str()]);
+        }
+    }
+
+    /// A job is over.
+    pub fn job_ended(&self, location: &UploadLocation, outcome: JobOutcome) {
+        self.0.families.jobs_ended.with_label_values(&[location.as_str(), outcome.as_str()]).inc();
+    }
+
     /// Whether the database did what it was last asked.
     pub fn database_is_up(&self, up: bool) {
         self.0.families.database_up.set(up.into());
@@ -438,6 +460,8 @@ mod tests {
         metrics.retention_deleted(DeleteCause::Age, 4, 6000);
         metrics.scrubbed(3, 4500);
         metrics.file_went_bad(Damage::Empty);
+        metrics.jobs_in_state(EventState::Edited, 3, Duration::from_secs(90));
+        metrics.job_ended(&"local".parse().unwrap(), JobOutcome::Published);
         metrics.scrub_round(4500, 9000, Duration::from_secs(60), Duration::from_secs(120));
     }
 
@@ -499,6 +523,9 @@ mod tests {
             ("segvault_scrub_left_bytes", 9000.0),
             ("segvault_scrub_round_age_seconds", 60.0),
             ("segvault_scrub_eta_seconds", 120.0),
+            ("segvault_jobs_entries{state=\"EDITED\"}", 3.0),
+            ("segvault_jobs_oldest_age_seconds{state=\"EDITED\"}", 90.0),
+            ("segvault_jobs_ended_total{location=\"local\",outcome=\"published\"}", 1.0),
             ("segvault_log_dropped_lines_total", 7.0),
             (concat!("segvault_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
         ] {

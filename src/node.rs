@@ -19,9 +19,9 @@ use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, BountyBoard, Checking, Child, CoverageChecker, Directory, Downloader, Drain, Guardian, HISTORY_PERMITS,
-    Horizons, HourCache, Keeping, LiveEdges, LiveReading, LostHere, MediaBook, MediaReading, Overview, Pace, PeerBook,
-    Recording, Registrar, Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed,
+    ActorKind, BountyBoard, Checking, Child, CoverageChecker, Cutter, Cutting, Directory, Downloader, Drain, Guardian,
+    HISTORY_PERMITS, Horizons, HourCache, Keeping, LiveEdges, LiveReading, LostHere, MediaBook, MediaReading, Overview,
+    Pace, PeerBook, Recording, Registrar, Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed,
     StreamWorker, tell_left_behind,
 };
 use crate::auth::Door;
@@ -55,6 +55,8 @@ const HOUR_TEXTS_BYTES: usize = 56 << 20;
 const COPYING_AT_ONCE: usize = 32;
 /// What was lost here waits behind no bulk of copies.
 const URGENT_AT_ONCE: usize = 8;
+/// What cutting events reads and writes at once.
+const CUTTING_AT_ONCE: usize = 4;
 /// Between looks at whether the last answer has been sent.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What segments that wait in memory get to be written, if the grace period is over.
@@ -66,6 +68,8 @@ const NEAR_THE_STOP_MICROS: i64 = 5 * 60 * 1_000_000;
 const MANY_ANSWERS: usize = 8;
 /// Somebody who scrubs by hand holds the lock for a moment, now and then.
 const LOCK_WITHIN: Duration = Duration::from_secs(1);
+/// What the cutter gets of the grace period at most, for videos that are about to exist.
+const CUTTER_WITHIN: Duration = Duration::from_secs(9);
 /// What recording gets of the grace period at least, when answers take all of it.
 const RECORDING_RESERVE: Duration = Duration::from_secs(3);
 
@@ -289,6 +293,23 @@ impl Node {
                 config: config.coverage.clone(),
             }));
         }
+        for upload in &config.uploads {
+            metrics.preregister_location(&upload.location);
+        }
+        children.push(cutter(Cutting {
+            directory: directory.clone(),
+            layout: layout.clone(),
+            db: db.clone(),
+            name: config.node.name.clone(),
+            uploads: config.uploads.clone(),
+            config: config.cutter.clone(),
+            ffmpeg: ffmpeg.clone(),
+            blocking: Blocking::new(CUTTING_AT_ONCE),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            log: logger.clone(),
+            min_free_bytes,
+        }));
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
         directory.guardian.publish((), guardian.clone());
 
@@ -376,6 +397,11 @@ impl Node {
         // From here on a death is part of the stop. A guardian that does not answer rebuilds nothing either.
         let _ = timeout(Duration::from_secs(1), self.guardian.send(Drain)).await;
 
+        // Its jobs are given back, so that another node may take them, while the database and the disk are as they were.
+        if let Some(cutter) = self.directory.cutter.get(&()) {
+            let cutter_end = end.checked_sub(RECORDING_RESERVE).unwrap_or(end).min(Instant::now() + CUTTER_WITHIN);
+            let _ = timeout_at(cutter_end, cutter.send(Drain)).await;
+        }
         if let Some(peer_book) = self.directory.peer_book.get(&()) {
             let _ = timeout(Duration::from_secs(1), peer_book.send(Drain)).await;
         }
@@ -467,7 +493,11 @@ fn editor_terms(config: &Config) -> EditorTerms {
             title_header: text(&events.title_header),
             description_footer: text(&events.description_footer),
         },
-        upload_locations: events.upload_locations.clone(),
+        upload_locations: if events.upload_locations.is_empty() {
+            config.uploads.iter().map(|upload| upload.location.clone()).collect()
+        } else {
+            events.upload_locations.clone()
+        },
     }
 }
 
@@ -555,6 +585,15 @@ fn coverage_checker(checking: Checking) -> Child {
     };
     let (name, arbiter) = (String::new(), "coverage".into());
     Child { kind: ActorKind::CoverageChecker, name, arbiter, factory: Box::new(factory) }
+}
+
+fn cutter(cutting: Cutting) -> Child {
+    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
+        let (directory, cutting) = (cutting.directory.clone(), cutting.clone());
+        let address = Cutter::start_in_arbiter(arbiter, move |_| Cutter::new(cutting, sentinel));
+        directory.cutter.publish((), address);
+    };
+    Child { kind: ActorKind::Cutter, name: String::new(), arbiter: "cutter".into(), factory: Box::new(factory) }
 }
 
 fn retention(keeping: Keeping) -> Child {

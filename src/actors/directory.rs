@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use actix::{Actor, Addr};
 
 use super::{
-    BackfillExtras, BackfillPeer, BountyBoard, CoverageChecker, Downloader, Guardian, HourCache, LiveEdges, MediaBook,
-    PeerBook, Registrar, Retention, Scrubber, StoredFeed, StreamWorker,
+    BackfillExtras, BackfillPeer, BountyBoard, CoverageChecker, Cutter, Downloader, Guardian, HourCache, LiveEdges,
+    MediaBook, PeerBook, Registrar, Retention, Scrubber, StoredFeed, StreamWorker,
 };
 use crate::model::{Channel, PeerUrl, Quality};
 
@@ -62,6 +62,7 @@ pub struct Directory {
     pub registrar: Addresses<(), Registrar>,
     pub scrubber: Addresses<(), Scrubber>,
     pub coverage_checker: Addresses<(), CoverageChecker>,
+    pub cutter: Addresses<(), Cutter>,
     pub retention: Addresses<(), Retention>,
     pub peer_book: Addresses<(), PeerBook>,
     /// None where there can be no peers.

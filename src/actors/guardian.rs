@@ -43,6 +43,7 @@ pub enum ActorKind {
     BackfillExtras,
     Scrubber,
     CoverageChecker,
+    Cutter,
 }
 
 impl ActorKind {
@@ -62,6 +63,7 @@ impl ActorKind {
             Self::BackfillExtras => "backfill_extras",
             Self::Scrubber => "scrubber",
             Self::CoverageChecker => "coverage_checker",
+            Self::Cutter => "cutter",
         }
     }
 }

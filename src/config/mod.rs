@@ -27,6 +27,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upload;
 mod values;
 
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ pub use retention::RetentionConfig;
 pub use scrub::ScrubConfig;
 pub use sources::{environment, read_secret};
 pub(crate) use tree::Table;
+pub use upload::{CutterConfig, DestinationConfig, LocalConfig, UploadConfig, UrlPrefix};
 pub(crate) use values::Setting;
 pub use values::{ByteSize, Secret, SourceUrl, TitlePrefix, parse_duration};
 
@@ -74,9 +76,9 @@ const SECTIONS: &[&str] = &[
     "database",
     "auth",
     "events",
+    "upload",
+    "cutter",
 ];
-/// Sections that the design has and this version does not honour yet.
-const LATER_SECTIONS: &[&str] = &["upload"];
 
 /// Long enough for any orchestrator's grace, short enough to be one.
 const GRACE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -108,6 +110,9 @@ pub struct Config {
     pub database: DatabaseConfig,
     pub auth: AuthConfig,
     pub events: EventsConfig,
+    /// By name.
+    pub uploads: Vec<UploadConfig>,
+    pub cutter: CutterConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,8 +205,7 @@ fn load_on(
     sets: &[String],
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Loaded, Faults> {
-    let sections: Vec<&str> = SECTIONS.iter().chain(LATER_SECTIONS).copied().collect();
-    let sources = Sources::gather(machine, path, sets, environment, &sections);
+    let sources = Sources::gather(machine, path, sets, environment, SECTIONS);
     let mut reader = Reader {
         faults: Vec::new(),
         effective: Vec::new(),
@@ -241,7 +245,9 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     let database = read_database(reader.section(root, "database"), dir);
     let auth = auth::read_auth(reader.section(root, "auth"), node.as_ref().map(|node| node.listen));
     let events = events::read_events(reader.section(root, "events"));
-    reader.close(root, SECTIONS, LATER_SECTIONS);
+    let uploads = upload::read_uploads(reader, root);
+    let cutter = upload::read_cutter(reader.section(root, "cutter"));
+    reader.close(root, SECTIONS);
     Some(Config {
         node: node?,
         log: log?,
@@ -258,6 +264,8 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
         database: database?,
         auth: auth?,
         events: events?,
+        uploads,
+        cutter: cutter?,
     })
 }
 

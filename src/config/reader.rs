@@ -112,11 +112,52 @@ impl Reader {
         all
     }
 
+    /// Hands each of the tables `[name.KEY]` to `read`, with its key, in the order of the keys.
+    pub fn tables<'t, K: Setting, T>(
+        &mut self,
+        root: &'t Table,
+        name: &'static str,
+        mut read: impl FnMut(K, Section<'_, 't>) -> Option<T>,
+    ) -> Vec<T> {
+        let tables = match root.get(name).map(|node| (node, &node.value)) {
+            None => return Vec::new(),
+            Some((_, Value::Table(tables))) => tables,
+            Some((node, other)) => {
+                self.fault(&node.at, name, format!("{} where tables are due; write [{name}.NAME]", other.kind()));
+                return Vec::new();
+            }
+        };
+        let mut all = Vec::new();
+        for (key, node) in tables {
+            let path = format!("{name}.{key}");
+            match (K::read(key), &node.value) {
+                (Ok(key_read), Value::Table(table)) => {
+                    let is_bare = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+                    let shown = if is_bare { key.clone() } else { toml_text(key) };
+                    let section = Section {
+                        reader: self,
+                        header: format!("[{name}.{shown}]"),
+                        path,
+                        at: node.at.clone(),
+                        table: Some(table),
+                        known: Vec::new(),
+                    };
+                    all.extend(read(key_read, section));
+                }
+                (Ok(_), other) => {
+                    self.fault(&node.at, path, format!("{} where a table is due; write [{name}.NAME]", other.kind()));
+                }
+                (Err(problem), _) => self.fault(&node.key_at, path, format!("{problem}; {}", K::ALLOWED)),
+            }
+        }
+        all
+    }
+
     /// Refuses what is in the root and not among the `known` sections.
-    pub fn close(&mut self, root: &Table, known: &[&'static str], later: &[&'static str]) {
+    pub fn close(&mut self, root: &Table, known: &[&'static str]) {
         for (key, node) in root {
             if !known.contains(&key.as_str()) {
-                let problem = unknown(key, known, later);
+                let problem = unknown(key, known);
                 self.fault(&node.key_at, key.clone(), problem);
             }
         }
@@ -124,10 +165,7 @@ impl Reader {
 }
 
 /// What to say of a key that this version does not read.
-fn unknown(key: &str, known: &[&'static str], later: &[&'static str]) -> String {
-    if later.contains(&key) {
-        return "not supported by this version".into();
-    }
+fn unknown(key: &str, known: &[&'static str]) -> String {
     match nearest(key, known.iter().copied()) {
         Some(meant) => format!("unknown; did you mean {meant}?"),
         None => format!("unknown; allowed here: {}", known.join(", ")),
@@ -324,7 +362,7 @@ impl<'t> Section<'_, 't> {
     pub fn close(self) {
         for (key, node) in self.table.into_iter().flatten() {
             if !self.known.contains(&key.as_str()) {
-                let problem = unknown(key, &self.known, &[]);
+                let problem = unknown(key, &self.known);
                 self.reader.fault(&node.key_at, format!("{}.{key}", self.path), problem);
             }
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Quality, VideoCodec};
+use crate::model::{CutType, Quality, UploadLocation, VideoCodec};
 
 const SAMPLE: &str = include_str!("../../docs/segvault.sample.toml");
 
@@ -113,7 +113,25 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
         ("[node]\nnmae = \"x\"", "2:1: node.nmae: unknown; did you mean name?".to_owned()),
         ("[node]\nport = 1", "2:1: node.port: unknown; allowed here: name, dir, listen, url, grace".into()),
         ("[nodes]", "1:2: nodes: unknown; did you mean node?".into()),
-        ("[upload.local]\ntype = \"local\"", "1:2: upload: not supported by this version".into()),
+        (
+            "[upload.local]\ntype = \"tape\"",
+            "2:8: upload.local.type: \"tape\" is no type of destination; write local or archive".into(),
+        ),
+        ("[upload.a]\ntype = \"local\"", "1:1: upload.a.path: missing; write the directory that videos go to".into()),
+        (
+            "[upload.a]\ntype = \"archive\"\npath = \"v\"\ncut_type = \"smart\"",
+            "4:1: upload.a.cut_type: unknown; allowed here: type, path, url_prefix".into(),
+        ),
+        (
+            "[upload.a]\ntype = \"local\"\npath = \"v\"\ncut_type = \"archive\"",
+            "4:12: upload.a.cut_type: it belongs to the type archive; write smart, rough, mp4, mpegts or webm".into(),
+        ),
+        (
+            "[upload.\"../a\"]\ntype = \"local\"",
+            format!("1:9: upload.../a: \"../a\": a name may not start with a period; {}", UploadLocation::ALLOWED),
+        ),
+        ("upload = 3", "1:10: upload: an integer where tables are due; write [upload.NAME]".into()),
+        ("[upload]\na = 3", "2:5: upload.a: an integer where a table is due; write [upload.NAME]".into()),
         ("node = 3", "1:8: node: an integer where a section is due; write [node]".into()),
         ("[[node]]", "1:1: node: there is one of it; write [node]".into()),
         ("[channel]\nname = \"x\"", "1:1: channel: a table where a list is due; write [[channel]]".into()),
@@ -364,7 +382,11 @@ fn a_fault_of_an_override_names_it() {
         (&["node.nmae=x"], &[], "--set node.nmae: unknown; did you mean name?"),
         (&["nodename=x"], &[], "--set nodename: unknown; allowed here: node, log"),
         (&[], &[("SEGVAULT_NODE__NMAE", "x")], "SEGVAULT_NODE__NMAE: node.nmae: unknown; did you mean name?"),
-        (&[], &[("SEGVAULT_UPLOAD__MODE", "x")], "SEGVAULT_UPLOAD__MODE: upload: not supported by this version"),
+        (
+            &[],
+            &[("SEGVAULT_UPLOAD__MODE", "x")],
+            "SEGVAULT_UPLOAD__MODE: upload.mode: a text where a table is due; write [upload.NAME]",
+        ),
         (
             &[],
             &[("SEGVAULT_AUTH__MODE", "oidc")],
@@ -516,6 +538,24 @@ fn sample_uncommented() -> String {
 }
 
 #[test]
+fn each_location_is_read() {
+    let dir = TempDir::new().unwrap();
+    let text = "[upload.local]\ntype = \"local\"\npath = \"videos\"\ncut_type = \"fast\"\nurl_prefix = \"http://v/\"\n\
+        [upload.\"a b\"]\ntype = \"archive\"\npath = \"/srv\"\n[cutter]\nlease = \"10s\"\n";
+    let loaded = load_in(&dir, text, &["upload.local.path=/else", "cutter.at_once=2"], &[]).unwrap();
+    let [archive, local] = &loaded.config.uploads[..] else { panic!("{loaded:?}") };
+    assert_eq!(
+        (archive.location.as_str(), archive.cut_type, local.cut_type),
+        ("a b", CutType::Archive, CutType::Smart)
+    );
+    let DestinationConfig::Local(found) = &local.destination;
+    assert_eq!((found.path.as_path(), found.url_prefix.as_ref().unwrap().as_str()), (Path::new("/else"), "http://v/"));
+    assert_eq!((loaded.config.cutter.at_once, loaded.config.cutter.lease), (2, Duration::from_secs(10)));
+    assert!(loaded.show().contains("[upload.\"a b\"]\ntype"), "{}", loaded.show());
+    assert_eq!(load(&loaded.show()).unwrap().config.uploads, loaded.config.uploads);
+}
+
+#[test]
 fn the_sample_as_it_stands_is_the_default() {
     let sample = load(SAMPLE).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(sample.config, load("").unwrap().config);
@@ -544,7 +584,7 @@ fn the_sample_holds_every_key_with_its_default() {
     }
     let sample = load_in(&dir, &sample_uncommented(), &[], &[]).unwrap_or_else(|faults| panic!("{faults}"));
     let sample = by_key(&sample);
-    let defaults = by_key(&load(CHANNEL).unwrap());
+    let defaults = by_key(&load(&format!("{CHANNEL}[upload.local]\ntype = \"local\"\npath = \"v\"\n")).unwrap());
     assert_eq!(sample.keys().collect::<Vec<_>>(), defaults.keys().collect::<Vec<_>>());
     let examples = [
         "name",
@@ -575,6 +615,9 @@ fn the_sample_holds_every_key_with_its_default() {
         "title_header",
         "description_footer",
         "upload_locations",
+        "type",
+        "path",
+        "url_prefix",
     ];
     for ((section, key), given) in sample {
         assert_ne!(given.origin, Origin::Default, "{section}.{key} is not in the sample");

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::error::DbError;
 use super::schema::events;
-use crate::model::{Column, Event, EventId, PixelBox, SheetFields, Timestamp};
+use crate::model::{BadUploadKey, Column, Event, EventId, PixelBox, SheetFields, Timestamp};
 
 /// How much of an event's texts is looked through.
 const MAX_SEARCH_BYTES: usize = 4096;
@@ -57,6 +57,7 @@ macro_rules! row_columns {
             events::search,
             $image,
             events::thumbnail_last_written,
+            events::upload_key,
         )
     };
 }
@@ -108,6 +109,7 @@ pub struct Row {
     search: String,
     thumbnail_image: Option<Vec<u8>>,
     thumbnail_last_written: Option<Vec<u8>>,
+    upload_key: Option<String>,
 }
 
 impl Row {
@@ -161,6 +163,7 @@ impl Row {
             search: search_text(event),
             thumbnail_image: thumbnail.image.clone(),
             thumbnail_last_written: thumbnail.last_written.clone(),
+            upload_key: text(job.upload.as_ref().map(|it| it.as_str())),
         }
     }
 
@@ -239,6 +242,8 @@ impl Row {
         (job.edit_time, job.upload_time) = (time(self.edit_time), time(self.upload_time));
         (job.last_modified, job.attempts) = (time(self.last_modified), self.attempts);
         (job.retry_at, job.lease_until) = (time(self.retry_at), time(self.lease_until));
+        job.upload =
+            self.upload_key.map(|key| key.parse()).transpose().map_err(|error: BadUploadKey| error.to_string())?;
         Ok(event)
     }
 }

@@ -19,6 +19,7 @@ mod playlists;
 mod schema;
 mod templates;
 mod transaction;
+mod uploads;
 mod users;
 
 pub use changes::{Changed, EventProgress};
@@ -30,6 +31,7 @@ pub use migrate::MigrationStatus;
 pub use nodes::{Node, NodeList, OwnNode, UnreadableNode};
 pub use playlists::Playlist;
 pub use templates::{Template, TemplateKept};
+pub use uploads::{Attempt, JobsInState, SpooledCut, Uploader};
 pub use users::User;
 
 /// Takes the tables away, as a restore of an empty database would. For tests of other rooms.
@@ -38,6 +40,7 @@ pub(crate) fn forget_schema(file: &std::path::Path) {
     use diesel::Connection;
     use diesel::connection::SimpleConnection;
     let mut conn = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
-    conn.batch_execute("PRAGMA busy_timeout = 5000; DROP TABLE event_history; DROP TABLE event_progress; DROP TABLE events; \
+    conn.batch_execute("PRAGMA busy_timeout = 5000; DROP TABLE event_history; DROP TABLE event_progress; DROP TABLE event_uploads; \
+         DROP TABLE uploaders; DROP TABLE events; \
          DROP TABLE users; DROP TABLE templates; DROP TABLE playlists; DROP TABLE nodes; DROP TABLE __diesel_schema_migrations").unwrap();
 }

@@ -57,6 +57,30 @@ diesel::table! {
         search -> Text,
         thumbnail_image -> Nullable<Binary>,
         thumbnail_last_written -> Nullable<Binary>,
+        upload_key -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    uploaders (node) {
+        node -> Text,
+        locations -> Text,
+        seen_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    event_uploads (upload_key) {
+        upload_key -> Text,
+        event_id -> Text,
+        uploader -> Text,
+        location -> Text,
+        begun_at -> BigInt,
+        content_type -> Text,
+        len_bytes -> BigInt,
+        sha256 -> Binary,
+        receipt -> Text,
+        ticket -> Nullable<Text>,
     }
 }
 

@@ -173,6 +173,12 @@ families! {
     scrub_eta: IntGauge = "segvault_scrub_eta_seconds", [];
     /// Pieces of work that run ffmpeg now.
     cut_ffmpeg_in_use: IntGauge = "segvault_cut_ffmpeg_in_use_processes", [];
+    /// Events that nodes have something to do about.
+    jobs_entries: IntGaugeVec = "segvault_jobs_entries", ["state"];
+    /// Since when the oldest event in a state waits: from its edit, or its change where it is published.
+    jobs_oldest: IntGaugeVec = "segvault_jobs_oldest_age_seconds", ["state"];
+    /// Events that this node has claimed and is done with.
+    jobs_ended: IntCounterVec = "segvault_jobs_ended_total", ["location", "outcome"];
     /// Whether the database did what it was last asked (1) or not (0).
     database_up: IntGauge = "segvault_database_up", [];
     /// Log lines dropped because standard error was too slow.

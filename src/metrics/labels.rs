@@ -120,6 +120,23 @@ label!(
 );
 
 label!(
+    /// What became of an event that a node claimed.
+    JobOutcome {
+        Published = "published",
+        /// It failed, and is tried again.
+        Retried = "retried",
+        /// It failed, and an editor is needed.
+        GivenUp = "given_up",
+        /// The node stopped, or the destination has nothing of it: it waits for the next node.
+        GivenBack = "given_back",
+        /// An editor took it back, or another node did.
+        TakenAway = "taken_away",
+        /// The destination cannot be asked from here what it has.
+        InDoubt = "in_doubt",
+    }
+);
+
+label!(
     /// Why a file was deleted.
     DeleteCause {
         /// It was older than the bound.

@@ -6,7 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Channel, EventId, EventState, NodeName, Quality, Span, TemplateName, Timestamp, UploadLocation};
+use super::{
+    Channel, EventId, EventState, NodeName, Quality, Span, TemplateName, Timestamp, UploadKey, UploadLocation,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -71,6 +73,8 @@ pub struct JobFields {
     pub retry_at: Option<Timestamp>,
     /// Until when its uploader is believed to be at work.
     pub lease_until: Option<Timestamp>,
+    /// The attempt to publish it that was made last: set with each claim, so that no two claims are the same.
+    pub upload: Option<UploadKey>,
 }
 
 /// What to cut. In a draft either end may be open.
@@ -187,6 +191,7 @@ impl Event {
             attempts: 0,
             retry_at: None,
             lease_until: None,
+            upload: None,
         };
         Self { id, sheet, edit, job, version: 1 }
     }

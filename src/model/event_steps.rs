@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use super::{Column, Difference, Email, Event, EventState, EventStep, IllegalStep, NodeName, ThumbnailMode, Timestamp};
+use super::{
+    Column, Difference, Email, Event, EventState, EventStep, IllegalStep, NodeName, ThumbnailMode, Timestamp, UploadKey,
+};
 
 /// Why a step is not taken.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -75,6 +77,7 @@ impl Event {
         let job = &mut self.job;
         job.state = state;
         (job.uploader, job.error, job.lease_until, job.retry_at, job.attempts) = (None, None, None, None, 0);
+        job.upload = None;
         (job.editor, job.edit_time) = (Some(editor.to_string()), Some(at));
     }
 
@@ -139,15 +142,41 @@ impl Event {
 
     fn forget_job(&mut self) {
         let job = &mut self.job;
-        (job.uploader, job.lease_until, job.retry_at, job.attempts) = (None, None, None, 0);
+        (job.uploader, job.lease_until, job.retry_at, job.attempts, job.upload) = (None, None, None, 0, None);
         (job.error, job.video_id, job.video_link) = (None, None, None);
         (job.editor, job.edit_time, job.upload_time, job.last_modified) = (None, None, None, None);
     }
 
-    /// CLAIMED by a node, until `lease_until` unless it renews that.
+    /// CLAIMED by a node, until `lease_until` unless it renews that: the beginning of an attempt with a key of its own.
     pub fn claim(&mut self, uploader: &NodeName, lease_until: Timestamp) -> Result<(), Refusal> {
         self.job.state = self.job.state.after(EventStep::Claim)?;
         (self.job.uploader, self.job.lease_until, self.job.error) = (Some(uploader.clone()), Some(lease_until), None);
+        self.job.upload = Some(UploadKey::new(&self.id, self.version));
+        Ok(())
+    }
+
+    /// Whether this attempt of this node is the one that the event is at.
+    pub fn is_at(&self, uploader: &NodeName, upload: &UploadKey) -> bool {
+        self.job.state.is_leased()
+            && self.job.uploader.as_ref() == Some(uploader)
+            && self.job.upload.as_ref() == Some(upload)
+    }
+
+    /// Refuses what another attempt wants.
+    pub fn check_is_at(&self, uploader: &NodeName, upload: &UploadKey) -> Result<(), Refusal> {
+        if self.is_at(uploader, upload) { Ok(()) } else { Err(Refusal::NotClaimed(self.job.uploader.clone())) }
+    }
+
+    /// FINALIZING under another node, which has asked the destination: the lease of the one before has ended.
+    pub fn take_over(&mut self, heir: &NodeName, now: Timestamp, lease_until: Timestamp) -> Result<(), Refusal> {
+        let job = &mut self.job;
+        if job.state != EventState::Finalizing {
+            return Err(IllegalStep { state: job.state, step: EventStep::Claim }.into());
+        }
+        if job.lease_until.is_some_and(|lease| lease >= now) {
+            return Err(Refusal::NotClaimed(job.uploader.clone()));
+        }
+        (job.uploader, job.lease_until) = (Some(heir.clone()), Some(lease_until));
         Ok(())
     }
 
@@ -155,9 +184,23 @@ impl Event {
     pub fn retry(&mut self, uploader: &NodeName, why: &str, retry_at: Timestamp) -> Result<(), Refusal> {
         let state = self.leased(uploader, EventStep::Retry)?;
         let job = &mut self.job;
-        (job.state, job.uploader, job.lease_until) = (state, None, None);
+        (job.state, job.uploader, job.lease_until, job.upload) = (state, None, None, None);
         (job.error, job.retry_at, job.attempts) = (Some(why.to_owned()), Some(retry_at), job.attempts + 1);
         Ok(())
+    }
+
+    /// EDITED again, without fault of its own: its node stops, or was killed. `why` is told where there is something to tell.
+    pub fn release(&mut self, uploader: &NodeName, why: Option<&str>) -> Result<(), Refusal> {
+        let state = self.leased(uploader, EventStep::Retry)?;
+        let job = &mut self.job;
+        (job.state, job.uploader, job.lease_until, job.upload) = (state, None, None, None);
+        (job.error, job.retry_at) = (why.map(str::to_owned), None);
+        Ok(())
+    }
+
+    /// Tells a person why it stays where it is; changes nothing else.
+    pub fn note(&mut self, error: Option<&str>) {
+        self.job.error = error.map(str::to_owned);
     }
 
     /// UNEDITED, with an error that a person can act on. An EDITED event fails where no node may ever cut it.
@@ -168,6 +211,7 @@ impl Event {
         };
         let job = &mut self.job;
         (job.state, job.uploader, job.lease_until, job.error) = (state, None, None, Some(error.to_owned()));
+        job.upload = None;
         Ok(())
     }
 

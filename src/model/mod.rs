@@ -5,6 +5,7 @@
 //! Never: reads the disk, the clock or the network.
 
 mod codec;
+mod cut_type;
 mod day;
 mod event;
 mod event_column;
@@ -23,9 +24,11 @@ mod range;
 mod role;
 mod segment;
 mod time;
+mod upload_key;
 mod wording;
 
 pub use codec::{UnknownCodec, VideoCodec};
+pub use cut_type::{CutType, UnknownCutType};
 pub use day::Day;
 pub use event::{
     EditFields, Event, EventTransition, JobFields, PixelBox, SheetFields, Thumbnail, ThumbnailMode, VideoRange,
@@ -51,4 +54,5 @@ pub use segment::{
     parse_duration_text, tombstone_of,
 };
 pub use time::{BadTime, EmptySpan, Hour, Span, Timestamp};
+pub use upload_key::{BadUploadKey, UploadKey};
 pub use wording::{MAX_DESCRIPTION_CHARS, MAX_TITLE_CHARS, Wording, check_wording};

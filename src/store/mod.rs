@@ -12,6 +12,7 @@ mod digests;
 mod extras;
 mod forecast;
 mod hide;
+mod job_files;
 mod layout;
 mod ledger;
 mod life;
@@ -34,6 +35,7 @@ mod spool;
 mod templates;
 mod tombstone;
 mod video;
+mod video_dir;
 mod volume;
 
 use std::io::{self, IoSlice, Write};
@@ -49,6 +51,7 @@ pub use forecast::RoomWatch;
 pub use hide::{
     HideError, Hiding, Wish, Wished, are_hidden, channels_to_hide, ends_of, hide, qualities_to_hide, touches, wishes_in,
 };
+pub use job_files::{PendingJobFile, job_file, remove_job_file, sweep_job_files, verify_job_file};
 pub use layout::Layout;
 pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, is_noted, losses, note_losses, recorded_until};
 pub use life::{end_of_life, last_seen, life_under, name_life, sign_of_life, try_lock};
@@ -79,6 +82,7 @@ pub use spool::{SegmentLabel, Shelf, Spool, SpoolFull, SpoolWriter, SpooledSegme
 pub use templates::{TemplateFiles, read_template};
 pub use tombstone::{Tombstone, add_tombstone, add_tombstones, is_tombstoned, tombstones};
 pub use video::PendingVideo;
+pub use video_dir::{VideoDir, VideoStanding};
 pub use volume::Volume;
 
 /// What can go wrong with the disk.

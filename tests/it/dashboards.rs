@@ -68,6 +68,8 @@ const OVERVIEW: &[Panel] = &[
         &[("sum by (instance, peer) (rate(segvault_backfill_bytes_total[5m]))", "{{instance}} from {{peer}}")],
     ),
     panel("Clocks of peers", "s", &[("segvault_backfill_peer_clock_skew_seconds", "{{peer}} for {{instance}}")]),
+    panel("Events to be cut or published", "none", &[("max by (state) (segvault_jobs_entries)", "{{state}}")]),
+    panel("The oldest of them", "s", &[("max by (state) (segvault_jobs_oldest_age_seconds)", "{{state}}")]),
     panel("Database", "none", &[("segvault_database_up", "{{instance}}")]),
     panel("Requests", "reqps", &[("sum by (instance) (rate(segvault_http_requests_total[5m]))", "{{instance}}")]),
     panel("Versions", "none", &[("count by (version) (segvault_build_info)", "{{version}}")]),

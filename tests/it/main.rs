@@ -14,6 +14,7 @@ mod gate;
 mod golden;
 mod hardship;
 mod internet;
+mod jobs;
 mod live;
 mod losses;
 mod media;

@@ -109,8 +109,14 @@ async fn show(site: web::Data<Site>, path: web::Path<String>) -> Result<HttpResp
     let id = event_id(&path)?;
     let event = site.db.event(&id).await?.ok_or(HttpError::Absent("event"))?;
     let mut answer = event.to_json();
-    let progress = site.db.progress(&id).await?.map(|progress| {
+    let is_at_work = event.job.state.is_leased();
+    let progress = site.db.progress(&id).await?.filter(|_| is_at_work).map(|progress| {
+        let percent = progress.total_bytes.filter(|total| *total > 0).map(|total| {
+            // How much there will be is an estimate until it is there.
+            (progress.done_bytes.saturating_mul(100) / total).min(99)
+        });
         json!({
+            "percent": percent,
             "uploader": progress.uploader.as_str(),
             "activity": progress.activity,
             "done_bytes": progress.done_bytes,

@@ -34,7 +34,7 @@ pub(super) fn read(reader: &mut Reader, root: &Table) -> Option<Scenario> {
     let known = day.as_ref().map(|day| day.qualities.clone());
     let entries = reader.sections(root, "fault", |section| read_fault(section, known.as_deref()));
     let expectations = reader.sections(root, "expect", |section| read_expectation(section, known.as_deref()));
-    reader.close(root, SECTIONS, &[]);
+    reader.close(root, SECTIONS);
     if reader.faults.len() > faults_before {
         return None;
     }

@@ -64,11 +64,16 @@ const PLAIN: Recipe = Recipe {
     extra: &[],
 };
 
+/// So many seconds of numbered frames.
+pub(crate) fn plain_record(seconds: u32) -> Source {
+    record(Recipe { seconds, ..PLAIN })
+}
+
 /// A record on disk, and the time of each of its frames.
-struct Source {
+pub(crate) struct Source {
     _dir: tempfile::TempDir,
-    record: Record,
-    segments: Vec<SegmentName>,
+    pub(crate) record: Record,
+    pub(crate) segments: Vec<SegmentName>,
     frames: BTreeMap<usize, Timestamp>,
 }
 
@@ -117,7 +122,7 @@ fn run(command: &mut Command, input: &[u8]) -> (Vec<u8>, String) {
 const ODD_AND_HARMLESS: [&str; 2] = ["video_delay is larger in decoder than demuxer", "mmco: unref short failure"];
 
 /// The numbers of the frames that ffmpeg decodes, and what it said about it.
-fn decode(video: &[u8]) -> (Vec<usize>, String) {
+pub(crate) fn decode(video: &[u8]) -> (Vec<usize>, String) {
     let mut command = Command::new("ffmpeg");
     // A cut of one frame is too small for ffmpeg to guess its format.
     let format = if video.first() == Some(&0x47) { &["-f", "mpegts"][..] } else { &[] };
@@ -289,11 +294,11 @@ impl Source {
     }
 
     /// The numbers of the frames that a range must show.
-    fn expected(&self, start: Timestamp, end: Timestamp) -> Vec<usize> {
+    pub(crate) fn expected(&self, start: Timestamp, end: Timestamp) -> Vec<usize> {
         self.frames.iter().filter(|(_, time)| **time >= start && **time < end).map(|(number, _)| *number).collect()
     }
 
-    fn path(&self, at: usize) -> PathBuf {
+    pub(crate) fn path(&self, at: usize) -> PathBuf {
         self.record.layout.segment_path(&self.record.channel, &self.record.quality, &self.segments[at])
     }
 

@@ -33,6 +33,8 @@ const BESIDE: &[(&str, &str)] = &[
     ("cut", "store"),
     // What an editor says is checked against what cuts can do.
     ("edits", "cut"),
+    // Videos that are published on this machine's disk.
+    ("upload", "store"),
     // What is copied from a peer is fetched as from any server, and goes to the only writer of segments.
     ("peers", "ingest"),
     ("peers", "store"),
