@@ -74,7 +74,9 @@ pub async fn pass(site: &Site, request: &HttpRequest) -> Result<(), HttpError> {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     if !is_read && gate.0.guards_writes {
         let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
-        comes_from_here(&gate.0, header(header::ORIGIN), header(header::HOST))?;
+        // HTTP/2 says it in the address.
+        let host = header(header::HOST).or(request.uri().authority().map(|authority| authority.as_str()));
+        comes_from_here(&gate.0, header(header::ORIGIN), host)?;
     }
     let has_link = || is_read && gate.is_opened(path, request.query_string(), site.clock.now());
     if gate.needs_token(path, is_read) && !has_link() {
