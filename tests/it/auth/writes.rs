@@ -41,7 +41,9 @@ pub fn routes_with(words: &[&str]) -> BTreeSet<(String, String)> {
                 collect(&entry, words, found);
             } else if entry.extension().is_some_and(|ending| ending == "rs") {
                 let text = std::fs::read_to_string(&entry).unwrap();
-                for route in text.replace("resource_for(", "resource(").split("resource(\"").skip(1) {
+                let text = text.replace("resource_for(", "resource(");
+                let routes = text.split("resource(").skip(1);
+                for route in routes.filter_map(|route| route.trim_start().strip_prefix('"')) {
                     let pattern = route.split('"').next().unwrap().to_owned();
                     let route = route.split(".configure(").next().unwrap().split("\n}").next().unwrap();
                     let there = words.iter().filter(|word| route.contains(**word));

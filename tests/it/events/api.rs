@@ -94,7 +94,9 @@ fn events_are_noted_listed_changed_and_told_of(ground: Ground) {
 /// What the routes' source says that there is.
 fn routed() -> BTreeSet<String> {
     let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/events_api/mod.rs")).unwrap();
-    let paths = source.split("resource(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+    let source = source.replace("resource_for(", "resource(");
+    let patterns = source.split("resource(").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+    let paths = patterns.map(|rest| rest.split('"').next().unwrap().to_owned());
     paths.filter(|path| path != "/api/openapi.json").collect()
 }
 
