@@ -19,10 +19,10 @@ FUZZ_MEDIA = restamp mpegts mp4
 DEMO = $${CARGO_TARGET_DIR:-target}/debug/segvault
 SCRIPTS = .ci/run $(wildcard scripts/*.sh deploy/docker/*.sh)
 
-.PHONY: help demo test build deps fmt lint clippy shellcheck deploy deny dashboards docs image soak fuzz bench clean
+.PHONY: help demo test build deps fmt lint clippy shellcheck deploy deny dashboards docs image soak fuzz fuzz-api bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: ## Install what is missing, build, run a live test source and a node
 	@scripts/deps.sh demo
@@ -87,6 +87,10 @@ fuzz: ## Feed the readers of foreign text and media with anything: make fuzz TIM
 		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target tests/vectors/ts -- \
 			-max_total_time=$(TIME) -max_len=16384 -print_final_stats=1; \
 	done
+
+fuzz-api: ## Ask a node whatever its description of /api allows, and what it does not (python3; takes a minute)
+	cargo build --locked
+	@scripts/fuzz-api.sh $(ARGS)
 
 bench: ## Measure a week's tree, and copying, against the limits of this machine; writes docs/performance.md (7 GB below target/bench)
 	@scripts/deps.sh build

@@ -58,6 +58,7 @@ packages_for() {
   has_postgres || echo postgresql
   has_browser || echo chromium
   has kill || echo procps
+  has openssl || echo openssl
   has_clock_library || echo libfaketime
 }
 

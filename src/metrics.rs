@@ -64,6 +64,16 @@ impl Metrics {
         }))
     }
 
+    /// `None` where that is not known.
+    pub fn certificate_expires(&self, at: Option<Timestamp>) {
+        self.0.families.certificate_expires.set(seconds(at));
+    }
+
+    /// Likewise.
+    pub fn peers_token_expires(&self, at: Option<Timestamp>) {
+        self.0.families.peers_token_expires.set(seconds(at));
+    }
+
     /// Makes the counters of these streams exist at zero, so that their first increase is seen as one.
     pub fn preregister<'a>(&self, streams: impl IntoIterator<Item = (&'a Channel, &'a Quality)>) {
         let families = &self.0.families;
@@ -394,6 +404,11 @@ impl Metrics {
         // A panic elsewhere leaves the map whole: each change to it is one assignment.
         self.0.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Since 1970; 0 for never.
+fn seconds(at: Option<Timestamp>) -> i64 {
+    at.map_or(0, |at| at.micros() / 1_000_000)
 }
 
 #[cfg(test)]

@@ -33,12 +33,15 @@ use crate::cut::{Ffmpeg, Limits, Waveforms};
 use crate::db::Db;
 use crate::health::Health;
 use crate::hls::HourTexts;
-use crate::http::{self, DrainBoard, EditorTerms, Feed, Neighbours, PageFiles, Receipts, Site, UnderWay};
+use crate::http::{
+    self, Certificate, CertificateError, DrainBoard, EditorTerms, Feed, Gate, Neighbours, PageFiles, Receipts, Site,
+    UnderWay,
+};
 use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::{Channel, NodeIdentity, PeerUrl, Quality, Timestamp, Wording};
-use crate::peers::{Claims, Copier, Finisher, Roots, Throttle};
+use crate::peers::{AccessError, Claims, Copier, Finisher, PeerAccess, Roots, Throttle};
 use crate::store::{
     self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, RoomWatch, Spool, StoreError, TempMark, Volume,
 };
@@ -87,6 +90,10 @@ pub enum NodeError {
     Locked(PathBuf),
     #[error("cannot listen on {address}; is it in use? (node.listen)")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot serve TLS (http.certificate, http.key)")]
+    Certificate(#[from] CertificateError),
+    #[error("cannot speak to peers as the configuration says")]
+    Peers(#[from] AccessError),
 }
 
 /// A node that runs. Dropping it does not stop it in order; `stop` does.
@@ -185,7 +192,8 @@ impl Node {
         let listen_on = config.node.listen;
         let listen_failed = |source| NodeError::Listen { address: listen_on, source };
         let listener = TcpListener::bind(listen_on).map_err(listen_failed)?;
-        let listens_at = reachable_at(listener.local_addr().map_err(listen_failed)?);
+        let tls = config.http.tls.as_ref().map(Certificate::open).transpose()?;
+        let listens_at = reachable_at(listener.local_addr().map_err(listen_failed)?, tls.is_some());
         if matches!(config.database.database, Database::Postgres(_))
             && config.node.url.is_none()
             && listens_at.is_none()
@@ -214,6 +222,8 @@ impl Node {
         let recorded: Arc<[(Channel, Quality)]> = recorded.collect();
         let room = RoomWatch::default();
         let min_free_bytes = config.retention.min_free.map_or(0, |size| size.bytes());
+        let access = PeerAccess::open(&config.backfill)?;
+        actix_rt::spawn(access.clone().keep(reading.clone(), metrics.clone(), logger.clone()));
         let keeping = Keeping {
             directory: directory.clone(),
             layout: layout.clone(),
@@ -225,6 +235,7 @@ impl Node {
             log: logger.clone(),
             identity: identity.clone(),
             config: config.retention.clone(),
+            access: access.clone(),
             horizons: horizons.clone(),
         };
         children.push(retention(keeping));
@@ -256,6 +267,7 @@ impl Node {
             health: health.clone(),
             identity: identity.clone(),
             config: config.backfill.clone(),
+            access: access.clone(),
             recorded: Arc::clone(&recorded),
             retention: config.retention.clone(),
             horizons: horizons.clone(),
@@ -327,8 +339,11 @@ impl Node {
             min_free_bytes,
             recorded,
         };
+        let door = Door::new(&config.auth, db.clone(), clock.clone(), &logger);
+        door.keep();
         let site = Site {
             overview,
+            peer_access: access.clone(),
             volume: disk.volume.clone(),
             neighbours: Neighbours::default(),
             drain: DrainBoard::default(),
@@ -352,15 +367,22 @@ impl Node {
             coverage: config.coverage.clone(),
             min_free_bytes,
             db,
-            door: Door::new(&config.auth),
+            door,
+            gate: Gate::new(&config.auth, listen_on.ip().is_loopback(), config.node.url.as_ref()),
             terms: editor_terms(config),
             feed: Feed::default(),
             page_files: PageFiles::default(),
         };
-        let listening = http::listen(site, listener).map_err(listen_failed)?;
+        let (certificate, renewal) = tls.unzip();
+        let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
+        if let Some(renewal) = renewal {
+            actix_rt::spawn(renewal.run(site.blocking.clone(), metrics.clone(), logger.clone()));
+        }
+        let over_tls = tls.is_some();
+        let listening = http::listen(site, listener, tls).map_err(listen_failed)?;
         let server = listening.server.handle();
         actix_rt::spawn(listening.server);
-        write_listen_file(&layout, listening.address, &logger);
+        write_listen_file(&layout, listening.address, over_tls, &logger);
         let disk_watch = DiskWatch::new(disk, ledger.clone(), health.clone(), metrics.clone(), room, logger.clone());
         actix_rt::spawn(disk_watch.clone().keep());
         actix_rt::spawn(recover(layout.clone(), temp_mark, ledger.clone(), directory.clone(), metrics, logger.clone()));
@@ -502,8 +524,9 @@ fn editor_terms(config: &Config) -> EditorTerms {
 }
 
 /// Where others reach a node that listens there; unknown where it listens on all addresses.
-fn reachable_at(address: SocketAddr) -> Option<PeerUrl> {
-    if address.ip().is_unspecified() { None } else { format!("http://{address}").parse().ok() }
+fn reachable_at(address: SocketAddr, over_tls: bool) -> Option<PeerUrl> {
+    let scheme = if over_tls { "https" } else { "http" };
+    if address.ip().is_unspecified() { None } else { format!("{scheme}://{address}").parse().ok() }
 }
 
 fn hour_cache(recording: &Recording, reading: Blocking, max_bytes: usize) -> Child {
@@ -726,11 +749,12 @@ async fn recover_in(layout: Layout, mine: TempMark, log: &Logger) -> Option<Reco
     }
 }
 
-/// For scripts that let the system choose the port.
-fn write_listen_file(layout: &Layout, address: SocketAddr, log: &Logger) {
+/// For scripts that let the system choose the port. A second line says that it takes TLS.
+fn write_listen_file(layout: &Layout, address: SocketAddr, over_tls: bool, log: &Logger) {
     let path = layout.listen_file();
     let temp = path.with_extension("temp");
-    let written = fs::write(&temp, format!("{address}\n")).and_then(|()| fs::rename(&temp, &path));
+    let written = fs::write(&temp, format!("{address}\n{}", if over_tls { "tls\n" } else { "" }))
+        .and_then(|()| fs::rename(&temp, &path));
     if let Err(error) = written {
         warn!(log, "the address cannot be written down"; "path" => %path.display(), "error" => %error);
     }

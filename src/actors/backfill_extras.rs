@@ -39,7 +39,7 @@ impl BackfillExtras {
     /// To be made on the arbiter of the peer.
     pub fn new(replication: Replication, peer: PeerUrl, health: PeerHealth, sentinel: Sentinel) -> Self {
         let log = replication.log.new(o!("peer" => peer.to_string()));
-        let peer = Peer::watched(peer, health.clone());
+        let peer = Peer::watched(peer, &replication.access, health.clone());
         Self {
             replication,
             peer,

@@ -27,8 +27,8 @@ use crate::jitter::jittered;
 use crate::metrics::{CopyOutcome, Metrics};
 use crate::model::{Channel, HashedName, NodeIdentity, PeerUrl, Quality};
 use crate::peers::{
-    Copier, CopyError, News, Notice, Outcome, Pass, PassReport, Peer, PeerError, PeerHealth, Refused, Remembered, Root,
-    Roots, Window, backoff_after,
+    Copier, CopyError, News, Notice, Outcome, Pass, PassReport, Peer, PeerAccess, PeerError, PeerHealth, Refused,
+    Remembered, Root, Roots, Window, backoff_after,
 };
 use crate::store::Digests;
 use following::Followed;
@@ -57,6 +57,8 @@ pub struct Replication {
     pub health: Health,
     pub identity: Option<NodeIdentity>,
     pub config: BackfillConfig,
+    /// How peers are spoken to.
+    pub access: PeerAccess,
     /// What is recorded here.
     pub recorded: Arc<[(Channel, Quality)]>,
     pub retention: RetentionConfig,
@@ -150,7 +152,7 @@ impl BackfillPeer {
         let log = replication.log.new(o!(
             "peer" => peer.to_string(), "channel" => channel.to_string(), "quality" => quality.to_string()));
         let root = replication.roots.of(&peer);
-        let peer = Peer::watched(peer, health.clone());
+        let peer = Peer::watched(peer, &replication.access, health.clone());
         Self {
             root,
             seeking: Seeking::new(&replication, peer.clone(), channel.clone(), quality.clone()),

@@ -278,7 +278,7 @@ fn backfill_extras(replication: &Replication, peer: &PeerUrl, health: &PeerHealt
 
 async fn look(replication: Replication, url: PeerUrl, health: PeerHealth) -> Result<Found, PeerError> {
     let _turn = health.turn().await;
-    let peer = Peer::watched(url, health.clone());
+    let peer = Peer::watched(url, &replication.access, health.clone());
     let (mut is_copy, mut clock_ahead) = (false, None);
     let said = peer.introduction().await?;
     if let Some(date) = said.date {

@@ -25,7 +25,7 @@ use crate::health::Health;
 use crate::jitter::jittered;
 use crate::metrics::{DeleteCause, Metrics};
 use crate::model::{NodeIdentity, PeerUrl, Timestamp};
-use crate::peers::{Found, Peer, find_nodes};
+use crate::peers::{Found, Peer, PeerAccess, find_nodes};
 use crate::select::AgingClock;
 use crate::store::{self, Layout, StoreError, Volume};
 
@@ -54,6 +54,8 @@ pub struct Keeping {
     pub log: Logger,
     pub identity: Option<NodeIdentity>,
     pub config: RetentionConfig,
+    /// How other nodes are spoken to.
+    pub access: PeerAccess,
     pub horizons: Horizons,
 }
 
@@ -240,7 +242,7 @@ impl Keeping {
     async fn peers(&self) -> Vec<Peer> {
         let keys = self.directory.backfill_peers.keys();
         let urls: BTreeSet<PeerUrl> = keys.into_iter().map(|(peer, ..)| peer).collect();
-        let standing = find_nodes(urls.into_iter().collect(), self.identity.clone()).await;
+        let standing = find_nodes(urls.into_iter().collect(), self.identity.clone(), &self.access).await;
         standing
             .into_iter()
             .filter_map(|one| if let Found::Node(peer) = one.found { Some(peer) } else { None })

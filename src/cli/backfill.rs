@@ -25,7 +25,9 @@ use crate::causes::chain;
 use crate::clock::Clock;
 use crate::config::{BackfillConfig, Since};
 use crate::model::{BadName, Channel, CopyOrder, PeerUrl, Quality};
-use crate::peers::{Claims, Copier, Finisher, Pass, PassReport, Peer, PeerError, Remembered, Roots, Throttle, Window};
+use crate::peers::{
+    Claims, Copier, Finisher, Pass, PassReport, Peer, PeerAccess, PeerError, Remembered, Roots, Throttle, Window,
+};
 use crate::store::{Digests, Layout, TempMark, Volume};
 use progress::Progress;
 
@@ -103,16 +105,21 @@ struct Plan {
 
 impl Plan {
     /// Names on standard error who does not answer.
-    async fn of(args: &BackfillArgs, config: Option<BackfillConfig>, layout: &Layout) -> anyhow::Result<Self> {
+    async fn of(
+        args: &BackfillArgs,
+        config: Option<BackfillConfig>,
+        access: &PeerAccess,
+        layout: &Layout,
+    ) -> anyhow::Result<Self> {
         let Some(config) = config else {
-            let peers = args.from.iter().cloned().map(Peer::new).collect();
+            let peers = args.from.iter().cloned().map(|url| Peer::new(url, access)).collect();
             return Ok(Self { peers, since: args.since, order: CopyOrder::default(), silent: 0 });
         };
         let known = known_nodes(config.peers, layout);
         if known.is_empty() {
             anyhow::bail!("no other node is known; name one with --from");
         }
-        let nodes = Nodes::ask(known, layout).await;
+        let nodes = Nodes::ask(known, layout, access).await;
         nodes.tell_silent();
         let silent = nodes.silent.len();
         Ok(Self { peers: nodes.there, since: args.since.or(config.since), order: config.order, silent })
@@ -121,13 +128,14 @@ impl Plan {
 
 pub fn run(args: &BackfillArgs) -> Result<u8, Failure> {
     let config = if args.from.is_some() { None } else { Some(args.place.config()?.backfill) };
+    let access = args.place.access()?;
     let layout = args.place.layout()?;
     let volume = own_volume(&layout).context("cannot use the directory")?;
     install_tls();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let done = LocalSet::new().block_on(&runtime, async {
         tokio::select! {
-            done = backfill(args, config, layout, volume) => done,
+            done = backfill(args, config, &access, layout, volume) => done,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.context("cannot listen to signals")?;
                 Err(anyhow::anyhow!("interrupted; what was copied is kept, the same command goes on from there"))
@@ -148,11 +156,12 @@ pub(super) fn own_volume(layout: &Layout) -> anyhow::Result<Option<Volume>> {
 async fn backfill(
     args: &BackfillArgs,
     config: Option<BackfillConfig>,
+    access: &PeerAccess,
     layout: Layout,
     volume: Option<Volume>,
 ) -> anyhow::Result<u8> {
     let began = Instant::now();
-    let plan = Plan::of(args, config, &layout).await?;
+    let plan = Plan::of(args, config, access, &layout).await?;
     let copier = Copier {
         layout,
         volume,

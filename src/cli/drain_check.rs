@@ -29,8 +29,9 @@ pub struct DrainCheckArgs {
 pub fn run(args: &DrainCheckArgs) -> Result<u8, Failure> {
     let layout = args.place.layout()?;
     let known = args.nodes.known(&args.place, &layout)?;
+    let access = args.place.access()?;
     let report = block_on(async {
-        let nodes = Nodes::ask(known, &layout).await;
+        let nodes = Nodes::ask(known, &layout, &access).await;
         nodes.tell_silent();
         if nodes.there.is_empty() {
             eprintln!("segvault: no other node answers");

@@ -9,6 +9,7 @@ mod demo;
 mod drain_check;
 mod events;
 mod health;
+mod link;
 mod losses;
 mod man;
 mod nodes;
@@ -21,6 +22,7 @@ mod run;
 mod scrub;
 mod select;
 mod tombstone;
+mod users;
 
 use std::io;
 use std::process::ExitCode;
@@ -65,6 +67,9 @@ enum Command {
     /// See and change events: what is to be cut, and what became of it.
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// See and change who may do what.
+    #[command(subcommand)]
+    Users(users::UsersCommand),
     /// Print how much is there, hour by hour, and what is missing; draw a map of it.
     Coverage(coverage::CoverageArgs),
     /// Print what was lost, and why.
@@ -75,6 +80,8 @@ enum Command {
     /// Hide segments for good, see what is hidden and where, delete its bytes.
     #[command(subcommand)]
     Tombstone(tombstone::TombstoneCommand),
+    /// Print an address that plays a channel until it expires, for players that have no token.
+    Link(link::LinkArgs),
     /// Ask the node that runs on a directory whether it lives.
     Health(health::HealthArgs),
     /// Write manual pages into a directory, one for each command.
@@ -168,9 +175,11 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             Ok(db::run(&command, &mut io::stdout(), &mut io::stderr()).map_err(anyhow::Error::from)?)
         }
         Command::Events(command) => events::run(command),
+        Command::Users(command) => users::run(command),
         Command::Coverage(args) => coverage::run(&args),
         Command::Losses(args) => losses::run(&args),
         Command::Quarantine(command) => quarantine::run(&command),
+        Command::Link(args) => link::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Tombstone(command) => tombstone::run(&command),

@@ -11,7 +11,7 @@ use super::place::PlaceArgs;
 use super::run::install_tls;
 use crate::causes::chain;
 use crate::model::PeerUrl;
-use crate::peers::{Found, Peer, Standing, find_nodes};
+use crate::peers::{Found, Peer, PeerAccess, Standing, find_nodes};
 use crate::store::{self, Layout, Volume};
 
 /// Disk work that has begun gets so long to end.
@@ -55,9 +55,9 @@ pub fn known_nodes(mut known: Vec<PeerUrl>, layout: &Layout) -> Vec<PeerUrl> {
 
 impl Nodes {
     /// Asks all of them who they are. This node itself is left out.
-    pub async fn ask(known: Vec<PeerUrl>, layout: &Layout) -> Self {
+    pub async fn ask(known: Vec<PeerUrl>, layout: &Layout, access: &PeerAccess) -> Self {
         let mut nodes = Self { there: Vec::new(), silent: Vec::new() };
-        for Standing { url, found } in find_nodes(known, Volume::node_under(layout)).await {
+        for Standing { url, found } in find_nodes(known, Volume::node_under(layout), access).await {
             match found {
                 Found::Node(peer) => nodes.there.push(peer),
                 Found::Ourselves | Found::Again => {}

@@ -8,6 +8,7 @@ use super::Failure;
 use super::config::ConfigArgs;
 use crate::config::Config;
 use crate::model::{Channel, Quality, Span, Timestamp};
+use crate::peers::PeerAccess;
 use crate::store::{self, Layout};
 
 // No doc comment: clap would show it in place of the command's own description.
@@ -24,6 +25,11 @@ impl PlaceArgs {
     /// The configuration, whether or not it names the directory.
     pub fn config(&self) -> Result<Config, Failure> {
         Ok(self.config.load()?.config)
+    }
+
+    /// How the configuration says that other nodes are spoken to.
+    pub fn access(&self) -> Result<PeerAccess, Failure> {
+        Ok(PeerAccess::open(&self.config()?.backfill).context("other nodes cannot be spoken to")?)
     }
 
     /// The directory must exist: a mistyped one should not look like an empty record.

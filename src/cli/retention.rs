@@ -14,6 +14,7 @@ use crate::blocking::Blocking;
 use crate::clock::Clock;
 use crate::config::RetentionConfig;
 use crate::model::Timestamp;
+use crate::peers::PeerAccess;
 use crate::store::{self, Layout};
 
 // No doc comment: it stands on the command.
@@ -51,7 +52,8 @@ pub fn run(args: &RetentionArgs) -> Result<u8, Failure> {
     let mut short = None;
     if missing_bytes > 0 {
         let known = args.nodes.known(&args.place, &layout)?;
-        let (more, made) = block_on(spare(&layout, &config, now, missing_bytes, known))?;
+        let access = args.place.access()?;
+        let (more, made) = block_on(spare(&layout, &config, now, missing_bytes, known, &access))?;
         // What is too old is on that list already.
         let is_new = |going: &Going| rows.iter().all(|row| row.going.of != going.of);
         let more: Vec<Going> = more.into_iter().filter(is_new).collect();
@@ -99,8 +101,9 @@ async fn spare(
     now: Timestamp,
     missing_bytes: u64,
     known: Vec<crate::model::PeerUrl>,
+    access: &PeerAccess,
 ) -> anyhow::Result<(Vec<Going>, Made)> {
-    let nodes = Nodes::ask(known, layout).await;
+    let nodes = Nodes::ask(known, layout, access).await;
     nodes.tell_silent();
     let pass = SpacePass {
         layout: layout.clone(),

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::config::Since;
 use crate::metrics::Damage;
 use crate::model::{Loss, LossCause, LossDetail, NodeName, PeerUrl, Timestamp};
-use crate::peers::{Claims, Copier, Finisher, Outcome, Peer, Throttle};
+use crate::peers::{Claims, Copier, Finisher, Outcome, Peer, PeerAccess, Throttle};
 use crate::store::{self, Checked, Layout, Recovery, Scrubbed, StoreError, StoredFile, StreamHour, TempMark, Volume};
 use report::{Bad, Report, Tally};
 
@@ -58,13 +58,14 @@ pub struct ScrubArgs {
 }
 
 pub fn run(args: &ScrubArgs) -> Result<u8, Failure> {
+    let access = args.place.access()?;
     let layout = args.place.layout()?;
     let volume = own_volume(&layout).context("cannot use the directory")?;
     install_tls();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let done = LocalSet::new().block_on(&runtime, async {
         tokio::select! {
-            done = Scrub::new(args, layout, volume).run() => done,
+            done = Scrub::new(args, access, layout, volume).run() => done,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.context("cannot listen to signals")?;
                 Err(anyhow::anyhow!("interrupted; what went bad so far is in quarantine"))
@@ -78,6 +79,7 @@ pub fn run(args: &ScrubArgs) -> Result<u8, Failure> {
 /// One run of the command.
 struct Scrub<'a> {
     args: &'a ScrubArgs,
+    access: PeerAccess,
     layout: Layout,
     volume: Option<Volume>,
     blocking: Blocking,
@@ -90,12 +92,13 @@ struct Scrub<'a> {
 }
 
 impl<'a> Scrub<'a> {
-    fn new(args: &'a ScrubArgs, layout: Layout, volume: Option<Volume>) -> Self {
+    fn new(args: &'a ScrubArgs, access: PeerAccess, layout: Layout, volume: Option<Volume>) -> Self {
         let clock = Clock::system();
         let since = args.since.map(|since| since.at(clock.now()));
         let at_once = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE);
         Self {
             args,
+            access,
             layout,
             volume,
             blocking: Blocking::new(at_once),
@@ -260,7 +263,8 @@ impl<'a> Scrub<'a> {
             mark: self.mark.clone(),
             min_free_bytes: 0,
         };
-        let peers: Vec<Peer> = self.args.repair_from.iter().map(|url| Peer::new(url.clone())).collect();
+        let access = &self.access;
+        let peers: Vec<Peer> = self.args.repair_from.iter().map(|url| Peer::new(url.clone(), access)).collect();
         for bad in &mut self.report.bad {
             bad.repaired_from = repair_one(&copier, &peers, &bad.file, &self.tally).await;
             if let Some(from) = &bad.repaired_from {

@@ -1,17 +1,29 @@
-//! `[auth]`: who may write.
+//! `[auth]`: who may do what.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use super::fault::quoted;
+use super::oidc::{Audience, GOOGLE, Issuer, OidcConfig, Person};
+use super::reach::{Reading, WebOrigin, read_key};
 use super::reader::Section;
-use super::values::Setting;
+use super::values::{Secret, Setting};
 use crate::model::{Email, Roles};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthConfig {
     pub mode: AuthMode,
     pub tokens: Vec<StaticToken>,
+    /// There exactly where the mode is oidc.
+    pub oidc: Option<OidcConfig>,
+    /// Who may look.
+    pub read: Reading,
+    /// Who may look at the metrics.
+    pub metrics: Reading,
+    /// What signs links for players, where looking takes a token.
+    pub link_key: Option<Secret>,
+    /// Where pages may come from that write, beside the node's own address.
+    pub origins: Vec<WebOrigin>,
 }
 
 /// How somebody who wants to write says who they are.
@@ -21,6 +33,8 @@ pub enum AuthMode {
     None,
     /// By one of the tokens.
     Tokens,
+    /// By one of the tokens, or by an ID token (OpenID Connect Core 1.0 §2).
+    Oidc,
 }
 
 /// A token as the configuration has it: whose it is, and how it is recognised. The token itself stands nowhere.
@@ -33,13 +47,13 @@ pub struct StaticToken {
 }
 
 impl Setting for AuthMode {
-    const ALLOWED: &'static str = "write none or tokens";
+    const ALLOWED: &'static str = "write none, tokens or oidc";
 
     fn read(text: &str) -> Result<Self, String> {
         match text {
             "none" => Ok(Self::None),
             "tokens" => Ok(Self::Tokens),
-            "oidc" => Err("oidc is not supported by this version".into()),
+            "oidc" => Ok(Self::Oidc),
             _ => Err(format!("{} is no way to tell who somebody is", quoted(text))),
         }
     }
@@ -48,6 +62,7 @@ impl Setting for AuthMode {
         match self {
             Self::None => "none".into(),
             Self::Tokens => "tokens".into(),
+            Self::Oidc => "oidc".into(),
         }
     }
 }
@@ -105,12 +120,76 @@ pub(super) fn read_auth(mut section: Section<'_, '_>, listen: Option<SocketAddr>
         section.fault(&mode_at, "mode", problem);
         is_sound = false;
     }
-    if mode == Some(AuthMode::Tokens) && anyone == Some(true) {
+    if matches!(mode, Some(AuthMode::Tokens | AuthMode::Oidc)) && anyone == Some(true) {
         section.fault(&anyone_at, "anyone_may_write", "it belongs to the mode none; leave it out");
         is_sound = false;
     }
+    let oidc = read_oidc(&mut section, mode);
+    let read = section.text::<Reading>("read", "open");
+    let metrics = section.text::<Reading>("metrics", if read == Some(Reading::Token) { "token" } else { "open" });
+    for (key, value) in [("read", read), ("metrics", metrics)] {
+        if mode == Some(AuthMode::None) && value == Some(Reading::Token) {
+            let at = section.origin(key);
+            section.fault(&at, key, "there are no tokens where the mode is none; use tokens or oidc");
+            is_sound = false;
+        }
+    }
+    let link_key = read_link_key(&mut section, read);
+    let origins = section.optional_texts::<WebOrigin>("origins");
     section.close();
-    is_sound.then_some(AuthConfig { mode: mode?, tokens: tokens? })
+    let auth = AuthConfig {
+        mode: mode?,
+        tokens: tokens?,
+        oidc: oidc?,
+        read: read?,
+        metrics: metrics?,
+        link_key: link_key?,
+        origins: origins?.unwrap_or_default(),
+    };
+    is_sound.then_some(auth)
+}
+
+/// `None` is a fault; `Some(None)` that no key is named.
+fn read_link_key(section: &mut Section<'_, '_>, read: Option<Reading>) -> Option<Option<Secret>> {
+    let Some(file) = section.optional_path("link_key_file")? else { return Some(None) };
+    let key = match read? {
+        Reading::Token => read_key(&file),
+        Reading::Open => Err("links are for where reading takes a token (auth.read); leave the key out".to_owned()),
+    };
+    match key {
+        Ok(key) => Some(Some(key)),
+        Err(problem) => {
+            let at = section.origin("link_key_file");
+            section.fault(&at, "link_key_file", problem);
+            None
+        }
+    }
+}
+
+/// `None` is a fault; `Some(None)` another mode.
+fn read_oidc(section: &mut Section<'_, '_>, mode: Option<AuthMode>) -> Option<Option<OidcConfig>> {
+    let issuers = section.texts::<Issuer>("issuers", &[GOOGLE]);
+    let client_ids = section.optional_texts::<Audience>("client_ids");
+    let people = section.texts_or_none::<Person>("people", &[]);
+    match mode? {
+        AuthMode::Oidc => {
+            if !section.has("client_ids") {
+                section.missing("client_ids", Audience::ALLOWED);
+            }
+            Some(Some(OidcConfig { issuers: issuers?, client_ids: client_ids??, people: people? }))
+        }
+        AuthMode::None | AuthMode::Tokens => {
+            let mut is_sound = true;
+            for key in ["issuers", "client_ids", "people"] {
+                if section.has(key) {
+                    let at = section.origin(key);
+                    section.fault(&at, key, "it belongs to the mode oidc; leave it out");
+                    is_sound = false;
+                }
+            }
+            is_sound.then_some(None)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::channel::ChannelConfig;
 use super::database::Database;
 use super::fault::quoted;
 use super::reader::Section;
+use super::sources::read_secret;
 use super::values::{ByteSize, Setting, parse_duration};
 use crate::model::{Channel, CopyOrder, ExtraDir, PeerUrl, Timestamp};
 
@@ -26,6 +27,10 @@ pub struct BackfillConfig {
     pub peers_file: Option<PathBuf>,
     /// A host each of whose addresses is a node's, or a service (`_http._tcp.…`) whose hosts and ports are.
     pub peers_dns: Option<PeerUrl>,
+    /// What peers are shown that ask who somebody is; looked at again while the node runs.
+    pub token_file: Option<PathBuf>,
+    /// Authorities, in PEM, whose certificates are believed beside those that everybody believes.
+    pub ca_file: Option<PathBuf>,
     /// Channels that are copied although they are not recorded here.
     pub channels: Vec<Channel>,
     /// Directories of files that are neither segments nor chat.
@@ -164,6 +169,12 @@ pub(super) fn read_backfill(mut section: Section<'_, '_>, recorded: &[ChannelCon
         let at = section.origin("peers_dns");
         section.fault(&at, "peers_dns", "an address has no certificate; write it as http://NAME:PORT");
     }
+    let token_file = section.optional_path("token_file");
+    if let Some(Some(Err(problem))) = token_file.as_ref().map(|file| file.as_deref().map(read_secret)) {
+        let at = section.origin("token_file");
+        section.fault(&at, "token_file", problem);
+    }
+    let ca_file = section.optional_path("ca_file");
     let channels = section.optional_texts::<Channel>("channels");
     let extras = section.optional_texts::<ExtraDir>("extras");
     let copied = channels.iter().flatten().flatten();
@@ -189,6 +200,8 @@ pub(super) fn read_backfill(mut section: Section<'_, '_>, recorded: &[ChannelCon
         peers: peers?.unwrap_or_default(),
         peers_file: peers_file?,
         peers_dns: peers_dns?.map(|PeersDns(service)| service),
+        token_file: token_file?,
+        ca_file: ca_file?,
         channels: channels?.unwrap_or_default(),
         extras: extras?.unwrap_or_default(),
         since: since?,

@@ -16,8 +16,10 @@ mod database;
 mod document;
 mod events;
 mod fault;
+mod oidc;
 mod overrides;
 mod programs;
+mod reach;
 mod reader;
 mod reading;
 mod retention;
@@ -44,7 +46,9 @@ pub(crate) use document::read_document;
 pub use events::{Affix, EventsConfig};
 pub(crate) use fault::quoted;
 pub use fault::{Fault, Faults, Origin};
+pub use oidc::{Audience, GOOGLE, Issuer, OidcConfig, Person};
 pub use programs::{AbsentProgram, YT_DLP};
+pub use reach::{HttpConfig, Reading, TlsConfig, WebOrigin};
 pub use reader::Effective;
 pub(crate) use reader::{Reader, Section};
 pub use retention::RetentionConfig;
@@ -63,6 +67,7 @@ use sources::{Machine, Sources};
 const SECTIONS: &[&str] = &[
     "node",
     "log",
+    "http",
     "channel",
     "twitch",
     "record",
@@ -96,6 +101,7 @@ const PERMITS: RangeInclusive<u32> = 1..=64;
 pub struct Config {
     pub node: NodeConfig,
     pub log: LogConfig,
+    pub http: HttpConfig,
     /// In the order of the file; no name twice.
     pub channels: Vec<ChannelConfig>,
     pub twitch: TwitchConfig,
@@ -225,6 +231,7 @@ fn load_on(
 fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<Config> {
     let node = read_node(reader.section(root, "node"), machine);
     let log = read_log(reader.section(root, "log"));
+    let http = reach::read_http(reader.section(root, "http"));
     let channels = channel::read_channels(reader, root);
     let twitch = channel::read_twitch(reader.section(root, "twitch"));
     let record = read_record(reader.section(root, "record"));
@@ -251,6 +258,7 @@ fn read_config(reader: &mut Reader, root: &Table, machine: &Machine) -> Option<C
     Some(Config {
         node: node?,
         log: log?,
+        http: http?,
         channels,
         twitch: twitch?,
         record: record?,

@@ -387,11 +387,8 @@ fn a_fault_of_an_override_names_it() {
             &[("SEGVAULT_UPLOAD__MODE", "x")],
             "SEGVAULT_UPLOAD__MODE: upload.mode: a text where a table is due; write [upload.NAME]",
         ),
-        (
-            &[],
-            &[("SEGVAULT_AUTH__MODE", "oidc")],
-            "SEGVAULT_AUTH__MODE: auth.mode: oidc is not supported by this version",
-        ),
+        (&[], &[("SEGVAULT_AUTH__MODE", "oidc")], "auth.client_ids: missing; write the client id"),
+        (&["auth.people=[\"ann editor\"]"], &[], "--set auth.people: it belongs to the mode oidc"),
         (&["auth.mode=none", "node.listen=0.0.0.0:80"], &[], "--set auth.mode: none lets everybody write"),
         (&[], &[("SEGVAULT_LOG", "debug")], "SEGVAULT_LOG: log: a text where a section is due; write [log]"),
         (
@@ -579,8 +576,8 @@ fn by_key(loaded: &Loaded) -> BTreeMap<(String, &'static str), Effective> {
 #[test]
 fn the_sample_holds_every_key_with_its_default() {
     let dir = TempDir::new().unwrap();
-    for secret in ["database-password", "twitch-token"] {
-        std::fs::write(dir.path().join(secret), "x").unwrap();
+    for secret in ["database-password", "twitch-token", "peers-token", "link-key"] {
+        std::fs::write(dir.path().join(secret), "x".repeat(32)).unwrap();
     }
     let sample = load_in(&dir, &sample_uncommented(), &[], &[]).unwrap_or_else(|faults| panic!("{faults}"));
     let sample = by_key(&sample);
@@ -610,6 +607,15 @@ fn the_sample_holds_every_key_with_its_default() {
         "min_free",
         "mode",
         "tokens",
+        "client_ids",
+        "people",
+        "read",
+        "metrics",
+        "link_key_file",
+        "origins",
+        "certificate",
+        "key",
+        "ca_file",
         "channel",
         "begins",
         "title_header",

@@ -4,6 +4,7 @@
 
 pub mod changes;
 mod entry;
+mod hand_on;
 mod hour_texts;
 pub mod live;
 pub mod master;
@@ -11,4 +12,5 @@ pub mod playlist;
 pub mod upstream;
 
 pub use entry::{Gaps, encode};
+pub use hand_on::HandOn;
 pub use hour_texts::HourTexts;

@@ -14,7 +14,7 @@ use crate::model::Role;
 pub const MAX_BODY_BYTES: usize = 8 << 20;
 
 /// Admits whoever asks, or not. The token stands in the header, or in the `token` of the body, as existing editors send it.
-pub fn admit(
+pub async fn admit(
     site: &Site,
     request: &HttpRequest,
     body: Option<&Map<String, Value>>,
@@ -27,12 +27,12 @@ pub fn admit(
     let in_body = || body.and_then(|body| body.get("token")?.as_str());
     let token = in_header.map(|(_, token)| token.trim()).or_else(in_body);
     let from = request.peer_addr().map(|peer| peer.ip());
-    Ok(site.door.admit(token, from, needed, Instant::now())?)
+    Ok(site.door.admit(token, from, needed, Instant::now()).await?)
 }
 
 /// Admits whoever asks, and reads the body, which is one JSON object; in this order, so that a stranger learns nothing
 /// about bodies.
-pub fn admit_with_body(
+pub async fn admit_with_body(
     site: &Site,
     request: &HttpRequest,
     body: &[u8],
@@ -40,7 +40,7 @@ pub fn admit_with_body(
 ) -> Result<(Identity, Map<String, Value>), HttpError> {
     // No body is an empty one.
     let read = if body.is_empty() { Ok(Map::new()) } else { serde_json::from_slice::<Map<String, Value>>(body) };
-    let identity = admit(site, request, read.as_ref().ok(), needed)?;
+    let identity = admit(site, request, read.as_ref().ok(), needed).await?;
     let mut body = read.map_err(|error| HttpError::Parameter {
         parameter: "body",
         why: format!("it must be a JSON object; {error}"),

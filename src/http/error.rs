@@ -21,7 +21,7 @@ pub enum HttpError {
     #[error("no such address; see the HTTP section of the README")]
     NoRoute,
     #[error("this address takes another method; see the HTTP section of the README")]
-    Method,
+    Method { allowed: &'static str },
     #[error("bad {what}: {why}")]
     Name { what: &'static str, why: BadName },
     #[error("bad {parameter}: {why}")]
@@ -59,6 +59,10 @@ pub enum HttpError {
     Panicked(#[from] Panicked),
     #[error(transparent)]
     Denied(#[from] Denied),
+    #[error("pages of this origin may not write here; see auth.origins")]
+    ForeignOrigin,
+    #[error("this machine is not called that; see auth.origins")]
+    ForeignHost,
     #[error("the database does not answer")]
     Db(#[from] DbError),
     #[error(transparent)]
@@ -138,7 +142,7 @@ impl HttpError {
         use StatusCode as S;
         match self {
             Self::NoRoute => (S::NOT_FOUND, "no_route", true),
-            Self::Method => (S::METHOD_NOT_ALLOWED, "method", true),
+            Self::Method { .. } => (S::METHOD_NOT_ALLOWED, "method", true),
             Self::Name { .. } => (S::FORBIDDEN, "bad_name", true),
             Self::Time { .. } => (S::BAD_REQUEST, "bad_time", true),
             Self::Parameter { .. } => (S::BAD_REQUEST, "bad_parameter", true),
@@ -161,9 +165,14 @@ impl HttpError {
                 (S::INTERNAL_SERVER_ERROR, "internal", false)
             }
             Self::Denied(Denied::NoToken) => (S::UNAUTHORIZED, "no_token", true),
-            Self::Denied(Denied::BadToken) => (S::UNAUTHORIZED, "bad_token", true),
+            Self::Denied(Denied::BadToken | Denied::UnknownKey) => (S::UNAUTHORIZED, "bad_token", true),
+            Self::Denied(Denied::Unfit(_)) => (S::UNAUTHORIZED, "unfit_token", true),
+            Self::Denied(Denied::NoKeys) => (S::SERVICE_UNAVAILABLE, "issuer", true),
+            Self::Denied(Denied::RolesUnknown) => (S::SERVICE_UNAVAILABLE, "database", true),
             Self::Denied(Denied::TooLow(_)) => (S::FORBIDDEN, "role", true),
             Self::Denied(Denied::TooMany(_)) => (S::TOO_MANY_REQUESTS, "too_many_failures", true),
+            Self::ForeignOrigin => (S::FORBIDDEN, "foreign_origin", true),
+            Self::ForeignHost => (S::FORBIDDEN, "foreign_host", true),
             Self::Db(DbError::Unreadable { .. }) => (S::INTERNAL_SERVER_ERROR, "unreadable", true),
             Self::Db(DbError::Panicked(_)) => (S::INTERNAL_SERVER_ERROR, "internal", false),
             // Until somebody mends it, or the schema is there: in either case it may work later.
@@ -237,6 +246,9 @@ impl ResponseError for HttpError {
         }
         if status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        if let Self::Method { allowed } = self {
+            response.insert_header((header::ALLOW, *allowed));
         }
         if let Self::RangeOutside { len_bytes } = self {
             response.insert_header((header::CONTENT_RANGE, format!("bytes */{len_bytes}")));

@@ -5,10 +5,11 @@ use std::time::Duration;
 use actix_web::body::SizedStream;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
 use futures_util::stream;
 
 use super::params::{self, Query};
-use super::playlists::{LONGEST_IMPLICIT, PLAYLIST_TYPE};
+use super::playlists::{LONGEST_IMPLICIT, PLAYLIST_TYPE, hand_on};
 use super::{HttpError, Site};
 use crate::actors::GetLive;
 use crate::hls::Gaps;
@@ -105,7 +106,15 @@ pub fn respond(shown: Shown, request: &HttpRequest) -> HttpResponse {
     if params::matches_etag(request.headers().get(header::IF_NONE_MATCH), &tag) {
         return response.status(StatusCode::NOT_MODIFIED).finish();
     }
-    let len_bytes: usize = shown.text.iter().map(|piece| piece.len()).sum();
-    let pieces = stream::iter(shown.text.into_iter().map(Ok::<_, HttpError>));
+    let text: Vec<Bytes> = match hand_on(request) {
+        None => shown.text,
+        Some(mut hand_on) => {
+            let mut text: Vec<Bytes> = shown.text.iter().map(|piece| hand_on.push(piece)).collect();
+            text.push(hand_on.end());
+            text
+        }
+    };
+    let len_bytes: usize = text.iter().map(|piece| piece.len()).sum();
+    let pieces = stream::iter(text.into_iter().map(Ok::<_, HttpError>));
     response.insert_header((header::CONTENT_TYPE, PLAYLIST_TYPE)).body(SizedStream::new(len_bytes as u64, pieces))
 }

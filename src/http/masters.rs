@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 
 use super::encodings::media_of;
 use super::params::{self, Query};
-use super::playlists::{AskedRange, LONGEST_IMPLICIT, PLAYLIST_TYPE};
+use super::playlists::{AskedRange, LONGEST_IMPLICIT, PLAYLIST_TYPE, handed_on};
 use super::{HttpError, Site};
 use crate::actors::{GetGeneration, GetHours};
 use crate::hls::live::{Generation, Window};
@@ -49,7 +49,7 @@ pub async fn get(
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, PLAYLIST_TYPE))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .body(master(&channel, renditions, range)))
+        .body(handed_on(&request, master(&channel, renditions, range).into())))
 }
 
 /// The qualities with an hour in the range, each with those hours, the newest first.

@@ -5,6 +5,7 @@
 
 mod access;
 mod body;
+mod certificate;
 mod coverage;
 mod cuts;
 mod digest;
@@ -14,6 +15,7 @@ mod events_api;
 mod extras;
 mod files;
 mod follow;
+mod gate;
 mod live;
 mod losses;
 mod masters;
@@ -28,21 +30,27 @@ mod stills;
 mod thrimshim;
 mod tombstones;
 mod under_way;
+mod validity;
 mod videos;
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
+use actix_rt::net::TcpStream;
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, header};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, ResponseError, guard, web};
+use rustls::ServerConfig;
 use slog::Logger;
 use tokio::time::timeout;
 
+pub use certificate::{Certificate, CertificateError, Renewal};
 pub use error::HttpError;
 pub use events_api::Feed;
+pub use gate::Gate;
 pub use node_api::{DrainBoard, Neighbours};
 pub use page::PageFiles;
 pub use receipts::Receipts;
@@ -61,6 +69,7 @@ use crate::health::Health;
 use crate::hls::HourTexts;
 use crate::metrics::Metrics;
 use crate::model::{NodeIdentity, NodeName};
+use crate::peers::PeerAccess;
 use crate::store::{Coverages, Digests, Layout, Volume};
 
 /// What handlers need. Cheap to clone.
@@ -69,6 +78,8 @@ pub struct Site {
     pub name: NodeName,
     /// How the node is.
     pub overview: Overview,
+    /// As whom other nodes are asked.
+    pub peer_access: PeerAccess,
     /// What other nodes told last.
     pub neighbours: Neighbours,
     /// Whether the node may be stopped, as it was found last.
@@ -100,6 +111,8 @@ pub struct Site {
     pub db: Db,
     /// To what is not open to everybody.
     pub door: Door,
+    /// Before everything.
+    pub gate: Gate,
     /// What editors start from.
     pub terms: EditorTerms,
     /// Places for those who listen to changes of events.
@@ -124,8 +137,9 @@ pub struct Listening {
     pub address: SocketAddr,
 }
 
-/// Starts to answer. `Site::under_way` tells when it can be stopped without cutting anybody off.
-pub fn listen(site: Site, listener: TcpListener) -> std::io::Result<Listening> {
+/// Starts to answer, over TLS where there is a `tls`. `Site::under_way` tells when it can be stopped without cutting anybody
+/// off.
+pub fn listen(site: Site, listener: TcpListener, tls: Option<ServerConfig>) -> std::io::Result<Listening> {
     let address = listener.local_addr()?;
     let server = HttpServer::new(move || {
         App::new()
@@ -142,16 +156,19 @@ pub fn listen(site: Site, listener: TcpListener) -> std::io::Result<Listening> {
     // A client that goes away silently is noticed, and its ffmpeg ends.
     .h1_allow_half_closed(false)
     .on_connect(|connection, _| {
-        if let Some(stream) = connection.downcast_ref::<actix_rt::net::TcpStream>() {
+        let over_tls = connection.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref().0);
+        if let Some(stream) = over_tls.or_else(|| connection.downcast_ref::<TcpStream>()) {
             // The kernel watches: while a socket is full nobody asks the body for more, so no code of ours runs. Where it
             // cannot, a stalled client is held until it ends.
             let stalls_after_ms = CLIENT_STALLS_AFTER.as_millis() as u32;
             let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, stalls_after_ms);
         }
-    })
-    .listen(listener)?
-    .run();
-    Ok(Listening { server, address })
+    });
+    let server = match tls {
+        None => server.listen(listener)?,
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+    };
+    Ok(Listening { server: server.run(), address })
 }
 
 fn routes(config: &mut web::ServiceConfig) {
@@ -170,33 +187,33 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/tombstones/{channel}/{quality}/{hour}").route(get_or_head().to(tombstones::get)))
         .service(resource("/playlist/{channel}.m3u8").route(get_or_head().to(masters::get)))
         .service(resource("/playlist/{channel}/{quality}.m3u8").route(get_or_head().to(playlists::media)))
-        .service(resource("/cut/{channel}/{quality}.ts").route(web::get().to(cuts::cut)))
-        .service(resource("/cut/preview/{channel}/{quality}.ts").route(web::get().to(cuts::preview)))
+        .service(resource_for("/cut/{channel}/{quality}.ts", "GET").route(web::get().to(cuts::cut)))
+        .service(resource_for("/cut/preview/{channel}/{quality}.ts", "GET").route(web::get().to(cuts::preview)))
         .service(resource("/cut/receipts/{number}").route(get_or_head().to(receipts::get)))
         .service(resource("/frame/{channel}/{quality}.png").route(get_or_head().to(stills::frame)))
         .service(
-            resource("/thumbnail/{channel}/{quality}.png")
+            resource_for("/thumbnail/{channel}/{quality}.png", "GET, POST")
                 .app_data(web::PayloadConfig::new(stills::MAX_TEMPLATE_BYTES))
                 .route(web::get().to(stills::thumbnail))
                 .route(web::post().to(stills::thumbnail)),
         )
-        .service(resource("/waveform/{channel}/{quality}.png").route(web::get().to(stills::waveform_png)))
-        .service(resource("/waveform/{channel}/{quality}.json").route(web::get().to(stills::waveform_json)))
-        .service(resource("/generate_videos/{channel}/{quality}").route(web::post().to(videos::generate)))
+        .service(resource_for("/waveform/{channel}/{quality}.png", "GET").route(web::get().to(stills::waveform_png)))
+        .service(resource_for("/waveform/{channel}/{quality}.json", "GET").route(web::get().to(stills::waveform_json)))
+        .service(resource_for("/generate_videos/{channel}/{quality}", "POST").route(web::post().to(videos::generate)))
         .service(resource("/losses/{channel}/{quality}").route(get_or_head().to(losses::get)))
         .service(resource("/coverage").route(get_or_head().to(coverage::page)))
         .service(resource("/coverage/style.css").route(get_or_head().to(coverage::style)))
         .service(resource("/coverage/{channel}/{quality}.png").route(get_or_head().to(coverage::map)))
         .service(resource("/coverage/{channel}/{quality}").route(get_or_head().to(coverage::figures)))
-        .service(resource("/follow/{channel}/{quality}").route(web::get().to(follow::get)))
+        .service(resource_for("/follow/{channel}/{quality}", "GET").route(web::get().to(follow::get)))
         .configure(thrimshim::routes)
         .configure(events_api::routes)
         .configure(node_api::routes)
-        .service(resource("/healthz").route(web::get().to(probes::healthz)))
-        .service(resource("/readyz").route(web::get().to(probes::readyz)))
-        .service(resource("/node").route(web::get().to(probes::node)))
-        .service(resource("/metrics").route(web::get().to(probes::metrics)))
-        .service(resource("/metrics/{anything:.*}").route(web::get().to(probes::metrics)));
+        .service(resource_for("/healthz", "GET").route(web::get().to(probes::healthz)))
+        .service(resource_for("/readyz", "GET").route(web::get().to(probes::readyz)))
+        .service(resource_for("/node", "GET").route(web::get().to(probes::node)))
+        .service(resource_for("/metrics", "GET").route(web::get().to(probes::metrics)))
+        .service(resource_for("/metrics/{anything:.*}", "GET").route(web::get().to(probes::metrics)));
 }
 
 /// The same handler for both: actix keeps the body of an answer to HEAD to itself.
@@ -204,9 +221,15 @@ fn get_or_head() -> actix_web::Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-/// A resource that refuses other methods in our own words.
+/// A resource that is read, and refuses other methods in our own words.
 fn resource(pattern: &'static str) -> actix_web::Resource {
-    web::resource(pattern).default_service(web::to(|| async { Err::<HttpResponse, _>(HttpError::Method) }))
+    resource_for(pattern, "GET, HEAD")
+}
+
+/// The same for other methods: the value of Allow.
+fn resource_for(pattern: &'static str, allowed: &'static str) -> actix_web::Resource {
+    let refuse = move || async move { Err::<HttpResponse, _>(HttpError::Method { allowed }) };
+    web::resource(pattern).default_service(web::to(refuse))
 }
 
 /// Label of each route's metrics, by the beginning of its path.
@@ -253,8 +276,14 @@ async fn observe(
     let mut response = if request.method() == Method::OPTIONS {
         request.into_response(HttpResponse::NoContent().finish())
     } else {
-        match timeout(HEAD_DEADLINE, next.call(request)).await {
-            Ok(answered) => answered?.map_into_boxed_body(),
+        let answered = async {
+            match gate::pass(&site, request.request()).await {
+                Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
+                Err(refusal) => Ok(request.into_response(refusal.error_response())),
+            }
+        };
+        match timeout(HEAD_DEADLINE, answered).await {
+            Ok(answered) => answered.map_err(|error: actix_web::Error| error)?,
             Err(_) => {
                 site.metrics.http_answered(route, HttpError::TooSlow.status_code().as_u16(), began.elapsed());
                 return Err(HttpError::TooSlow.into());
@@ -262,6 +291,9 @@ async fn observe(
         }
     };
     let headers = response.headers_mut();
+    if site.gate.is_closed() {
+        keep_from_shared_caches(headers);
+    }
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, HEAD"),
@@ -272,6 +304,15 @@ async fn observe(
     }
     site.metrics.http_answered(route, response.status().as_u16(), began.elapsed());
     Ok(response.map_body(|_, body| CountedBody { body, _counted: counted }))
+}
+
+/// What not everybody may read, no cache on the way may keep for others.
+fn keep_from_shared_caches(headers: &mut header::HeaderMap) {
+    let control = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
+    if let Some(rest) = control.and_then(|control| control.strip_prefix("public")) {
+        let private = header::HeaderValue::try_from(format!("private{rest}")).expect("it was a header's value");
+        headers.insert(header::CACHE_CONTROL, private);
+    }
 }
 
 #[cfg(test)]

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use futures_util::stream;
 
 use super::encodings::changes_along;
+use super::gate::signed_link;
 use super::live::{self, LiveTerms};
 use super::params::{self, Query};
 use super::{HttpError, Site};
 use crate::actors::GetHours;
+use crate::hls::HandOn;
 use crate::hls::playlist::MediaPlaylist;
 use crate::model::{Channel, Hour, Quality, Span, Timestamp};
 use crate::select::Selection;
@@ -115,5 +118,28 @@ pub async fn media(
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, PLAYLIST_TYPE))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .streaming(stream::iter(pieces.map(Ok::<_, HttpError>))))
+        .streaming(stream::iter(pieces_handed_on(&request, pieces).map(Ok::<_, HttpError>))))
+}
+
+/// Where a player came by a signed link, what it is led to opens by the same link.
+pub fn hand_on(request: &HttpRequest) -> Option<HandOn> {
+    Some(HandOn::new(&signed_link(request.query_string())?.parameters()))
+}
+
+/// A whole text, with the link in it if there is one.
+pub fn handed_on(request: &HttpRequest, text: Bytes) -> Bytes {
+    let Some(mut hand_on) = hand_on(request) else { return text };
+    [hand_on.push(&text), hand_on.end()].concat().into()
+}
+
+fn pieces_handed_on(
+    request: &HttpRequest,
+    mut pieces: impl Iterator<Item = Bytes> + 'static,
+) -> Box<dyn Iterator<Item = Bytes>> {
+    let Some(hand_on) = hand_on(request) else { return Box::new(pieces) };
+    let mut hand_on = Some(hand_on);
+    Box::new(std::iter::from_fn(move || match pieces.next() {
+        Some(piece) => hand_on.as_mut().map(|hand_on| hand_on.push(&piece)),
+        None => hand_on.take().map(HandOn::end),
+    }))
 }

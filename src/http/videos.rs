@@ -41,7 +41,7 @@ pub async fn generate(
     // Scripts of the existing system have no tokens: it takes one where there are some. The body is {name: range}, so it
     // can only be in the header.
     if site.door.has_tokens() {
-        access::admit(&site, &request, None, Role::Editor)?;
+        access::admit(&site, &request, None, Role::Editor).await?;
     }
     let (channel, quality) = (params::channel(&path.0)?, params::quality(&path.1)?);
     let bad = |why: String| HttpError::Parameter { parameter: "body", why };

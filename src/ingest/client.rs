@@ -5,10 +5,11 @@
 //! a playlist lists is relative to that.
 //! One per arbiter: it is not `Send`.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use awc::http::{StatusCode, Uri, Version, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout};
 use url::Url;
@@ -119,20 +121,47 @@ pub struct HttpClient {
 thread_local! {
     static OF_THIS_ARBITER: OnceCell<HttpClient> = const { OnceCell::new() };
     static FOR_LONG_ANSWERS: OnceCell<HttpClient> = const { OnceCell::new() };
+    static WITH_TLS: Kept = const { Kept::new(None) };
+    static FOR_LONG_ANSWERS_WITH_TLS: Kept = const { Kept::new(None) };
 }
+
+/// A client that believes other certificates; a node has one set of them.
+type Kept = RefCell<Option<(Arc<ClientConfig>, HttpClient)>>;
 
 impl HttpClient {
     /// The client of the current arbiter: its actors share connections and the list of root certificates.
     pub fn of_this_arbiter() -> Self {
-        OF_THIS_ARBITER.with(|client| client.get_or_init(Self::new).clone())
+        OF_THIS_ARBITER.with(|client| client.get_or_init(|| Self::new(None)).clone())
     }
 
     /// Another one of the current arbiter, for answers that never end: they would keep connections from the rest.
     pub fn for_long_answers() -> Self {
-        FOR_LONG_ANSWERS.with(|client| client.get_or_init(Self::new).clone())
+        FOR_LONG_ANSWERS.with(|client| client.get_or_init(|| Self::new(None)).clone())
     }
 
-    fn new() -> Self {
+    /// As `of_this_arbiter`, with other rules for TLS.
+    pub fn with_tls(tls: &Arc<ClientConfig>) -> Self {
+        WITH_TLS.with(|kept| Self::kept(kept, tls))
+    }
+
+    /// As `for_long_answers`, with other rules for TLS.
+    pub fn for_long_answers_with_tls(tls: &Arc<ClientConfig>) -> Self {
+        FOR_LONG_ANSWERS_WITH_TLS.with(|kept| Self::kept(kept, tls))
+    }
+
+    fn kept(kept: &Kept, tls: &Arc<ClientConfig>) -> Self {
+        let mut kept = kept.borrow_mut();
+        match &*kept {
+            Some((of, client)) if Arc::ptr_eq(of, tls) => client.clone(),
+            _ => {
+                let client = Self::new(Some(Arc::clone(tls)));
+                *kept = Some((Arc::clone(tls), client.clone()));
+                client
+            }
+        }
+    }
+
+    fn new(tls: Option<Arc<ClientConfig>>) -> Self {
         let tcp = TcpConnector::default().service();
         let ends_are_errors = fn_service(move |request: ConnectInfo<Uri>| {
             let connecting = tcp.call(request);
@@ -145,11 +174,14 @@ impl HttpClient {
         });
         let connector =
             awc::Connector::new().timeout(CONNECT_DEADLINE).limit(MAX_CONNECTIONS).connector(ends_are_errors);
+        let connector = match tls {
+            None => connector.max_http_version(Version::HTTP_11),
+            Some(tls) => connector.rustls_0_23(tls),
+        };
         let client = awc::Client::builder()
             .connector(connector)
             .timeout(CONNECT_DEADLINE)
             .disable_redirects()
-            .max_http_version(Version::HTTP_11)
             .add_default_header((header::USER_AGENT, concat!("segvault/", env!("CARGO_PKG_VERSION"))))
             .finish();
         Self { client: Rc::new(client) }
@@ -282,6 +314,8 @@ pub struct Response {
     pub cut_number: Option<u64>,
     /// What time it was where it came from.
     pub date: Option<Timestamp>,
+    /// For how long it is good, if it says so.
+    pub max_age: Option<Duration>,
     pub body: Body,
 }
 
@@ -298,6 +332,7 @@ impl Response {
         let etag = header(header::ETAG).map(Box::from);
         let cut_number = header(header::HeaderName::from_static("x-segvault-cut")).and_then(|text| text.parse().ok());
         let date = header(header::DATE).and_then(Timestamp::from_http_date);
+        let max_age = header(header::CACHE_CONTROL).and_then(max_age);
         let status = answer.status();
         let body = Body {
             stream: answer.map(|piece| piece.map_err(|error| error.to_string())).boxed_local(),
@@ -306,7 +341,7 @@ impl Response {
             deadline,
             patience,
         };
-        Self { status, url, etag, cut_number, date, body }
+        Self { status, url, etag, cut_number, date, max_age, body }
     }
 
     /// The body, if it has no more than `max_bytes`.
@@ -321,6 +356,13 @@ impl Response {
         }
         Ok(whole.freeze())
     }
+}
+
+/// Of a Cache-Control (RFC 9111 §5.2.2.1).
+fn max_age(text: &str) -> Option<Duration> {
+    let directives = text.split(',').filter_map(|one| one.split_once('='));
+    let mut ages = directives.filter(|(name, _)| name.trim().eq_ignore_ascii_case("max-age"));
+    ages.next()?.1.trim().trim_matches('"').parse().ok().map(Duration::from_secs)
 }
 
 /// A body as it arrives.

@@ -181,6 +181,10 @@ families! {
     jobs_ended: IntCounterVec = "segvault_jobs_ended_total", ["location", "outcome"];
     /// Whether the database did what it was last asked (1) or not (0).
     database_up: IntGauge = "segvault_database_up", [];
+    /// When the certificate that the node serves TLS with expires; 0 without one.
+    certificate_expires: IntGauge = "segvault_certificate_expires_timestamp_seconds", [];
+    /// When the token that peers are shown expires; 0 where it does not say, or there is none.
+    peers_token_expires: IntGauge = "segvault_peers_token_expires_timestamp_seconds", [];
     /// Log lines dropped because standard error was too slow.
     log_dropped: IntCounter = "segvault_log_dropped_lines_total", [];
     /// Always 1; its label says which version runs.

@@ -59,6 +59,11 @@ impl Roles {
         Self(self.0 | 1 << role as u8)
     }
 
+    /// What either of both allows.
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     fn has(self, role: Role) -> bool {
         self.0 & (1 << role as u8) != 0
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use futures_util::future::join_all;
 
 use super::PeerError;
+use super::access::PeerAccess;
 use super::client::{HourAnswer, Peer};
 use super::names::{HourNames, TombstoneName};
 use crate::model::{Channel, HashedName, Hour, NodeIdentity, PeerUrl, Quality, SegmentHash};
@@ -29,9 +30,9 @@ pub struct Standing {
 }
 
 /// Asks all of them at once who they are; `ours` is this node. To be called on the arbiter that asks them on.
-pub async fn find_nodes(urls: Vec<PeerUrl>, ours: Option<NodeIdentity>) -> Vec<Standing> {
+pub async fn find_nodes(urls: Vec<PeerUrl>, ours: Option<NodeIdentity>, access: &PeerAccess) -> Vec<Standing> {
     let ask = |url: PeerUrl| async move {
-        let peer = Peer::new(url);
+        let peer = Peer::new(url, access);
         let identity = peer.introduction().await.map(|said| said.identity);
         (peer, identity)
     };

@@ -15,6 +15,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use url::Url;
 
 use super::PeerError;
+use super::access::PeerAccess;
 use super::health::PeerHealth;
 use super::names::{HourNames, Refused};
 use crate::ingest::{Body, ByteBudget, FetchError, HttpClient, Patience, Response};
@@ -35,6 +36,7 @@ const FILE_PATIENCE: Patience =
 pub struct Peer {
     url: PeerUrl,
     client: HttpClient,
+    access: PeerAccess,
     /// `None` where nobody else asks the same peer.
     health: Option<PeerHealth>,
 }
@@ -78,13 +80,13 @@ pub struct Introduction {
 
 impl Peer {
     /// To be made on the arbiter that uses it.
-    pub fn new(url: PeerUrl) -> Self {
-        Self { url, client: HttpClient::of_this_arbiter(), health: None }
+    pub fn new(url: PeerUrl, access: &PeerAccess) -> Self {
+        Self { url, client: access.client(), access: access.clone(), health: None }
     }
 
     /// The same, and all that it sees of the peer counts for everybody.
-    pub fn watched(url: PeerUrl, health: PeerHealth) -> Self {
-        Self { health: Some(health), ..Self::new(url) }
+    pub fn watched(url: PeerUrl, access: &PeerAccess, health: PeerHealth) -> Self {
+        Self { health: Some(health), ..Self::new(url, access) }
     }
 
     pub(super) fn health(&self) -> Option<&PeerHealth> {
@@ -272,14 +274,15 @@ impl Peer {
         headers: &[(header::HeaderName, &str)],
         patience: Patience,
     ) -> Result<Response, FetchError> {
-        let answer = self.client.ask_here(url, headers, patience).await;
+        let answer = self.send(&self.client, url, headers, patience).await;
         self.hear(&answer, FetchError::is_unreachable);
         answer
     }
 
     /// For what may be slow to come while all else is well.
     async fn ask_for_bytes(&self, url: &Url) -> Result<Response, FetchError> {
-        let answer = self.client.ask_here(url, &[(header::ACCEPT_ENCODING, "identity")], FILE_PATIENCE).await;
+        let headers = [(header::ACCEPT_ENCODING, "identity")];
+        let answer = self.send(&self.client, url, &headers, FILE_PATIENCE).await;
         self.hear(&answer, FetchError::is_unconnected);
         answer
     }
@@ -291,9 +294,23 @@ impl Peer {
         headers: &[(header::HeaderName, &str)],
         patience: Patience,
     ) -> Result<Response, FetchError> {
-        let answer = HttpClient::for_long_answers().ask_here(url, headers, patience).await;
+        let answer = self.send(&self.access.client_for_long_answers(), url, headers, patience).await;
         self.hear(&answer, FetchError::is_unconnected);
         answer
+    }
+
+    /// No redirect is followed, so nobody else sees the token.
+    async fn send(
+        &self,
+        client: &HttpClient,
+        url: &Url,
+        headers: &[(header::HeaderName, &str)],
+        patience: Patience,
+    ) -> Result<Response, FetchError> {
+        let token = self.access.authorization();
+        let mut headers = headers.to_vec();
+        headers.extend(token.as_deref().map(|token| (header::AUTHORIZATION, token)));
+        client.ask_here(url, &headers, patience).await
     }
 
     /// What an answer, or its absence, says of the peer is for all who ask it.

@@ -5,6 +5,7 @@
 //! existing system it speaks only what they speak (FORMATS §4).
 //! Never: follows a peer's redirects; deletes.
 
+mod access;
 mod book;
 mod bounty;
 mod census;
@@ -29,6 +30,7 @@ mod throttle;
 mod told;
 mod twins;
 
+pub use access::{AccessError, PeerAccess};
 pub use book::{BookError, PeerSource};
 pub use bounty::{Bounties, LostLately, Opened};
 pub use census::{Found, Standing, TombstoneState, find_nodes, holders, tombstone_state};

@@ -128,6 +128,7 @@ impl State {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::access::PeerAccess;
     use super::*;
     use crate::select::{NodeDigests, QualityDigests};
 
@@ -164,7 +165,7 @@ mod tests {
     #[actix_rt::test]
     async fn a_peer_that_cannot_be_asked_is_asked_once_for_all_qualities() {
         let url: PeerUrl = "http://127.0.0.1:1".parse().unwrap();
-        let (root, peer) = (Roots::new(Duration::from_secs(600)).of(&url), Peer::new(url));
+        let (root, peer) = (Roots::new(Duration::from_secs(600)).of(&url), Peer::new(url, &PeerAccess::default()));
         let (channel, quality) = names();
         assert_eq!(root.line(&peer, &channel, &quality).await, Line::Untold);
         assert!(!root.is_due());

@@ -251,7 +251,7 @@ fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Tcp
 fn try_ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
         let _ = write!(text, "{name}: {value}\r\n");
     }

@@ -42,8 +42,9 @@ pub fn run(args: &PurgeArgs) -> Result<u8, Failure> {
     let layout = args.place.layout()?;
     let found = args.which.find(&layout)?;
     let known = args.nodes.known(&args.place, &layout)?;
+    let access = args.place.access()?;
     block_on(async {
-        let nodes = Nodes::ask(known, &layout).await;
+        let nodes = Nodes::ask(known, &layout, &access).await;
         nodes.tell_silent();
         if nodes.count() == 0 {
             eprintln!("segvault: no other node is known");

@@ -66,8 +66,9 @@ pub fn run(args: &StatusArgs) -> Result<u8, Failure> {
     let layout = args.place.layout()?;
     let found = args.which.find(&layout)?;
     let known = args.nodes.known(&args.place, &layout)?;
+    let access = args.place.access()?;
     block_on(async {
-        let nodes = Nodes::ask(known, &layout).await;
+        let nodes = Nodes::ask(known, &layout, &access).await;
         let mut out = BufWriter::new(io::stdout().lock());
         let mut rows = Vec::new();
         for hidden in &found {

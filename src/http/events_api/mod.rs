@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::access::{MAX_BODY_BYTES, admit_with_body};
 use super::params::{self, Query};
 use super::thrimshim::{event_id, link_of};
-use super::{HttpError, Site, get_or_head, resource};
+use super::{HttpError, Site, get_or_head, resource, resource_for};
 use crate::db::{Author, Changed, EventCursor, EventFilter, HistoryLine, MAX_PAGE};
 use crate::edits::{self, Patch};
 use crate::model::{Event, EventState, EventStep, Role, SheetFields};
@@ -26,19 +26,22 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(resource("/api/openapi.json").route(get_or_head().to(openapi::get)))
         .service(
-            resource("/api/v1/events").app_data(payload()).route(get_or_head().to(list)).route(web::post().to(add)),
+            resource_for("/api/v1/events", "GET, HEAD, POST")
+                .app_data(payload())
+                .route(get_or_head().to(list))
+                .route(web::post().to(add)),
         )
-        .service(resource("/api/v1/events/stream").route(web::get().to(stream::get)))
+        .service(resource_for("/api/v1/events/stream", "GET").route(web::get().to(stream::get)))
         .service(
-            resource("/api/v1/events/{id}")
+            resource_for("/api/v1/events/{id}", "GET, HEAD, PATCH")
                 .app_data(payload())
                 .route(get_or_head().to(show))
                 .route(web::patch().to(change)),
         )
         .service(resource("/api/v1/events/{id}/history").route(get_or_head().to(history)))
-        .service(resource("/api/v1/events/{id}/cancel").app_data(payload()).route(web::post().to(cancel)))
-        .service(resource("/api/v1/events/{id}/reset").app_data(payload()).route(web::post().to(reset)))
-        .service(resource("/api/v1/events/{id}/link").app_data(payload()).route(web::post().to(link)));
+        .service(resource_for("/api/v1/events/{id}/cancel", "POST").app_data(payload()).route(web::post().to(cancel)))
+        .service(resource_for("/api/v1/events/{id}/reset", "POST").app_data(payload()).route(web::post().to(reset)))
+        .service(resource_for("/api/v1/events/{id}/link", "POST").app_data(payload()).route(web::post().to(link)));
 }
 
 /// `{"events", "next", "unreadable"}`.
@@ -92,7 +95,7 @@ fn read_cursor(text: &str) -> Option<EventCursor> {
 
 /// Takes the sheet's fields and an id.
 async fn add(site: web::Data<Site>, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, HttpError> {
-    let (who, mut body) = admit_with_body(&site, &request, &body, Role::Editor)?;
+    let (who, mut body) = admit_with_body(&site, &request, &body, Role::Editor).await?;
     let Some(id) = body.remove("id") else { return Err(HttpError::MissingFields(vec!["id"])) };
     let bad_id = |why: String| HttpError::Parameter { parameter: "id", why };
     let id = id.as_str().ok_or_else(|| bad_id("it must be a text".into()))?.parse();
@@ -136,7 +139,7 @@ async fn change(
     request: HttpRequest,
     body: web::Bytes,
 ) -> Result<HttpResponse, HttpError> {
-    let (who, body) = admit_with_body(&site, &request, &body, Role::Editor)?;
+    let (who, body) = admit_with_body(&site, &request, &body, Role::Editor).await?;
     let id = event_id(&path)?;
     let patch = Patch::read(body)?;
     let (at, author) = (site.clock.now(), Author::Person(who.email.clone()));
@@ -184,7 +187,7 @@ async fn cancel(
     request: HttpRequest,
     body: web::Bytes,
 ) -> Result<HttpResponse, HttpError> {
-    let (who, _) = admit_with_body(&site, &request, &body, Role::Editor)?;
+    let (who, _) = admit_with_body(&site, &request, &body, Role::Editor).await?;
     let (id, author) = (event_id(&path)?, Author::Person(who.email));
     answer(site.db.change_event(&id, EventStep::Cancel.as_str(), &author, site.clock.now(), Event::cancel).await?)
 }
@@ -195,7 +198,7 @@ async fn reset(
     request: HttpRequest,
     body: web::Bytes,
 ) -> Result<HttpResponse, HttpError> {
-    let (who, _) = admit_with_body(&site, &request, &body, Role::Operator)?;
+    let (who, _) = admit_with_body(&site, &request, &body, Role::Operator).await?;
     let (id, author) = (event_id(&path)?, Author::Person(who.email));
     answer(site.db.change_event(&id, EventStep::Reset.as_str(), &author, site.clock.now(), Event::reset).await?)
 }
@@ -207,7 +210,7 @@ async fn link(
     request: HttpRequest,
     body: web::Bytes,
 ) -> Result<HttpResponse, HttpError> {
-    let (who, body) = admit_with_body(&site, &request, &body, Role::Editor)?;
+    let (who, body) = admit_with_body(&site, &request, &body, Role::Editor).await?;
     let (id, link, now) = (event_id(&path)?, link_of(&body)?, site.clock.now());
     let author = Author::Person(who.email.clone());
     let change = move |event: &mut Event| event.link(&who.email, None, &link, now);

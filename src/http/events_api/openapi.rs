@@ -82,7 +82,7 @@ const OPERATIONS: &[Operation] = &[
         query: &[],
         body: None,
         answer: (200, "Event"),
-        refusals: &[403, 404],
+        refusals: &[404],
     },
     Operation {
         method: "patch",
@@ -102,7 +102,7 @@ const OPERATIONS: &[Operation] = &[
         query: &[],
         body: None,
         answer: (200, "History"),
-        refusals: &[403, 404],
+        refusals: &[404],
     },
     Operation {
         method: "post",
@@ -178,7 +178,8 @@ fn described(operation: &Operation) -> Value {
     };
     let mut responses = Map::new();
     responses.insert(status.to_string(), json!({ "description": "done", "content": content }));
-    let of_role: &[u16] = if operation.role.is_some() { &[401, 403, 413, 429] } else { &[] };
+    // Where reading is closed, every operation takes a token.
+    let of_role: &[u16] = if operation.role.is_some() { &[401, 403, 413, 429] } else { &[401, 403, 429] };
     let refusal = json!({ "application/json": { "schema": schema("Refusal") } });
     for refused in [400, 503].iter().chain(of_role).chain(operation.refusals) {
         let content = match refused {

@@ -129,7 +129,7 @@ pub(super) async fn peers_of(site: &Site) -> Vec<PeerUrl> {
 async fn look_at(site: &Site, own: &NodeState, url: &PeerUrl) -> Value {
     let began = Instant::now();
     let (mut state, mut listed, mut error) = (None, None, None);
-    match Peer::new(url.clone()).state().await {
+    match Peer::new(url.clone(), &site.peer_access).state().await {
         Ok(ToldState::Whole(told)) => state = Some(told),
         Ok(ToldState::NotOffered) => {
             let found = site.neighbours.newest.get(url, LISTED_MAX_AGE, || newest(site, own, url)).await;
@@ -152,7 +152,7 @@ async fn look_at(site: &Site, own: &NodeState, url: &PeerUrl) -> Value {
 
 /// What the listings of a node that does not say how it is show: the newest of each quality that is recorded here.
 async fn newest(site: &Site, own: &NodeState, url: &PeerUrl) -> Result<Arc<[StreamState]>, String> {
-    let peer = Peer::new(url.clone());
+    let peer = Peer::new(url.clone(), &site.peer_access);
     let ask = |stream: &StreamState| {
         let (peer, names) = (peer.clone(), (stream.channel.clone(), stream.quality.clone()));
         async move {
@@ -246,7 +246,7 @@ async fn coverage_of(site: &Site, url: &PeerUrl, known: Option<&PeerState>, part
         return row(Some(url), false, Err(error.clone().unwrap_or_else(|| "it does not answer".to_owned())));
     }
     let (channel, quality, _) = part;
-    let peer = Peer::new(url.clone());
+    let peer = Peer::new(url.clone(), &site.peer_access);
     match peer.coverage(channel, quality, span).await {
         Ok(Some(report)) => row(Some(url), false, Ok(Some(Report { hours: Vec::new(), ..report }))),
         Ok(None) => {

@@ -132,7 +132,7 @@ async fn ask_nodes(site: &Site, channel: &Channel, rows: &[Row]) -> HashMap<Stri
     hours.truncate(MOST_ASKED_HOURS);
     let urls = peers_of(site).await;
     let ask = |url| {
-        let (peer, hours) = (Peer::new(url), &hours);
+        let (peer, hours) = (Peer::new(url, &site.peer_access), &hours);
         async move {
             let mut told = Vec::new();
             for ((quality, hour), names) in hours {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::access::{MAX_BODY_BYTES, admit_with_body};
 use super::error::EditorError;
 use super::params::Query;
-use super::{HttpError, Site, get_or_head, resource};
+use super::{HttpError, Site, get_or_head, resource, resource_for};
 use crate::cut::TRANSITIONS;
 use crate::db::{Author, Changed, EventCursor, EventFilter, MAX_PAGE, Playlist};
 use crate::model::{
@@ -35,13 +35,15 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/thrimshim").route(get_or_head().to(rows)))
         .service(resource("/thrimshim/defaults").route(get_or_head().to(defaults)))
         .service(resource("/thrimshim/transitions").route(get_or_head().to(transitions)))
-        .service(resource("/thrimshim/auth-test").app_data(payload()).route(web::post().to(auth_test)))
+        .service(resource_for("/thrimshim/auth-test", "POST").app_data(payload()).route(web::post().to(auth_test)))
         .configure(templates::routes)
         .service(resource("/thrimshim/event-thumbnail/{id}.png").route(get_or_head().to(thumbnail)))
-        .service(resource("/thrimshim/manual-link/{id}").app_data(payload()).route(web::post().to(manual_link)))
-        .service(resource("/thrimshim/reset/{id}").app_data(payload()).route(web::post().to(reset)))
         .service(
-            resource("/thrimshim/{id}")
+            resource_for("/thrimshim/manual-link/{id}", "POST").app_data(payload()).route(web::post().to(manual_link)),
+        )
+        .service(resource_for("/thrimshim/reset/{id}", "POST").app_data(payload()).route(web::post().to(reset)))
+        .service(
+            resource_for("/thrimshim/{id}", "GET, HEAD, POST")
                 .app_data(payload())
                 .route(get_or_head().to(row))
                 .route(web::post().to(update::update)),
@@ -97,7 +99,7 @@ async fn transitions() -> HttpResponse {
 }
 
 async fn auth_test(site: web::Data<Site>, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, EditorError> {
-    let (who, _) = admit_with_body(&site, &request, &body, Role::Editor)?;
+    let (who, _) = admit_with_body(&site, &request, &body, Role::Editor).await?;
     Ok(HttpResponse::Ok().json(who.email.as_str()))
 }
 
@@ -155,7 +157,7 @@ async fn manual_link(
     request: HttpRequest,
     body: web::Bytes,
 ) -> Result<HttpResponse, EditorError> {
-    let (who, body) = admit_with_body(&site, &request, &body, Role::Editor)?;
+    let (who, body) = admit_with_body(&site, &request, &body, Role::Editor).await?;
     let id = event_id(&path)?;
     let link = link_of(&body)?;
     let video_id =
@@ -212,7 +214,7 @@ async fn reset(
     request: HttpRequest,
     body: web::Bytes,
 ) -> Result<HttpResponse, EditorError> {
-    let (who, _) = admit_with_body(&site, &request, &body, Role::Editor)?;
+    let (who, _) = admit_with_body(&site, &request, &body, Role::Editor).await?;
     let id = event_id(&path)?;
     let force = Query::parse(request.query_string()).get("force").is_some_and(|it| it.eq_ignore_ascii_case("true"));
     let (step, change): (_, fn(&mut Event) -> _) =

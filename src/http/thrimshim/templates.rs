@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::super::access::admit_with_body;
 use super::super::error::EditorError;
-use super::super::{HttpError, Site, get_or_head, resource, stills};
+use super::super::{HttpError, Site, get_or_head, resource, resource_for, stills};
 use crate::db::{Template, TemplateKept};
 use crate::model::{PixelBox, Role, TemplateName, read_png, read_text};
 
@@ -21,8 +21,10 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/thrimshim/templates").route(get_or_head().to(list)))
         .service(resource("/thrimshim/template/{name}.png").route(get_or_head().to(image)))
         .service(resource("/thrimshim/template-metadata/{name}").route(get_or_head().to(metadata)))
-        .service(resource("/thrimshim/add-template").app_data(payload()).route(web::post().to(add)))
-        .service(resource("/thrimshim/update-template/{name}").app_data(payload()).route(web::post().to(update)));
+        .service(resource_for("/thrimshim/add-template", "POST").app_data(payload()).route(web::post().to(add)))
+        .service(
+            resource_for("/thrimshim/update-template/{name}", "POST").app_data(payload()).route(web::post().to(update)),
+        );
 }
 
 fn name(text: &str) -> Result<TemplateName, HttpError> {
@@ -45,7 +47,7 @@ async fn metadata(site: web::Data<Site>, path: web::Path<String>) -> Result<Http
 }
 
 async fn add(site: web::Data<Site>, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, EditorError> {
-    let (_, body) = admit_with_body(&site, &request, &body, Role::Artist)?;
+    let (_, body) = admit_with_body(&site, &request, &body, Role::Artist).await?;
     if !body.contains_key("image") {
         return Err(HttpError::MissingFields(vec!["image"]).into());
     }
@@ -60,7 +62,7 @@ async fn update(
     request: HttpRequest,
     body: web::Bytes,
 ) -> Result<HttpResponse, EditorError> {
-    let (_, body) = admit_with_body(&site, &request, &body, Role::Artist)?;
+    let (_, body) = admit_with_body(&site, &request, &body, Role::Artist).await?;
     let old = name(&path)?;
     let (template, image) = read(&body)?;
     kept(site.db.update_template(&old, &template, image).await?)?;

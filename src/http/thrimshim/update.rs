@@ -56,7 +56,7 @@ pub async fn update(
     request: HttpRequest,
     body: web::Bytes,
 ) -> Result<HttpResponse, EditorError> {
-    let (who, body) = admit_with_body(&site, &request, &body, Role::Editor)?;
+    let (who, body) = admit_with_body(&site, &request, &body, Role::Editor).await?;
     let id = event_id(&path)?;
     let wanted = SAID.iter().chain(&SEEN).map(|column| column.as_str()).chain(["state"]);
     let missing: Vec<&'static str> = wanted.filter(|field| !body.contains_key(*field)).collect();

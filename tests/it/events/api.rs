@@ -96,8 +96,9 @@ fn routed() -> BTreeSet<String> {
     let rooms = ["events_api", "node_api"];
     let read =
         |room| std::fs::read_to_string(format!("{}/src/http/{room}/mod.rs", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    let source: String = rooms.map(read).concat();
-    let paths = source.split("resource(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+    let source = rooms.map(read).concat().replace("resource_for(", "resource(");
+    let patterns = source.split("resource(").skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+    let paths = patterns.map(|rest| rest.split('"').next().unwrap().to_owned());
     paths.filter(|path| path != "/api/openapi.json").collect()
 }
 

@@ -38,6 +38,9 @@ const BESIDE: &[(&str, &str)] = &[
     // What is copied from a peer is fetched as from any server, and goes to the only writer of segments.
     ("peers", "ingest"),
     ("peers", "store"),
+    // An issuer's keys are fetched as anything is; what people may stands in the database.
+    ("auth", "ingest"),
+    ("auth", "db"),
     // Requests ask actors; actors know of no requests.
     ("http", "actors"),
 ];

@@ -1,0 +1,189 @@
+//! Who issues ID tokens, and the keys that they have now (OpenID Connect Discovery 1.0 §4).
+//!
+//! Promises: keys are fetched beside requests; one that brings a key's id that nobody knows has them fetched again, not more
+//! often than every few seconds whoever asks, and waits a moment for that; the last good keys are kept while the issuer is
+//! down or lies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use awc::http::{StatusCode, header};
+use serde::Deserialize;
+use slog::{Logger, info, warn};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout};
+use url::Url;
+
+use super::id_token::Unverified;
+use super::keys::{BadKeys, KeySet, Verdict};
+use crate::causes::chain;
+use crate::config::Issuer;
+use crate::ingest::{ByteBudget, FetchError, HttpClient};
+use crate::jitter::jittered;
+
+/// Both answers have a few kilobytes.
+const ANSWER: ByteBudget = ByteBudget { max_bytes: 256 << 10, deadline: Duration::from_secs(10) };
+/// However many unknown keys are shown to us.
+const ASK_AT_MOST_EVERY: Duration = Duration::from_secs(5);
+/// What a request waits for keys at most.
+const WAIT: Duration = Duration::from_secs(3);
+/// Between fetches that nobody asked for, where the issuer says nothing of it, and at least and at most.
+const USUAL_AGE: Duration = Duration::from_secs(3600);
+const LEAST_AGE: Duration = Duration::from_secs(300);
+const MOST_AGE: Duration = Duration::from_secs(24 * 3600);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// One issuer. Cheap to clone; clones share the keys.
+#[derive(Clone)]
+pub struct KnownIssuer(Arc<Inner>);
+
+struct Inner {
+    issuer: Issuer,
+    state: watch::Sender<State>,
+    wanted: Notify,
+    log: Logger,
+}
+
+/// What is known of the keys.
+#[derive(Debug, Clone, Default)]
+struct State {
+    keys: Option<Arc<KeySet>>,
+    /// When an attempt to fetch them ended last, and whether it had them.
+    tried: Option<(Instant, bool)>,
+}
+
+/// What an issuer's keys say of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    Signed,
+    Forged,
+    /// The issuer, asked a moment ago, has no such key.
+    UnknownKey,
+    /// The key is unknown, and the issuer cannot be asked.
+    NoKeys,
+}
+
+/// Why keys could not be had.
+#[derive(Debug, thiserror::Error)]
+enum NoKeys {
+    #[error("{url} cannot be read")]
+    Fetch { url: Url, source: FetchError },
+    #[error("{url} is no description of an issuer")]
+    Description { url: Url, source: serde_json::Error },
+    #[error("{url} describes another issuer, {named:?}")]
+    Another { url: Url, named: String },
+    #[error("{url} names no place for keys that can be trusted")]
+    Place { url: Url },
+    #[error("{url} has no keys")]
+    Keys { url: Url, source: BadKeys },
+}
+
+impl KnownIssuer {
+    pub fn new(issuer: Issuer, log: Logger) -> Self {
+        let (state, _) = watch::channel(State::default());
+        Self(Arc::new(Inner { issuer, state, wanted: Notify::new(), log }))
+    }
+
+    pub fn name(&self) -> &str {
+        self.0.issuer.name()
+    }
+
+    /// Waits for new keys, for `WAIT` at most, if it takes another one than those known.
+    pub async fn judge(&self, token: &Unverified<'_>) -> Judgement {
+        let mut news = self.0.state.subscribe();
+        let state = news.borrow_and_update().clone();
+        if let Some(judgement) = state.judge(token) {
+            return judgement;
+        }
+        if state.tried.is_none_or(|(tried, _)| tried.elapsed() >= ASK_AT_MOST_EVERY) {
+            self.0.wanted.notify_one();
+            if timeout(WAIT, news.changed()).await.is_err() {
+                return Judgement::NoKeys;
+            }
+        }
+        let state = news.borrow().clone();
+        state.judge(token).unwrap_or(match state.tried {
+            Some((_, true)) => Judgement::UnknownKey,
+            Some((_, false)) | None => Judgement::NoKeys,
+        })
+    }
+
+    /// Keeps the keys fresh, for ever. To be run on one arbiter, once.
+    pub async fn keep(self) {
+        let Inner { issuer, state, wanted, log } = &*self.0;
+        let (client, mut failures) = (HttpClient::of_this_arbiter(), 0u32);
+        loop {
+            let rest = match fetch(&client, issuer).await {
+                Ok((keys, max_age)) => {
+                    let keys = Arc::new(keys);
+                    let is_new = state.borrow().keys.as_ref() != Some(&keys);
+                    if is_new || failures > 0 {
+                        info!(log, "an issuer's keys are there"; "issuer" => issuer.name(), "new" => is_new);
+                    }
+                    failures = 0;
+                    state.send_replace(State { keys: Some(keys), tried: Some((Instant::now(), true)) });
+                    max_age.unwrap_or(USUAL_AGE).clamp(LEAST_AGE, MOST_AGE)
+                }
+                Err(error) => {
+                    if failures == 0 {
+                        warn!(log, "an issuer's keys cannot be fetched, the last ones are kept";
+                            "issuer" => issuer.name(), "error" => chain(&error));
+                    }
+                    failures = failures.saturating_add(1);
+                    state.send_modify(|state| state.tried = Some((Instant::now(), false)));
+                    FIRST_PAUSE.saturating_mul(1 << failures.min(6)).min(LONGEST_PAUSE)
+                }
+            };
+            // Who asks meanwhile is told what is known.
+            let least = ASK_AT_MOST_EVERY.min(rest);
+            sleep(least).await;
+            let _ = timeout(jittered(rest - least), wanted.notified()).await;
+        }
+    }
+}
+
+impl State {
+    /// `None` where the key is not among those known.
+    fn judge(&self, token: &Unverified<'_>) -> Option<Judgement> {
+        match token.judge(self.keys.as_ref()?) {
+            Verdict::Signed => Some(Judgement::Signed),
+            Verdict::Forged => Some(Judgement::Forged),
+            Verdict::UnknownKey => None,
+        }
+    }
+}
+
+/// The keys, and how long they are good.
+async fn fetch(client: &HttpClient, issuer: &Issuer) -> Result<(KeySet, Option<Duration>), NoKeys> {
+    #[derive(Deserialize)]
+    struct Description {
+        issuer: String,
+        jwks_uri: String,
+    }
+    let url = issuer.discovery();
+    let (description, _) = get(client, url).await?;
+    let description: Description =
+        serde_json::from_slice(&description).map_err(|source| NoKeys::Description { url: url.clone(), source })?;
+    // Discovery 1.0 §4.3: else somebody could speak for another.
+    if description.issuer != issuer.name() {
+        return Err(NoKeys::Another { url: url.clone(), named: description.issuer });
+    }
+    let place = Url::parse(&description.jwks_uri).ok().filter(|place| issuer.may_have_keys_at(place));
+    let url = place.ok_or_else(|| NoKeys::Place { url: url.clone() })?;
+    let (keys, max_age) = get(client, &url).await?;
+    let keys = KeySet::read(&keys).map_err(|source| NoKeys::Keys { url, source })?;
+    Ok((keys, max_age))
+}
+
+/// No redirect is followed: what is signed by whom must not depend on where an answer sends us.
+async fn get(client: &HttpClient, url: &Url) -> Result<(bytes::Bytes, Option<Duration>), NoKeys> {
+    let failed = |source| NoKeys::Fetch { url: url.clone(), source };
+    let headers = [(header::ACCEPT_ENCODING, "identity")];
+    let answer = client.ask_here(url, &headers, ANSWER.patience()).await.map_err(failed)?;
+    if answer.status != StatusCode::OK {
+        return Err(failed(FetchError::Status(answer.status.as_u16())));
+    }
+    let max_age = answer.max_age;
+    Ok((answer.whole(ANSWER.max_bytes).await.map_err(failed)?, max_age))
+}
