@@ -39,7 +39,9 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::{NodeIdentity, PeerUrl, Quality, Timestamp, Wording};
 use crate::peers::{Claims, Copier, Finisher, Roots, Throttle};
-use crate::store::{self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, Spool, StoreError, TempMark, Volume};
+use crate::store::{
+    self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, Scratch, Spool, StoreError, TempMark, Volume,
+};
 use disk::DiskWatch;
 
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
@@ -115,7 +117,8 @@ impl Node {
         let reading = Blocking::new(READING_AT_ONCE);
         let digests = Digests::new(layout.clone(), reading.clone());
         let limits = Limits { at_once: config.cut.max_ffmpeg as usize, stall: config.cut.stall, ..Limits::default() };
-        let ffmpeg = Ffmpeg::new("ffmpeg", limits);
+        let min_free_bytes = config.retention.min_free.map_or(0, |size| size.bytes());
+        let ffmpeg = Ffmpeg::with_scratch("ffmpeg", limits, Scratch::of_record(&layout, min_free_bytes));
         let temp_mark = TempMark::of_this_process();
         let ledger_of = LedgerOf { layout: layout.clone(), volume: volume.clone(), node: config.node.name.clone() };
         let (ledger, keeper) = Ledger::open(ledger_of, clock.clone(), metrics.clone(), logger.clone());
@@ -205,7 +208,6 @@ impl Node {
             .iter()
             .flat_map(|channel| channel.qualities.iter().map(|quality| (channel.name.clone(), quality.clone())));
         let horizons = Horizons::read(&layout);
-        let min_free_bytes = config.retention.min_free.map_or(0, |size| size.bytes());
         let keeping = Keeping {
             directory: directory.clone(),
             layout: layout.clone(),

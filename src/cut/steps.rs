@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
+use super::cut_type::CutType;
 use super::files::SourceFile;
 use super::piece::{Look, Piece};
-use super::plan::{CutType, Part, Plan, PlannedRange};
+use super::plan::{Part, Plan, PlannedRange};
 use super::transition::Transition;
 use crate::media::Container;
 use crate::model::{SegmentName, Timestamp};
