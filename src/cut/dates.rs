@@ -79,9 +79,17 @@ impl Dates {
         let Some(raw_pts) = header.pts else { return Mend::Keep };
         let raw_dts = header.dts.unwrap_or(raw_pts);
         let Some(line) = self.lines.iter_mut().find(|line| line.pid == pid) else {
+            // A time that nothing can be decoded at is as good as one that was left out.
+            let lead = raw_pts as i64 - unwrap_near(raw_dts, raw_pts as i64);
+            let is_absurd = !(0..=MAX_REORDERED * LONGEST_STEP_90K).contains(&lead);
+            let first_dts = if is_absurd { raw_pts } else { raw_dts };
             if self.lines.len() < MAX_STREAMS {
-                let (last_dts, reorders) = (raw_dts as i64, raw_dts != raw_pts);
+                let (last_dts, reorders) = (first_dts as i64, raw_dts != raw_pts);
                 self.lines.push(Line { pid, last_dts, steps_90k: None, reorders, is_first: false, is_joined: false });
+            }
+            if is_absurd {
+                self.mended += 1;
+                return Mend::Set { pts: raw_pts as i64, dts: raw_pts as i64 };
             }
             return Mend::Keep;
         };
@@ -232,6 +240,15 @@ mod tests {
         dates.begin(false);
         assert_eq!(mended(&mut dates, &[(6000, None)]), [(6000, 6000)]);
         assert_eq!(dates.mended(), 0);
+    }
+
+    #[test]
+    fn a_first_time_that_nothing_can_be_decoded_at_counts_as_left_out() {
+        for absurd in [-500_000, 3001] {
+            let mut dates = Dates::default();
+            assert_eq!(mended(&mut dates, &[(3000, Some(absurd)), (6000, None)]), [(3000, 3000), (6000, 6000)]);
+            assert_eq!(dates.mended(), 1);
+        }
     }
 
     #[test]
