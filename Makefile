@@ -84,7 +84,8 @@ fuzz: ## Feed the readers of foreign text and media with anything: make fuzz TIM
 	done
 	for target in $(FUZZ_MEDIA); do \
 		mkdir -p fuzz/corpus/$$target; \
-		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target tests/vectors/ts -- \
+		seeds=tests/vectors/ts; [ ! -d fuzz/seeds/$$target ] || seeds=fuzz/seeds/$$target; \
+		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target $$seeds -- \
 			-max_total_time=$(TIME) -max_len=16384 -print_final_stats=1; \
 	done
 

@@ -21,8 +21,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::actors::{
     ActorKind, BountyBoard, Checking, Child, CoverageChecker, Cutter, Cutting, Directory, Downloader, Drain, Guardian,
     HISTORY_PERMITS, Horizons, HourCache, Keeping, LiveEdges, LiveReading, LostHere, MediaBook, MediaReading, Overview,
-    Pace, PeerBook, Recording, Registrar, Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel, StoredFeed,
-    StreamWorker, tell_left_behind,
+    Pace, PeerBook, Recording, Registrar, Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel,
+    StoredFeed, StreamWorker, tell_left_behind,
 };
 use crate::auth::Door;
 use crate::blocking::Blocking;
@@ -43,7 +43,8 @@ use crate::metrics::Metrics;
 use crate::model::{Channel, NodeIdentity, PeerUrl, Quality, Timestamp, Wording};
 use crate::peers::{AccessError, Claims, Copier, Finisher, PeerAccess, Roots, Throttle};
 use crate::store::{
-    self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, RoomWatch, Spool, StoreError, TempMark, Volume,
+    self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, RoomWatch, Scratch, Spool, StoreError, TempMark,
+    Volume,
 };
 use disk::DiskWatch;
 
@@ -128,7 +129,8 @@ impl Node {
         let reading = Blocking::new(READING_AT_ONCE);
         let digests = Digests::new(layout.clone(), reading.clone());
         let limits = Limits { at_once: config.cut.max_ffmpeg as usize, stall: config.cut.stall, ..Limits::default() };
-        let ffmpeg = Ffmpeg::new("ffmpeg", limits);
+        let min_free_bytes = config.retention.min_free.map_or(0, |size| size.bytes());
+        let ffmpeg = Ffmpeg::with_scratch("ffmpeg", limits, Scratch::of_record(&layout, min_free_bytes));
         let temp_mark = TempMark::of_this_process();
         let ledger_of = LedgerOf { layout: layout.clone(), volume: volume.clone(), node: config.node.name.clone() };
         let (ledger, keeper) = Ledger::open(ledger_of, clock.clone(), metrics.clone(), logger.clone());
@@ -221,7 +223,6 @@ impl Node {
         let horizons = Horizons::read(&layout);
         let recorded: Arc<[(Channel, Quality)]> = recorded.collect();
         let room = RoomWatch::default();
-        let min_free_bytes = config.retention.min_free.map_or(0, |size| size.bytes());
         let access = PeerAccess::open(&config.backfill)?;
         actix_rt::spawn(access.clone().keep(reading.clone(), metrics.clone(), logger.clone()));
         let keeping = Keeping {

@@ -30,7 +30,7 @@ use crate::cut::{
 use crate::media::HourMedia;
 use crate::model::Span;
 use crate::select::{Part, Selection};
-use crate::store::{self, Layout, StoreError};
+use crate::store::{self, Layout, Scratch, StoreError};
 use output::{Output, Target};
 
 /// One reads, one writes.
@@ -52,8 +52,9 @@ pub struct CutArgs {
     /// each other.
     #[arg(long = "range", value_name = "START,END", required = true)]
     ranges: Vec<Span>,
-    /// smart: exactly these frames, the edges re-encoded and the rest copied; mp4: the same in MP4. mpegts, webm: exactly
-    /// these frames, all re-encoded. rough: whole segments, without ffmpeg; archive: the same in Matroska.
+    /// smart: exactly these frames, the edges re-encoded and the rest copied; mp4: the same in fragmented MP4; faststart: the
+    /// same in MP4 whose index comes first. mpegts, webm: exactly these frames, all re-encoded. rough: whole segments, without
+    /// ffmpeg; archive: the same in Matroska.
     #[arg(long = "type", value_name = "TYPE", default_value_t = CutType::Smart)]
     cut_type: CutType,
     /// How one range gives way to the next, such as fade,1 (seconds, taken off both); the first is between the first two, and
@@ -228,11 +229,21 @@ async fn local(args: &CutArgs, pieces: &[Piece<Span>], layout: Layout, blocking:
     let plan = plan(args, pieces, &layout)?;
     let StreamArgs { channel, quality } = args.stream.clone();
     let record = Record { layout, channel, quality, blocking };
-    let stream = cut::start(record, Ffmpeg::new("ffmpeg", Limits::default()), plan).await.map_err(advised)?;
+    let ffmpeg = Ffmpeg::with_scratch("ffmpeg", Limits::default(), scratch(args.output.as_ref()));
+    let stream = cut::start(record, ffmpeg, plan).await.map_err(advised)?;
     let size_bytes = stream.size_bytes();
     let receipt = ReceiptSource::Here(stream.receipt());
     let bytes = stream.map(|bytes| bytes.map_err(advised)).boxed_local();
     Ok(Source { size_bytes, receipt, bytes })
+}
+
+/// On the disk where the video is to be: the record's may take no writes, and the system's own may be small.
+fn scratch(target: Option<&Target>) -> Scratch {
+    let beside = match target {
+        Some(Target::File(path)) => path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+        Some(Target::Stdout) | None => &std::env::temp_dir(),
+    };
+    Scratch::new(beside)
 }
 
 /// The error, and what to do about it.
@@ -258,6 +269,8 @@ fn advised(error: CutError) -> anyhow::Error {
         | CutError::Uncarried { .. }
         | CutError::Inexact { .. }
         | CutError::Check { .. }
+        // This one names the other type.
+        | CutError::NoRoom
         | CutError::Read { .. }
         | CutError::Store(_)
         | CutError::Panicked(_)

@@ -124,7 +124,7 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
         ),
         (
             "[upload.a]\ntype = \"local\"\npath = \"v\"\ncut_type = \"archive\"",
-            "4:12: upload.a.cut_type: it belongs to the type archive; write smart, rough, mp4, mpegts or webm".into(),
+            "4:12: upload.a.cut_type: it belongs to the type archive; write smart, rough, mp4, faststart, mpegts or webm".into(),
         ),
         (
             "[upload.\"../a\"]\ntype = \"local\"",

@@ -89,7 +89,7 @@ impl Setting for DestinationType {
 }
 
 impl Setting for CutType {
-    const ALLOWED: &'static str = "write smart, rough, mp4, mpegts or webm";
+    const ALLOWED: &'static str = "write smart, rough, mp4, faststart, mpegts or webm";
 
     fn read(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_: UnknownCutType| format!("{} is no type of cut", quoted(text)))

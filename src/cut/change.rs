@@ -10,8 +10,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::piece::Piece;
-use super::plan::{CutType, Part, Plan, PlanError, PlannedRange};
+use super::plan::{Part, Plan, PlanError, PlannedRange};
 use crate::media::{Audio, Encoding, HourMedia};
+use crate::model::CutType;
 use crate::model::{SegmentName, Timestamp};
 use crate::select::{self, Selection};
 

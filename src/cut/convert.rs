@@ -11,8 +11,9 @@ use super::CutError;
 use super::args::Args;
 use super::blend::{Model, Sound};
 use super::check::{Expected, SOLE_FRAME_90K};
+use super::mux::{Mux, mux_args};
 use super::plan::ticks_of_micros;
-use super::trim::{Bounds, Mux, has_sound_at, mux_args, shift_for, trim_filter};
+use super::trim::{Bounds, has_sound_at, shift_for, trim_filter};
 use crate::media::mpegts::{Codec, Pid, Scan, Summary};
 use crate::model::{SegmentKind, SegmentName, Timestamp};
 

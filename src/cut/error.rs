@@ -53,6 +53,8 @@ pub enum CutError {
     Changed { segment: String },
     #[error("cannot read {segment}")]
     Read { segment: String, source: io::Error },
+    #[error("too little of the disk is free to put the video together; type=mp4 needs none")]
+    NoRoom,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use super::CutError;
 use super::files::ByteStream;
 use crate::child::{Group, last_words};
+use crate::store::Scratch;
 
 /// What is read from a child at once: the size of a Linux pipe.
 const READ_BYTES: usize = 64 * 1024;
@@ -64,16 +65,27 @@ struct Shared {
     limits: Limits,
     seats: Arc<Semaphore>,
     waiting: AtomicUsize,
+    scratch: Scratch,
     /// What the first question came to.
     told: OnceLock<Option<Probe>>,
 }
 
 impl Ffmpeg {
-    /// `program` is a path, or a name to look for in PATH.
+    /// `program` is a path, or a name to look for in PATH. What it cannot write in one go is put together in the system's directory
+    /// for such files.
     pub fn new(program: impl Into<PathBuf>, limits: Limits) -> Self {
+        Self::with_scratch(program, limits, Scratch::new(&std::env::temp_dir()))
+    }
+
+    /// The same, with another place for such files.
+    pub fn with_scratch(program: impl Into<PathBuf>, limits: Limits, scratch: Scratch) -> Self {
         let seats = Arc::new(Semaphore::new(limits.at_once));
         let (waiting, told) = (AtomicUsize::new(0), OnceLock::new());
-        Self { shared: Arc::new(Shared { program: program.into(), limits, seats, waiting, told }) }
+        Self { shared: Arc::new(Shared { program: program.into(), limits, seats, waiting, scratch, told }) }
+    }
+
+    pub(super) fn scratch(&self) -> &Scratch {
+        &self.shared.scratch
     }
 
     /// Pieces of work that run now.
@@ -251,6 +263,17 @@ impl Running {
         }
         self.stdout = None;
         self.end().await.map(|()| None)
+    }
+
+    /// Waits for the end of a child that gives no output here. `has_moved` is asked now and then, with the time since it was
+    /// asked last, whether the child has done anything meanwhile.
+    pub async fn finished(&mut self, mut has_moved: impl FnMut(Duration) -> bool) -> Result<(), CutError> {
+        while timeout(self.stall, self.child.0.wait()).await.is_err() {
+            if !has_moved(self.stall) {
+                return Err(CutError::FfmpegStalled { waited: self.stall });
+            }
+        }
+        self.end().await
     }
 
     async fn end(&mut self) -> Result<(), CutError> {

@@ -187,6 +187,11 @@ fn read_up_to(file: &mut File, count: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// An initialisation section is written once, and again only where it changes.
+pub(super) fn rough_skip(file: &SourceFile) -> u64 {
+    if file.repeats_init { file.init_bytes } else { 0 }
+}
+
 /// One file, read piece by piece.
 #[derive(Debug)]
 pub(super) struct FileReader {

@@ -1,12 +1,13 @@
 //! What becomes of the transport stream of a cut on its way out: nothing, another container, or another encoding.
 //!
-//! Promises: what is written can be read while it is written; nothing needs a file that can be sought in.
+//! Promises: what is written can be read while it is written; only `Faststart` needs a file that can be sought in.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use super::args::Args;
-use super::plan::CutType;
 use crate::media::mpegts::{AudioCoding, Codec, Track};
+use crate::model::CutType;
 
 /// What a cut's bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,7 @@ impl ContentType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Packing {
     Mp4,
+    Faststart,
     Mpegts,
     Webm,
     Matroska,
@@ -43,6 +45,7 @@ impl Packing {
         match cut_type {
             CutType::Smart | CutType::Rough => None,
             CutType::Mp4 => Some(Self::Mp4),
+            CutType::Faststart => Some(Self::Faststart),
             CutType::Mpegts => Some(Self::Mpegts),
             CutType::Webm => Some(Self::Webm),
             CutType::Archive => Some(Self::Matroska),
@@ -51,7 +54,7 @@ impl Packing {
 
     pub fn content_type(self) -> ContentType {
         match self {
-            Self::Mp4 => ContentType::Mp4,
+            Self::Mp4 | Self::Faststart => ContentType::Mp4,
             Self::Mpegts => ContentType::MpegTs,
             Self::Webm => ContentType::Webm,
             Self::Matroska => ContentType::Matroska,
@@ -62,7 +65,9 @@ impl Packing {
     /// audio streams.
     pub fn chain(self, audio: &[Track]) -> Vec<Vec<OsString>> {
         match self {
-            Self::Mp4 => vec![mp4_args(audio.get(..1).unwrap_or_default())],
+            Self::Mp4 => vec![mp4_args(first_of(audio))],
+            // Of no chain: `faststart_args`.
+            Self::Faststart => Vec::new(),
             // Matroska wants to know of AAC what MPEG-TS tells only frame by frame, and MP4 once and for all.
             Self::Matroska => vec![mp4_args(audio), fixed("-f mp4 -i - -map 0 -c copy -f matroska -")],
             Self::Mpegts => vec![encoder_args(
@@ -84,9 +89,27 @@ fn fixed(words: &'static str) -> Vec<OsString> {
     args.done()
 }
 
-/// Parameter sets stay in the samples too: those of a re-encoded edge differ from those of the source.
+/// As `Packing::chain`, but into a file that can be sought in.
+pub(super) fn faststart_args(audio: &[Track], path: &Path) -> Vec<OsString> {
+    let mut args = Args::default();
+    mp4_streams(first_of(audio), &mut args);
+    args.words("-movflags +faststart -f mp4 -y").path(path);
+    args.done()
+}
+
+fn first_of(audio: &[Track]) -> &[Track] {
+    audio.get(..1).unwrap_or_default()
+}
+
 fn mp4_args(audio: &[Track]) -> Vec<OsString> {
     let mut args = Args::default();
+    mp4_streams(audio, &mut args);
+    args.words("-movflags frag_keyframe+empty_moov+default_base_moof+delay_moov -f mp4 -");
+    args.done()
+}
+
+/// Parameter sets stay in the samples too: those of a re-encoded edge differ from those of the source.
+fn mp4_streams(audio: &[Track], args: &mut Args) {
     args.words("-f mpegts -i - -map 0:v:0? -c copy");
     for (at, track) in audio.iter().enumerate() {
         args.option("-map", format!("0:i:{}", track.pid));
@@ -95,8 +118,6 @@ fn mp4_args(audio: &[Track]) -> Vec<OsString> {
             args.numbered("-bsf:a:", at, "aac_adtstoasc");
         }
     }
-    args.words("-movflags frag_keyframe+empty_moov+default_base_moof+delay_moov -f mp4 -");
-    args.done()
 }
 
 /// No frame is doubled or dropped to make the rate constant.

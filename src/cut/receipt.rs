@@ -29,6 +29,8 @@ struct Tally {
     /// How often the source's clock began anew, so that a part was joined as if it were another range.
     clock_jumps: u64,
     longest_clock_step_ms: Option<i64>,
+    /// Frames whose times the source had wrong.
+    mended_times: u64,
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +114,7 @@ impl Receipt {
     }
 
     /// `{"outcome": "done" | "failed" | "running" | "left", "error", "type", "bytes", "ranges", "frames": {"expected", "copied",
-    /// "re_encoded", "missing"}, "segments": [{"segment", "did"}], "holes", "encodings", "clock_jumps", "checks": [{"check",
+    /// "re_encoded", "missing"}, "segments": [{"segment", "did"}], "holes", "encodings", "clock_jumps", "mended_times", "checks": [{"check",
     /// "result": "passed" | "not made", "found"}]}`. Frames are null where none was counted; a check that fails is the error.
     pub fn json(&self) -> Value {
         let tally = self.tally();
@@ -139,6 +141,7 @@ impl Receipt {
             "holes": holes.collect::<Vec<_>>(),
             "encodings": encodings_json(&self.plan),
             "clock_jumps": tally.clock_jumps,
+            "mended_times": tally.mended_times,
             "checks": tally.checks(),
         })
     }
@@ -235,6 +238,13 @@ impl Account {
     pub fn clock_jumped(&self) {
         if let Some(receipt) = &self.receipt {
             receipt.tally().clock_jumps += 1;
+        }
+    }
+
+    /// So many frames of the copied parts had decoding times that did not rise, or none.
+    pub fn mended(&self, frames: u64) {
+        if let Some(receipt) = &self.receipt {
+            receipt.tally().mended_times = frames;
         }
     }
 

@@ -1,12 +1,14 @@
 //! Rewrites what must fit together where files are joined: continuity counters, and time stamps where asked.
 //!
-//! Promises: payloads are untouched; a counter that jumps inside a file still jumps, one that jumps only because two files
+//! Promises: payloads are untouched (what follows a decoding time that had to be put in may go on in a packet more); a counter that jumps inside a file still jumps, one that jumps only because two files
 //! meet does not.
 
 use bytes::{Bytes, BytesMut};
 
+use super::dates::{Dates, Mend};
 use crate::media::mpegts::{
-    PACKET_BYTES, Packet, PacketFinder, Pid, SYNC_BYTE, set_continuity, shift_stamps, unwrap_near,
+    PACKET_BYTES, Packet, PacketFinder, Pid, SYNC_BYTE, WRAP_90K, insert_dts, set_continuity, set_stamps, shift_stamps,
+    unwrap_near,
 };
 
 /// PES stream ids of video and audio (ISO/IEC 13818-1, table 2-22).
@@ -61,28 +63,66 @@ impl Reached {
 #[derive(Debug)]
 pub struct Restamp {
     finder: PacketFinder,
+    rewrite: Rewrite,
+}
+
+/// What is done to each packet.
+#[derive(Debug)]
+struct Rewrite {
     counters: Counters,
     shift_90k: i64,
     reached: Reached,
+    /// Where decoding times are made to rise.
+    dates: Option<Dates>,
 }
 
 impl Default for Restamp {
     fn default() -> Self {
-        Self { finder: PacketFinder::default(), counters: Counters::new(), shift_90k: 0, reached: Reached::default() }
+        let rewrite = Rewrite { counters: Counters::new(), shift_90k: 0, reached: Reached::default(), dates: None };
+        Self { finder: PacketFinder::default(), rewrite }
     }
 }
 
 impl Restamp {
     /// One that only shifts.
     pub fn shifting(shift_90k: i64) -> Self {
-        Self { shift_90k, ..Self::default() }
+        let mut restamp = Self::default();
+        restamp.rewrite.shift_90k = shift_90k;
+        restamp
+    }
+
+    /// The same, but decoding times that do not rise are mended.
+    pub fn mending(self) -> Self {
+        Self { rewrite: Rewrite { dates: Some(Dates::default()), ..self.rewrite }, ..self }
+    }
+
+    /// How many frames had decoding times that had to be mended.
+    pub fn mended(&self) -> u64 {
+        self.rewrite.dates.as_ref().map_or(0, Dates::mended)
+    }
+
+    /// The decoding times of a stream have to be made up: the next one's, as it goes out, and how long its frames last.
+    pub fn expect_dts(&mut self, pid: Pid, next_dts: i64, step_90k: i64) {
+        if let Some(dates) = &mut self.rewrite.dates {
+            dates.expect(pid, next_dts, step_90k);
+        }
+    }
+
+    /// The file that comes next need not follow what went before as it did in the source.
+    pub fn join(&mut self) {
+        if let Some(dates) = &mut self.rewrite.dates {
+            dates.begin(true);
+        }
     }
 
     /// The next bytes are another file's; their stamps are to be moved by `shift_90k` ticks.
     pub fn begin(&mut self, shift_90k: i64) {
         self.finder.start_over();
-        self.counters.begin();
-        self.shift_90k = shift_90k;
+        self.rewrite.counters.begin();
+        self.rewrite.shift_90k = shift_90k;
+        if let Some(dates) = &mut self.rewrite.dates {
+            dates.begin(false);
+        }
     }
 
     /// Takes bytes in pieces of any length; gives the packets that are whole by now. A piece that nobody else holds and that
@@ -92,60 +132,84 @@ impl Restamp {
         let mut rest = bytes;
         if self.finder.is_between_packets() {
             let mut own = rest.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-            let aligned_bytes = self.rewrite_aligned(&mut own);
+            let (aligned_bytes, more) = self.rewrite.aligned(&mut own);
             let unaligned = own.split_off(aligned_bytes);
             (done, rest) = (own, unaligned.freeze());
+            done.extend_from_slice(more.as_ref().map_or(&[], |more| more.as_slice()));
         }
-        // What begins in one piece and ends in another, or after something that is no packet.
+        // What begins in one piece and ends in another, or after something that is no packet, or one more than there were.
         done.reserve(if rest.len() < PACKET_BYTES { 0 } else { rest.len() + PACKET_BYTES });
-        let Self { finder, counters, shift_90k, reached } = self;
+        let Self { finder, rewrite } = self;
         finder.push(&rest, |packet| {
             let at = done.len();
             done.extend_from_slice(packet);
             let packet = done[at..].first_chunk_mut().expect("a whole packet was appended");
-            restamp(packet, counters, *shift_90k, reached);
+            if let Some(more) = rewrite.packet(packet) {
+                done.extend_from_slice(&more);
+            }
         });
         done.freeze()
     }
 
-    /// Rewrites the packets that follow each other from the first byte on; gives the bytes that they take.
-    fn rewrite_aligned(&mut self, bytes: &mut [u8]) -> usize {
+    pub fn reached(&self) -> &Reached {
+        &self.rewrite.reached
+    }
+}
+
+impl Rewrite {
+    /// Rewrites the packets that follow each other from the first byte on; gives the bytes that they take. Ends after one that
+    /// another has to follow, and gives that.
+    fn aligned(&mut self, bytes: &mut [u8]) -> (usize, Option<[u8; PACKET_BYTES]>) {
         let mut count = 0;
+        let mut more = None;
         for packet in bytes.as_chunks_mut::<PACKET_BYTES>().0 {
             if packet[0] != SYNC_BYTE {
                 break;
             }
-            restamp(packet, &mut self.counters, self.shift_90k, &mut self.reached);
+            more = self.packet(packet);
             count += 1;
+            if more.is_some() {
+                break;
+            }
         }
-        count * PACKET_BYTES
+        (count * PACKET_BYTES, more)
     }
 
-    pub fn reached(&self) -> &Reached {
-        &self.reached
+    /// Gives a packet that has to follow this one, if there is one.
+    fn packet(&mut self, bytes: &mut [u8; PACKET_BYTES]) -> Option<[u8; PACKET_BYTES]> {
+        let packet = Packet::new(bytes)?;
+        let (pid, counter, may_hold_stamps) = (packet.pid(), self.counters.next(packet), packet.may_hold_stamps());
+        let mut more = if may_hold_stamps { self.times(bytes) } else { None };
+        if let Some(counter) = counter {
+            set_continuity(bytes, counter);
+        }
+        if let Some(more) = &mut more {
+            set_continuity(more, self.counters.more(pid));
+        }
+        more
     }
-}
 
-fn restamp(bytes: &mut [u8; PACKET_BYTES], counters: &mut Counters, shift_90k: i64, reached: &mut Reached) {
-    let Some(packet) = Packet::new(bytes) else { return };
-    let (counter, may_hold_stamps) = (counters.next(packet), packet.may_hold_stamps());
-    if may_hold_stamps {
-        restamp_times(bytes, shift_90k, reached);
-    }
-    if let Some(counter) = counter {
-        set_continuity(bytes, counter);
-    }
-}
-
-fn restamp_times(bytes: &mut [u8; PACKET_BYTES], shift_90k: i64, reached: &mut Reached) {
-    if shift_90k != 0 {
-        shift_stamps(bytes, shift_90k);
-    }
-    if let Some(header) = Packet::new(bytes).and_then(Packet::pes_header)
-        && let Some(pts) = header.pts
-    {
-        let highest = if VIDEO_IDS.contains(&header.stream_id) { &mut reached.video } else { &mut reached.other };
+    fn times(&mut self, bytes: &mut [u8; PACKET_BYTES]) -> Option<[u8; PACKET_BYTES]> {
+        if self.shift_90k != 0 {
+            shift_stamps(bytes, self.shift_90k);
+        }
+        let packet = Packet::new(bytes)?;
+        let (pid, header) = (packet.pid(), packet.pes_header()?);
+        let mut pts = header.pts?;
+        let mut more = None;
+        if let Some(dates) = &mut self.dates
+            && let Mend::Set { pts: shown, dts } = dates.see(pid, header)
+        {
+            pts = shown.rem_euclid(WRAP_90K) as u64;
+            if header.dts.is_none() && dts != shown {
+                more = insert_dts(bytes, dts);
+            }
+            set_stamps(bytes, shown, dts);
+        }
+        let highest =
+            if VIDEO_IDS.contains(&header.stream_id) { &mut self.reached.video } else { &mut self.reached.other };
         highest.see(pts);
+        more
     }
 }
 
@@ -181,6 +245,14 @@ impl Counters {
         }
         *last = (packet.continuity() + *offset) & 0x0f;
         Some(*last)
+    }
+
+    /// That of a packet which this file does not have.
+    fn more(&mut self, pid: Pid) -> u8 {
+        let (last, offset) = (&mut self.last[pid.index()], &mut self.offset[pid.index()]);
+        *last = (*last + 1) & 0x0f;
+        *offset = (*offset + 1) & 0x0f;
+        *last
     }
 }
 

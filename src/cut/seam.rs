@@ -13,19 +13,53 @@ use crate::model::SegmentName;
 /// H.264 and HEVC reorder by no more (`max_dec_frame_buffering`), so no more pictures can lead up to one.
 const MAX_LEADING: usize = 16;
 
-/// What to do in turn; nothing if the file can simply be copied.
-pub(super) fn seam(segment: &SegmentName, summary: &Summary, after_cut: bool) -> Result<Vec<TrimJob>, CutError> {
-    let Some(video) = &summary.video else { return Ok(Vec::new()) };
-    let first = video.lowest_pts();
-    // After a hard cut, audio that starts before the video (usually by some 50 ms) would overlap that of the last range.
-    let has_early_audio = after_cut && summary.audio.iter().any(|audio| audio.lowest_pts() < first);
-    let bounds = Bounds { from: has_early_audio.then_some(first), until: None };
-    let job = |bounds, video| TrimJob::new(segment, summary, bounds, Some(video));
-    if summary.starts_fresh {
-        let copy = || job(bounds, VideoJob::with_encoder(video, bounds, Encoder::Copy));
-        return Ok(has_early_audio.then(copy).into_iter().collect());
+/// A copy of a file without the sound that it has beyond its last picture, or before its first one: beside a hard cut, that would
+/// lie over the sound of another range. `None` if it has none of that.
+pub(super) fn without_stray_sound(
+    segment: &SegmentName,
+    summary: &Summary,
+    after_cut: bool,
+    before_cut: bool,
+) -> Result<Option<TrimJob>, CutError> {
+    let Some(video) = &summary.video else { return Ok(None) };
+    let has_early = after_cut && has_early_sound(summary, video);
+    if !has_early && !(before_cut && has_late_sound(summary, video)) {
+        return Ok(None);
     }
-    let leading = if summary.starts_open_gop { Leading::of(video) } else { None };
+    let bounds = Bounds { from: has_early.then_some(video.lowest_pts()), until: None };
+    // ffmpeg copies no packets whose decoding times do not rise.
+    let video = match video.is_mended() {
+        true => VideoJob::new(segment, video, bounds)?,
+        false => VideoJob::with_encoder(video, bounds, Encoder::Copy),
+    };
+    Ok(Some(TrimJob::new(segment, summary, bounds, Some(video))))
+}
+
+/// Usual by some 50 ms.
+fn has_early_sound(summary: &Summary, video: &Track) -> bool {
+    summary.audio.iter().any(|audio| audio.lowest_pts() < video.lowest_pts())
+}
+
+/// The last packet is taken to hold as much as the one before it.
+fn has_late_sound(summary: &Summary, video: &Track) -> bool {
+    summary.audio.iter().any(|audio| audio.end_pts() > video.end_pts())
+}
+
+/// What to do in turn; nothing if the file can simply be copied.
+pub(super) fn seam(
+    segment: &SegmentName,
+    summary: &Summary,
+    after_cut: bool,
+    before_cut: bool,
+) -> Result<Vec<TrimJob>, CutError> {
+    let Some(video) = &summary.video else { return Ok(Vec::new()) };
+    if summary.starts_fresh {
+        return Ok(without_stray_sound(segment, summary, after_cut, before_cut)?.into_iter().collect());
+    }
+    let has_early_sound = after_cut && has_early_sound(summary, video);
+    let bounds = Bounds { from: has_early_sound.then_some(video.lowest_pts()), until: None };
+    let job = |bounds, video| TrimJob::new(segment, summary, bounds, Some(video));
+    let leading = if summary.starts_open_gop && !video.is_mended() { Leading::of(video) } else { None };
     let Some(Leading { key_pts, leading_dts, key_dts }) = leading else {
         return Ok(vec![job(bounds, VideoJob::new(segment, video, bounds)?)]);
     };

@@ -10,9 +10,9 @@ use super::CutError;
 use super::blend::Model;
 use super::ffmpeg::{Ffmpeg, Running, Seat};
 use super::files::{ByteStream, Record, SourceFile, concatenated};
+use super::mux::remux_args;
 use super::restamp::Restamp;
-use super::trim::remux_args;
-use crate::media::mpegts::{Scan, Summary};
+use crate::media::mpegts::{Scan, Summary, Track};
 use crate::media::{Container, FragmentScan, Probe, Probed};
 use crate::model::SegmentName;
 
@@ -36,10 +36,13 @@ impl Fragments {
 }
 
 impl Source {
-    /// A file as a transport stream.
+    /// A file as a transport stream, its decoding times mended as they are where it is copied.
     fn transport_stream(&self, seat: &Seat, file: SourceFile) -> Result<ByteStream, CutError> {
         match file.container {
-            Container::MpegTs => Ok(concatenated(&self.record, vec![(file, 0)])),
+            Container::MpegTs => {
+                let bytes = concatenated(&self.record, vec![(file, 0)]);
+                Ok(restamped(bytes, Restamp::default().mending()))
+            }
             Container::FragmentedMp4 => Ok(self.remux(seat, vec![file])?.into_stream()),
         }
     }
@@ -87,7 +90,9 @@ impl Source {
             scan.push(&bytes);
             probe.push(&bytes);
         }
-        let summary = scan.finish().map_err(|source| CutError::NoStamps { segment: segment.path_text(), source })?;
+        let mut summary =
+            scan.finish().map_err(|source| CutError::NoStamps { segment: segment.path_text(), source })?;
+        summary.video.iter_mut().for_each(Track::mend_dts);
         match probe.probed(true) {
             Probed::Known(media) => Ok(Model { segment, summary, encoding: media.encoding }),
             Probed::NeedsMore | Probed::Unreadable => {
@@ -123,11 +128,16 @@ async fn measured(mut bytes: ByteStream, segment: &SegmentName) -> Result<Summar
     while let Some(bytes) = bytes.next().await {
         scan.push(&bytes?);
     }
-    scan.finish().map_err(|source| CutError::NoStamps { segment: segment.path_text(), source })
+    let mut summary = scan.finish().map_err(|source| CutError::NoStamps { segment: segment.path_text(), source })?;
+    summary.video.iter_mut().for_each(Track::mend_dts);
+    Ok(summary)
 }
 
 /// One file's bytes with its stamps moved.
 fn shifted(bytes: ByteStream, shift_90k: i64) -> ByteStream {
-    let mut restamp = Restamp::shifting(shift_90k);
+    restamped(bytes, Restamp::shifting(shift_90k))
+}
+
+fn restamped(bytes: ByteStream, mut restamp: Restamp) -> ByteStream {
     bytes.map(move |bytes| bytes.map(|bytes| restamp.push(bytes))).boxed()
 }

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use super::files::SourceFile;
 use super::piece::{Look, Piece};
-use super::plan::{CutType, Part, Plan, PlannedRange};
+use super::plan::{Part, Plan, PlannedRange};
 use super::transition::Transition;
 use crate::media::Container;
+use crate::model::CutType;
 use crate::model::{SegmentName, Timestamp};
 
 /// One thing to do, small enough to be opened as one.

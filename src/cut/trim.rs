@@ -7,14 +7,18 @@
 //! ffmpeg sees stamps that start at `BASE_90K`, whatever they are in the file: so it never meets the wrap at 33 bits, nor
 //! a stamp below zero. Its output is shifted back.
 
+mod video;
+
 use std::ffi::OsString;
 
 use super::CutError;
 use super::args::Args;
-use super::check::Expected;
+use super::check::{Expected, SOLE_FRAME_90K};
+use super::mux::{Mux, mux_args};
 use super::plan::ticks_of_micros;
-use crate::media::mpegts::{Codec, Pid, Program, Scan, Summary, Track};
+use crate::media::mpegts::{Pid, Program, Scan, Summary, Track};
 use crate::model::{SegmentKind, SegmentName, Timestamp};
+pub(super) use video::{Decoded, Encoder, VideoJob};
 
 /// Where the stamps that ffmpeg sees start: past the 60 s before the first one that its reader takes for a wrap.
 const BASE_90K: i64 = 100 * 90_000;
@@ -22,13 +26,6 @@ const BASE_90K: i64 = 100 * 90_000;
 /// whole ticks, so they come up to 0.8 ticks early for each frame before them (1024 samples at 44.1 kHz are 2089.8 ticks). Half
 /// a millisecond is enough for 56 of them, and far less than a frame.
 const AUDIO_SLACK_90K: i64 = 45;
-/// Pixels that are wider by less than anybody sees: half a pixel in 10,000. A picture that starts an open GOP does not say to a
-/// decoder that everything starts anew, as an IDR picture does; numbers and order of pictures from before would go on, and
-/// ffmpeg's decoder would take some of the next ones for late and drop them. That another format begins makes it start anew.
-const ODD_ASPECT: &str = ",setsar=sar*20001/20000:max=65535";
-/// PIDs below are refused by ffmpeg's muxer, for streams and for program maps.
-const LOWEST_STREAM_PID: u16 = 0x10;
-const LOWEST_MAP_PID: u16 = 0x20;
 
 /// Which time stamps of a file are wanted, in its own 90 kHz ticks: ≥ `from` and < `until`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,34 +67,9 @@ pub(super) struct TrimJob {
     program: Program,
     starts_fresh: bool,
     pcr_lead_90k: i64,
+    /// Whether the source has sound where its picture ends.
+    is_heard_at_end: bool,
     expected: Expected,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct VideoJob {
-    pid: Pid,
-    encoder: Encoder,
-    decoded: Decoded,
-    /// The PTS of the frames that must come out, sorted.
-    wanted: Vec<i64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoder {
-    X264,
-    X265,
-    /// None: the packets stay as they are.
-    Copy,
-}
-
-/// When frames are decoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Decoded {
-    /// Each so long before it is shown. Copied ones: when they were.
-    Before(i64),
-    /// The first ones at these times, the others when they were. What comes next is no IDR picture, nor what the frames before it
-    /// lead up to.
-    At(Vec<i64>),
 }
 
 /// Decides how to show of `segment` what lies at ≥ `from` and < `until`.
@@ -127,88 +99,6 @@ pub(super) fn edge(
     Ok(Edge::Some(Box::new(TrimJob::new(segment, &summary, bounds, video))))
 }
 
-impl Encoder {
-    pub fn of(segment: &SegmentName, codec: Codec) -> Result<Self, CutError> {
-        match codec {
-            Codec::H264 => Ok(Self::X264),
-            Codec::Hevc => Ok(Self::X265),
-            Codec::OtherVideo(stream_type) => Err(CutError::Codec { segment: segment.path_text(), stream_type }),
-            Codec::Audio(_) | Codec::Other => unreachable!("a video track has a video codec"),
-        }
-    }
-}
-
-impl VideoJob {
-    pub fn new(segment: &SegmentName, track: &Track, bounds: Bounds) -> Result<Self, CutError> {
-        Ok(Self::with_encoder(track, bounds, Encoder::of(segment, track.codec)?))
-    }
-
-    pub fn with_encoder(track: &Track, bounds: Bounds, encoder: Encoder) -> Self {
-        let mut wanted: Vec<i64> = track.all_pts().filter(|pts| bounds.contain(*pts)).collect();
-        wanted.sort_unstable();
-        Self { pid: track.pid, encoder, decoded: Decoded::Before(delay_to_neighbours(track, bounds)), wanted }
-    }
-
-    pub fn decoded(self, decoded: Decoded) -> Self {
-        Self { decoded, ..self }
-    }
-
-    fn shift(&mut self, shift_90k: i64) {
-        let decoded = match &mut self.decoded {
-            Decoded::Before(_) => &mut Vec::new(),
-            Decoded::At(times) => times,
-        };
-        self.wanted.iter_mut().chain(decoded).for_each(|stamp| *stamp += shift_90k);
-    }
-
-    /// ffmpeg's arguments. Frames come out up to `until`.
-    fn args(&self, until: Option<i64>, args: &mut Args) {
-        let wanted = Bounds { from: self.wanted.first().copied(), until };
-        let encoder = match (self.encoder, &self.decoded) {
-            (Encoder::Copy, decoded) => {
-                // Also what comes before the first key frame is wanted.
-                args.words("-c:v copy -copyinkf:v");
-                if let (Decoded::At(times), Some(from)) = (decoded, wanted.from) {
-                    args.option(
-                        "-bsf:v",
-                        format!("noise=drop=lt(pts\\,{from}),setts=pts=PTS:dts={}", dts_in_turn(times)),
-                    );
-                }
-                return;
-            }
-            // force-cfr tells the stream the frame rate instead of the time base, and leaves the stamps alone.
-            (Encoder::X264, _) => "-c:v libx264 -bf 0 -x264-params force-cfr=1",
-            (Encoder::X265, _) => "-c:v libx265 -x265-params bframes=0:log-level=error",
-        };
-        let (odd_aspect, dts) = match &self.decoded {
-            Decoded::Before(delay_90k) => ("", format!("PTS-{delay_90k}")),
-            Decoded::At(times) => (ODD_ASPECT, dts_in_turn(times)),
-        };
-        let filter = format!("{}{odd_aspect}", trim_filter(wanted));
-        args.option("-filter:v", filter).words("-fps_mode passthrough -enc_time_base 1:90000");
-        // Visually lossless, and several times real time on one core.
-        args.words(encoder).words("-preset veryfast -crf 18");
-        args.option("-bsf:v", format!("setts=pts=PTS:dts={dts}"));
-    }
-}
-
-/// A DTS for each of the first packets, as an expression of ffmpeg's.
-fn dts_in_turn(times: &[i64]) -> String {
-    let turn = |rest: String, (at, dts): (usize, &i64)| format!("if(eq(N\\,{at})\\,{dts}\\,{rest})");
-    times.iter().enumerate().rev().fold("DTS".to_owned(), turn)
-}
-
-/// The trimmed frames are encoded without B-frames, so a constant delay makes a decoding time of each. It is chosen so
-/// that the last one is decoded when the file's last one was (if the next file follows), or else the first one when the
-/// file's first one was: then decoding times rise over the join whenever they did in the source.
-fn delay_to_neighbours(track: &Track, bounds: Bounds) -> i64 {
-    let delay = match bounds.until {
-        None => track.highest_pts() - track.highest_dts(),
-        Some(_) => track.lowest_pts() - track.lowest_dts(),
-    };
-    delay.max(0)
-}
-
 impl TrimJob {
     /// Takes stamps as the file has them.
     pub fn new(segment: &SegmentName, summary: &Summary, bounds: Bounds, mut video: Option<VideoJob>) -> Self {
@@ -217,6 +107,8 @@ impl TrimJob {
         let own_audio = summary.audio.iter().map(Track::lowest_pts).min();
         let audio_bounds = Bounds { from: bounds.from.or(own_audio.filter(|_| !summary.starts_fresh)), ..bounds };
         let expected = expected(segment, summary, bounds, video.as_ref());
+        let is_heard_at_end = segment.kind() == SegmentKind::Full
+            && summary.video.as_ref().is_some_and(|track| is_heard_at(summary, track.end_pts()));
         video.iter_mut().for_each(|video| video.shift(shift_90k));
         Self {
             segment: segment.clone(),
@@ -228,6 +120,7 @@ impl TrimJob {
             program: summary.program.clone(),
             starts_fresh: summary.starts_fresh,
             pcr_lead_90k: summary.pcr_lead_90k,
+            is_heard_at_end,
             expected,
         }
     }
@@ -244,6 +137,17 @@ impl TrimJob {
     pub fn start_sound_with_picture(&mut self) {
         if let Some(video) = &self.video {
             self.audio_bounds.from = Some(video.wanted[0]).max(self.audio_bounds.from);
+        }
+    }
+
+    /// Leaves out what is heard beyond the last frame: it would lie over the sound of what comes next.
+    pub fn end_sound_with_picture(&mut self) {
+        let Some(VideoJob { wanted, .. }) = &self.video else { return };
+        let (first, last) = (wanted[0], wanted[wanted.len() - 1]);
+        let end = last + wanted.windows(2).last().map_or(SOLE_FRAME_90K, |pair| pair[1] - pair[0]);
+        if self.audio_bounds.until.is_none_or(|until| until > end) {
+            self.audio_bounds.until = Some(end);
+            self.expected.sound_end_90k = self.is_heard_at_end.then_some(end - first);
         }
     }
 
@@ -328,17 +232,19 @@ impl TrimJob {
 fn expected(segment: &SegmentName, summary: &Summary, bounds: Bounds, video: Option<&VideoJob>) -> Expected {
     let Some(video) = video else { return Expected::default() };
     let first = video.wanted.first().copied().unwrap_or_default();
-    let is_heard_at =
-        |pts: i64| !summary.audio.is_empty() && summary.audio.iter().all(|track| has_sound_at(track, pts));
     // What is damaged may lack any of it.
     let may_miss = segment.kind() != SegmentKind::Full;
-    let due = |pts: Option<i64>| pts.filter(|pts| !may_miss && is_heard_at(*pts)).map(|pts| pts - first);
+    let due = |pts: Option<i64>| pts.filter(|pts| !may_miss && is_heard_at(summary, *pts)).map(|pts| pts - first);
     Expected {
         frames: Some(video.wanted.len() as u64),
         may_miss,
         sound_start_90k: due(bounds.from),
         sound_end_90k: due(bounds.until),
     }
+}
+
+fn is_heard_at(summary: &Summary, pts: i64) -> bool {
+    !summary.audio.is_empty() && summary.audio.iter().all(|track| has_sound_at(track, pts))
 }
 
 /// Whether the stamps around a moment are no farther apart than is usual in the track.
@@ -358,15 +264,6 @@ pub(super) fn trim_filter(bounds: Bounds) -> String {
     format!("trim={}", from.into_iter().chain(until).collect::<Vec<_>>().join(":"))
 }
 
-/// ffmpeg's arguments to repack fragmented MP4 as MPEG-TS, stamps kept.
-pub(super) fn remux_args() -> Vec<OsString> {
-    let mut args = Args::default();
-    args.words("-copyts -f mp4 -i - -map 0:v:0? -map 0:a? -c copy");
-    mux_args(&mut args);
-    args.words("-muxdelay 0 -f mpegts -");
-    args.done()
-}
-
 /// ffmpeg's arguments for a PNG of the frame with the stamp `pts_90k` (as ffmpeg sees it) of the video stream `pid`.
 pub(super) fn picture_args(pid: Pid, pts_90k: i64) -> Vec<OsString> {
     let only_it = Bounds { from: Some(pts_90k), until: Some(pts_90k + 1) };
@@ -381,124 +278,5 @@ pub(super) fn shift_for(summary: &Summary) -> i64 {
     BASE_90K - summary.main().lowest_pts()
 }
 
-/// How a program is to look like that of the source.
-#[derive(Debug)]
-pub(super) struct Mux {
-    pub program: Program,
-    pub pcr_lead_90k: i64,
-    /// Of the streams, in order.
-    pub pids: Vec<Pid>,
-}
-
-impl Mux {
-    /// Keeps PIDs and the distance of the program clock as they were.
-    pub fn args(&self, args: &mut Args) {
-        args.option("-muxdelay", format!("{}", self.pcr_lead_90k as f64 / 90_000.0));
-        if self.program.number != 0 {
-            args.option("-mpegts_service_id", self.program.number.to_string());
-        }
-        if self.program.pmt_pid.number() >= LOWEST_MAP_PID {
-            args.option("-mpegts_pmt_start_pid", self.program.pmt_pid.number().to_string());
-        }
-        for (at, pid) in self.pids.iter().enumerate().filter(|(_, pid)| pid.number() >= LOWEST_STREAM_PID) {
-            args.option("-streamid", format!("{at}:{}", pid.number()));
-        }
-        args.words("-f mpegts -");
-    }
-}
-
-/// Without these the muxer moves all stamps by 1.4 s.
-pub(super) fn mux_args(args: &mut Args) {
-    args.words("-mpegts_copyts 1 -muxpreload 0 -avoid_negative_ts disabled");
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::SegmentHash;
-
-    fn vector(name: &str) -> Vec<u8> {
-        std::fs::read(format!("{}/tests/vectors/ts/{name}.ts", env!("CARGO_MANIFEST_DIR"))).unwrap()
-    }
-
-    fn scan(bytes: &[u8]) -> Scan {
-        let mut scan = Scan::default();
-        scan.push(bytes);
-        scan
-    }
-
-    fn segment(kind: SegmentKind) -> SegmentName {
-        SegmentName::finished(at(0), 2_000_000, kind, SegmentHash::from_bytes([0; 32]))
-    }
-
-    fn at(micros: i64) -> Timestamp {
-        "2026-01-02T03:00:00".parse::<Timestamp>().unwrap().plus_micros(micros)
-    }
-
-    /// Of two seconds at 30 fps with a delay of two frames.
-    fn edge_of_bf2(kind: SegmentKind, from: Option<i64>, until: Option<i64>) -> Edge {
-        let summary = scan(&vector("av_bf2")).finish().unwrap();
-        edge(&segment(kind), summary, from.map(at), until.map(at)).unwrap()
-    }
-
-    fn job(edge: Edge) -> TrimJob {
-        let Edge::Some(job) = edge else { panic!("{edge:?}") };
-        *job
-    }
-
-    #[test]
-    fn bounds_are_compared_with_each_frame() {
-        assert_eq!(edge_of_bf2(SegmentKind::Full, Some(1_966_677), None), Edge::Nothing);
-        assert_eq!(edge_of_bf2(SegmentKind::Full, None, Some(0)), Edge::Nothing);
-        assert_eq!(edge_of_bf2(SegmentKind::Full, None, Some(1_966_677)), Edge::Whole);
-        // The time of frame 20 is 666,666.67 µs; rounded either way it is that frame's.
-        for micros in [666_666, 666_667] {
-            let job = job(edge_of_bf2(SegmentKind::Full, Some(micros), None));
-            assert_eq!(job.first_pts(), 132_000 + 20 * 3000);
-            assert_eq!(job.video.unwrap().wanted.len(), 40);
-        }
-        assert_eq!(job(edge_of_bf2(SegmentKind::Full, Some(666_680), None)).first_pts(), 132_000 + 21 * 3000);
-    }
-
-    #[test]
-    fn arguments_are_for_stamps_that_start_at_the_base() {
-        let args = job(edge_of_bf2(SegmentKind::Full, Some(1_000_000), Some(1_500_000))).args();
-        let text = args.join(std::ffi::OsStr::new(" ")).into_string().unwrap();
-        for part in [
-            "-map 0:i:0x100 -map 0:i:0x101 -filter:v trim=start_pts=9090000:end_pts=9135000 ",
-            " -bsf:v setts=pts=PTS:dts=PTS-6000 ",
-            " -bsf:a noise=drop=lt(pts\\,9089955)+gte(pts\\,9134955) ",
-            " -muxdelay 0.7 ",
-            " -mpegts_pmt_start_pid 4096 -streamid 0:256 -streamid 1:257 -f mpegts -",
-        ] {
-            assert!(text.contains(part), "{part} is not in {text}");
-        }
-    }
-
-    #[test]
-    fn an_output_has_the_wanted_frames_or_is_refused() {
-        let mut restamp = super::super::restamp::Restamp::shifting(BASE_90K - 132_000);
-        let mut bytes = restamp.push(vector("av_bf2").into()).to_vec();
-        let full = job(edge_of_bf2(SegmentKind::Full, Some(40), None));
-        let damaged = job(edge_of_bf2(SegmentKind::Partial, Some(40), None));
-        let message = full.check(scan(&bytes)).unwrap_err().to_string();
-        assert!(message.contains("59 of 59 frames"), "a frame too many: {message}");
-        assert!(damaged.check(scan(&bytes)).is_err());
-
-        let whole = TrimJob { bounds: Bounds { from: None, until: None }, ..full };
-        let mut video = whole.video.clone().unwrap();
-        video.wanted.insert(0, BASE_90K);
-        let whole = TrimJob { video: Some(video.clone()), ..whole };
-        whole.check(scan(&bytes)).unwrap();
-        bytes.truncate(bytes.len() / 2);
-        assert!(matches!(whole.check(scan(&bytes)), Err(CutError::Inexact { expected: 60, .. })));
-        TrimJob { video: Some(video), ..damaged }.check(scan(&bytes)).unwrap();
-    }
-
-    #[test]
-    fn other_video_than_we_encode_is_refused() {
-        let summary = scan(&vector("mp2v")).finish().unwrap();
-        let refused = edge(&segment(SegmentKind::Full), summary, Some(at(500_000)), None);
-        assert!(matches!(refused, Err(CutError::Codec { stream_type: 2, .. })), "{refused:?}");
-    }
-}
+mod tests;

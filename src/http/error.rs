@@ -223,6 +223,7 @@ fn cut_answer(error: &CutError) -> (StatusCode, &'static str, bool) {
         }
         CutError::Framing(_) => (S::BAD_REQUEST, "bad_framing", true),
         CutError::PictureTooLarge { .. } => (S::UNPROCESSABLE_ENTITY, "picture_too_large", true),
+        CutError::NoRoom => (S::INSUFFICIENT_STORAGE, "no_room", true),
         CutError::Read { .. } | CutError::Store(_) => (S::INTERNAL_SERVER_ERROR, "store", false),
         CutError::Panicked(_) => (S::INTERNAL_SERVER_ERROR, "internal", false),
     }

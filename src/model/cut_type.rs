@@ -13,6 +13,8 @@ pub enum CutType {
     Rough,
     /// As smart, in fragmented MP4.
     Mp4,
+    /// As smart, in MP4 whose index comes first: put together in a file before the first byte goes out.
+    Faststart,
     /// Exact, all of it re-encoded: one encoding from the first frame to the last, as H.264 and AAC in MPEG-TS.
     Mpegts,
     /// Likewise, as VP9 and Opus in WebM.
@@ -22,13 +24,15 @@ pub enum CutType {
 }
 
 impl CutType {
-    pub const ALL: [CutType; 6] = [Self::Smart, Self::Rough, Self::Mp4, Self::Mpegts, Self::Webm, Self::Archive];
+    pub const ALL: [CutType; 7] =
+        [Self::Smart, Self::Rough, Self::Mp4, Self::Faststart, Self::Mpegts, Self::Webm, Self::Archive];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Smart => "smart",
             Self::Rough => "rough",
             Self::Mp4 => "mp4",
+            Self::Faststart => "faststart",
             Self::Mpegts => "mpegts",
             Self::Webm => "webm",
             Self::Archive => "archive",
@@ -38,7 +42,7 @@ impl CutType {
     /// Shows exactly the frames of its ranges. The others show whole segments.
     pub const fn is_exact(self) -> bool {
         match self {
-            Self::Smart | Self::Mp4 | Self::Mpegts | Self::Webm => true,
+            Self::Smart | Self::Mp4 | Self::Faststart | Self::Mpegts | Self::Webm => true,
             Self::Rough | Self::Archive => false,
         }
     }
@@ -52,7 +56,7 @@ impl fmt::Display for CutType {
 
 /// No type of cut has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the type of a cut is smart (or fast, which is the same), rough, mp4, mpegts, webm or archive")]
+#[error("the type of a cut is smart (or fast, which is the same), rough, mp4, faststart, mpegts, webm or archive")]
 pub struct UnknownCutType;
 
 /// What peers and editors call `smart`, too.

@@ -29,6 +29,7 @@ mod quarantine;
 mod reasons;
 mod recover;
 mod retain;
+mod scratch;
 mod scrub;
 mod scrub_state;
 mod spool;
@@ -73,6 +74,7 @@ pub use retain::{
     Deleted, Room, delete_files, forget_losses, free_bytes, hours_on_disk, read_horizons, room, stored_files, streams,
     sweep_learnt, write_horizons,
 };
+pub use scratch::{Scratch, ScratchFile};
 pub use scrub::{
     BadFile, Checked, Scrubbed, StoredFile, StreamHour, bad_files, check, estimate_bytes, files_of,
     hours_changed_since, scrub, stream_hours, was_changed_since,

@@ -71,8 +71,11 @@ pub struct Room {
 }
 
 pub fn room(layout: &Layout) -> Result<Room, StoreError> {
-    let stat = rustix::fs::statvfs(layout.base())
-        .map_err(|error| StoreError::new("look at the disk of", layout.base(), error.into()))?;
+    room_at(layout.base())
+}
+
+pub(super) fn room_at(dir: &Path) -> Result<Room, StoreError> {
+    let stat = rustix::fs::statvfs(dir).map_err(|error| StoreError::new("look at the disk of", dir, error.into()))?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     Ok(Room { free_bytes: bytes(stat.f_bavail), size_bytes: bytes(stat.f_blocks) })
 }

@@ -9,13 +9,15 @@ use serde_json::Value;
 use url::Url;
 
 use super::{CutArgs, ReceiptSource, Source, StreamArgs};
-use crate::cut::OnChange;
+use crate::cut::{CutType, OnChange};
 use crate::ingest::{Body, HttpClient, Patience};
 
 /// A node waits up to a minute for a place for ffmpeg and another for ffmpeg itself, before the first byte and again
 /// amid the cut.
 const PATIENCE: Patience =
     Patience { head: Duration::from_secs(150), stall: Duration::from_secs(150), whole: Duration::from_secs(24 * 3600) };
+/// What is put together first sends nothing for as long as that takes.
+const PATIENCE_TO_THE_END: Patience = Patience { stall: Duration::from_secs(2 * 3600), ..PATIENCE };
 /// How much of a refusal is shown.
 const MAX_REFUSAL_BYTES: usize = 4096;
 /// A day of segments of 2 s has 43,200 names of 150 bytes.
@@ -23,7 +25,8 @@ const MAX_RECEIPT_BYTES: usize = 16 << 20;
 
 pub async fn open(node: &Url, args: &CutArgs) -> anyhow::Result<Source> {
     let url = address(node, args)?;
-    let response = HttpClient::of_this_arbiter().ask(&url, PATIENCE).await;
+    let patience = if args.cut_type == CutType::Faststart { PATIENCE_TO_THE_END } else { PATIENCE };
+    let response = HttpClient::of_this_arbiter().ask(&url, patience).await;
     let response = response.with_context(|| format!("cannot ask {node}; is the node running?"))?;
     if response.status != 200 {
         let refusal = refusal(response.body).await;

@@ -8,7 +8,9 @@ mod packet;
 mod psi;
 mod scan;
 
-pub use packet::{PACKET_BYTES, Packet, PacketFinder, Pid, SYNC_BYTE, set_continuity, shift_stamps};
+pub use packet::{
+    PACKET_BYTES, Packet, PacketFinder, PesHeader, Pid, SYNC_BYTE, insert_dts, set_continuity, set_stamps, shift_stamps,
+};
 pub use psi::{AudioCoding, Codec, Program, ProgramStream, Tables};
 pub use scan::{Scan, Stamp, Summary, Track, TsError};
 

@@ -207,6 +207,57 @@ pub fn shift_stamps(bytes: &mut [u8; PACKET_BYTES], shift_90k: i64) {
     }
 }
 
+/// Replaces the stamps of a frame that starts in a packet, of which there may be one: modulo 33 bits.
+pub fn set_stamps(bytes: &mut [u8; PACKET_BYTES], pts_90k: i64, dts_90k: i64) {
+    let Some((packet, (at, _))) = Packet::new(bytes).and_then(|packet| Some((packet, packet.pes_at()?))) else {
+        return;
+    };
+    for (at, stamp) in packet.stamps_at(at).into_iter().zip([pts_90k, dts_90k]) {
+        if let Some(at) = at {
+            write_stamp(&mut bytes[at..], stamp.rem_euclid(super::WRAP_90K) as u64);
+        }
+    }
+}
+
+/// Gives a DTS to a frame that starts in a packet and has a PTS alone. Its header takes five bytes more, so that many are pushed
+/// into a packet that has to follow. `None`, and nothing done, where that is not possible.
+pub fn insert_dts(bytes: &mut [u8; PACKET_BYTES], dts_90k: i64) -> Option<[u8; PACKET_BYTES]> {
+    let packet = Packet::new(bytes)?;
+    let (at, _) = packet.pes_at()?;
+    let [Some(pts_at), None] = packet.stamps_at(at) else { return None };
+    let dts_at = pts_at + STAMP_BYTES;
+    // The whole header stays in this packet: what is pushed out belongs to the stream.
+    let header_bytes = bytes[at + 8].checked_add(STAMP_BYTES as u8)?;
+    if at + PES_FIXED_BYTES + usize::from(header_bytes) > PACKET_BYTES {
+        return None;
+    }
+    let mut next = [0xff; PACKET_BYTES];
+    let pushed_at = PACKET_BYTES - STAMP_BYTES;
+    // Stuffing before a payload of five bytes: an adaptation field without anything.
+    next[..6].copy_from_slice(&[
+        SYNC_BYTE,
+        bytes[1] & 0x3f,
+        bytes[2],
+        0x30 | bytes[3] & 0x0f,
+        (pushed_at - 5) as u8,
+        0,
+    ]);
+    next[pushed_at..].copy_from_slice(&bytes[pushed_at..]);
+    bytes.copy_within(dts_at..pushed_at, dts_at + STAMP_BYTES);
+    bytes[at + 7] |= 0b0100_0000;
+    bytes[at + 8] = header_bytes;
+    bytes[pts_at] = bytes[pts_at] & 0x0f | 0x30;
+    bytes[dts_at] = 0x11;
+    write_stamp(&mut bytes[dts_at..], dts_90k.rem_euclid(super::WRAP_90K) as u64);
+    let length = u16::from_be_bytes([bytes[at + 4], bytes[at + 5]]);
+    if length > 0 {
+        // None at all where it would be too long.
+        let length = length.checked_add(STAMP_BYTES as u16).unwrap_or(0);
+        bytes[at + 4..at + 6].copy_from_slice(&length.to_be_bytes());
+    }
+    Some(next)
+}
+
 pub fn set_continuity(bytes: &mut [u8; PACKET_BYTES], counter: u8) {
     bytes[3] = bytes[3] & 0xf0 | counter & 0x0f;
 }
@@ -316,6 +367,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_dts_is_put_in_and_what_has_no_room_goes_into_the_next_packet() {
+        let mut right = stamped();
+        for (at, byte) in right[31..].iter_mut().enumerate() {
+            *byte = at as u8;
+        }
+        let mut alone = right;
+        // The same without a DTS, and a length.
+        alone[16..18].copy_from_slice(&[0, 200]);
+        (alone[19], alone[20], alone[21]) = (0x80, 5, 0x21 | alone[21] & 0x0e);
+        alone.copy_within(31.., 26);
+        let mut put_in = alone;
+        let next = insert_dts(&mut put_in, 200 - WRAP_90K).unwrap();
+        let header = Packet::new(&put_in).unwrap().pes_header().unwrap();
+        assert_eq!((header.pts, header.dts), (Some(300), Some(200)));
+        assert_eq!((put_in[16], put_in[17], put_in[19], put_in[20], put_in[21] >> 4), (0, 205, 0xc0, 10, 3));
+        let content = |bytes| Packet::new(bytes).unwrap().elementary().unwrap().to_vec();
+        assert_eq!([content(&put_in), content(&next)].concat(), content(&alone));
+        assert_eq!((Packet::new(&next).unwrap().starts_unit(), content(&next).len()), (false, 5));
+        // It has one by then.
+        assert_eq!(insert_dts(&mut put_in, 5), None);
+        set_stamps(&mut put_in, 7, 5);
+        let header = Packet::new(&put_in).unwrap().pes_header().unwrap();
+        assert_eq!((header.pts, header.dts), (Some(7), Some(5)));
+    }
+
     proptest! {
         #[test]
         fn stamps_survive_writing(stamp in 0u64..1 << 33, junk in prop::array::uniform6(any::<u8>())) {
@@ -335,6 +412,8 @@ mod tests {
             let packet = Packet::new(&bytes).unwrap();
             let _ = (packet.pcr(), packet.pes_header(), packet.elementary());
             shift_stamps(&mut bytes, shift);
+            set_stamps(&mut bytes, shift, shift);
+            let _ = insert_dts(&mut bytes, shift);
         }
     }
 }

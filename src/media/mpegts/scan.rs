@@ -10,6 +10,9 @@ const MAX_STAMPS: usize = 1 << 20;
 /// A decoder buffers at most a second of H.264 (T-STD); a clock that runs further ahead of its stream is broken.
 const MAX_PCR_LEAD_90K: i64 = 10 * 90_000;
 
+/// H.264 and HEVC reorder by no more (`max_dec_frame_buffering`).
+const MAX_REORDERED: usize = 16;
+
 /// Why a file cannot be cut to the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TsError {
@@ -35,13 +38,14 @@ pub struct Track {
     pub pid: Pid,
     pub codec: Codec,
     stamps: Vec<Stamp>,
+    is_mended: bool,
 }
 
 impl Track {
     /// Of stamps in decoding order, at least one.
     #[cfg(test)]
     pub fn new(pid: Pid, codec: Codec, stamps: Vec<Stamp>) -> Self {
-        Self { pid, codec, stamps }
+        Self { pid, codec, stamps, is_mended: false }
     }
 
     pub fn lowest_pts(&self) -> i64 {
@@ -60,9 +64,56 @@ impl Track {
         self.stamps.iter().map(|stamp| stamp.dts).max().expect("a track is never empty")
     }
 
+    /// When what is shown, or heard, last has ended, if it lasts as long as what comes before it.
+    pub fn end_pts(&self) -> i64 {
+        let highest = self.highest_pts();
+        let before = self.all_pts().filter(|pts| *pts < highest).max();
+        highest + before.map_or(0, |before| highest - before)
+    }
+
     /// Whether decoding times rise throughout, by no more than this at once: a clock that begins anew does neither.
     pub fn is_steady(&self, most_90k: i64) -> bool {
         self.stamps.windows(2).all(|pair| (1..=most_90k).contains(&(pair[1].dts - pair[0].dts)))
+    }
+
+    /// Makes up decoding times where they do not rise, or lie beyond the showing, as they do where a source leaves them out: from
+    /// the order of the frames. Leaves them where that order is none, as over a clock that begins anew.
+    pub fn mend_dts(&mut self) {
+        let rises = self.stamps.windows(2).all(|pair| pair[0].dts < pair[1].dts);
+        if rises && self.stamps.iter().all(|stamp| stamp.dts <= stamp.pts) {
+            return;
+        }
+        // How many frames that are shown later are decoded before one, at most.
+        let later = |at: usize| {
+            let before = &self.stamps[at.saturating_sub(2 * MAX_REORDERED)..at];
+            before.iter().filter(|stamp| stamp.pts > self.stamps[at].pts).count()
+        };
+        let depth = (0..self.stamps.len()).map(later).max().unwrap_or(0);
+        let mut shown: Vec<i64> = self.all_pts().collect();
+        shown.sort_unstable();
+        let step = self.step_90k();
+        if depth == 0 || depth > MAX_REORDERED || shown.windows(2).any(|pair| pair[0] == pair[1]) {
+            return;
+        }
+        for (at, stamp) in self.stamps.iter_mut().enumerate() {
+            let missing = depth.saturating_sub(at) as i64;
+            stamp.dts = shown[at.saturating_sub(depth)] - missing * step;
+        }
+        self.is_mended = true;
+    }
+
+    /// Whether its decoding times are made up.
+    pub fn is_mended(&self) -> bool {
+        self.is_mended
+    }
+
+    /// The usual time from one frame to the next; at least a tick.
+    pub fn step_90k(&self) -> i64 {
+        let mut shown: Vec<i64> = self.all_pts().collect();
+        shown.sort_unstable();
+        let mut steps: Vec<i64> = shown.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        steps.sort_unstable();
+        steps.get(steps.len() / 2).copied().unwrap_or(1).max(1)
     }
 
     /// In decoding order.
@@ -196,7 +247,7 @@ impl ScanState {
             .filter_map(|stream| {
                 let at = self.stamps.iter().position(|(pid, _)| *pid == stream.pid)?;
                 let (pid, stamps) = self.stamps.swap_remove(at);
-                Some(Track { pid, codec: stream.codec, stamps })
+                Some(Track { pid, codec: stream.codec, stamps, is_mended: false })
             })
             .collect();
         let video_pid = program.video().map(|stream| stream.pid);
@@ -239,6 +290,26 @@ mod tests {
     fn stamps_are_those_that_ffprobe_reads() {
         assert_eq!(video("av_bf2"), (60, 132_000, 309_000, 126_000, 1));
         assert_eq!(video("av_wrap"), (90, 8_589_906_000, 8_590_173_000, 8_589_906_000, 1));
+    }
+
+    #[test]
+    fn decoding_times_that_were_left_out_are_made_up_in_the_order_of_the_frames() {
+        let summary = scan(&vector("av_bf2"), 1000).unwrap();
+        let right = summary.video.unwrap();
+        let mut mended = right.clone();
+        mended.mend_dts();
+        assert_eq!(mended, right);
+        mended.stamps.iter_mut().for_each(|stamp| stamp.dts = stamp.pts);
+        mended.mend_dts();
+        assert!(mended.is_mended());
+        // The source has them a frame earlier than they need be.
+        let later: Vec<Stamp> = right.stamps.iter().map(|stamp| Stamp { dts: stamp.dts + 3000, ..*stamp }).collect();
+        assert_eq!(mended.stamps, later);
+        // Two clocks.
+        let mut two = scan(&[vector("av_bf2"), vector("av_bf0")].concat(), 1000).unwrap().video.unwrap();
+        let before = two.clone();
+        two.mend_dts();
+        assert_eq!(two, before);
     }
 
     #[test]

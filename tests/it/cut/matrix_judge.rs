@@ -30,7 +30,7 @@ pub struct Packet {
     pub pts: i64,
     pub dts: i64,
     duration: i64,
-    hash: String,
+    pub hash: String,
 }
 
 fn on_disk(stream: &[u8]) -> tempfile::NamedTempFile {

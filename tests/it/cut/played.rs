@@ -75,7 +75,7 @@ fn chromium_plays_cuts_of_every_type_to_the_end() {
     let film = KINDS[OPEN_GOP].film();
     let node = NodeProcess::start(film.source.record.layout.base(), &[]);
     let asked = Asked::of(&film);
-    for (cut_type, as_segment) in [("mp4", false), ("webm", false), ("smart", true)] {
+    for (cut_type, as_segment) in [("mp4", false), ("faststart", false), ("webm", false), ("smart", true)] {
         asked.assert_played(&node, cut_type, cut_type, as_segment);
     }
     node.stop();
@@ -88,7 +88,7 @@ fn soak_chromium_plays_cuts_of_every_stream_to_the_end() {
         let film = kind.film();
         let node = NodeProcess::start(film.source.record.layout.base(), &[]);
         let asked = Asked::of(&film);
-        for (cut_type, as_segment) in [("mp4", false), ("smart", true)] {
+        for (cut_type, as_segment) in [("mp4", false), ("faststart", false), ("smart", true)] {
             asked.assert_played(&node, &format!("{} as {cut_type}", kind.name), cut_type, as_segment);
         }
         node.stop();

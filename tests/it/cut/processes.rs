@@ -34,7 +34,7 @@ fn ffmpegs_in_use(node: &NodeProcess) -> String {
     line.rsplit_once(' ').unwrap().1.to_owned()
 }
 
-/// A node whose ffmpeg is the real one, but stays there after it has re-encoded sound.
+/// A node whose ffmpeg is the real one, but stays there after it has re-encoded sound, or put a video together.
 fn node_with_a_lingering_ffmpeg(source: &Source) -> NodeProcess {
     let found = Command::new("sh").args(["-c", "command -v ffmpeg"]).output().unwrap().stdout;
     let real = String::from_utf8(found).unwrap().trim().to_owned();
@@ -42,7 +42,8 @@ fn node_with_a_lingering_ffmpeg(source: &Source) -> NodeProcess {
     std::fs::create_dir(&programs).unwrap();
     let script = programs.join("ffmpeg");
     // Those that trim edges end as ever: what comes after waits for their end.
-    std::fs::write(&script, format!("#!/bin/sh\n{real} \"$@\"\ncase \"$*\" in *192k*) sleep 600;; esac\n")).unwrap();
+    std::fs::write(&script, format!("#!/bin/sh\n{real} \"$@\"\ncase \"$*\" in *192k*|*faststart*) sleep 600;; esac\n"))
+        .unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     NodeProcess::start_with(source.record.layout.base(), "", |command| {
@@ -136,6 +137,26 @@ fn what_runs_for_a_cut_ends_when_the_client_leaves_and_when_the_node_stops() {
     eventually("the programs of a node that has stopped end", || {
         family.iter().all(|one| !is_running(*one)).then_some(())
     });
+}
+
+#[test]
+fn a_client_that_leaves_before_its_video_is_put_together_ends_it() {
+    let source = record(super::Recipe { seconds: 4, ..PLAIN });
+    let node = node_with_a_lingering_ffmpeg(&source);
+    let path = format!("/cut/ch/source.ts?type=faststart&range={},{}", source.frame(10), source.frame(110));
+    let client = node.ask(&path);
+    // The script, once all that it reads is made.
+    let is_putting_together = |process: u32| {
+        let words = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).contains("faststart")
+    };
+    let running = eventually("the video is being put together", || {
+        children(node.id()).into_iter().find(|process| is_putting_together(*process))
+    });
+    drop(client);
+    eventually("the programs of a client who has left end", || (!is_running(running)).then_some(()));
+    eventually("its place is free", || (ffmpegs_in_use(&node) == "0").then_some(()));
+    node.stop();
 }
 
 #[test]

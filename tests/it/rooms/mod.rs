@@ -58,6 +58,7 @@ const PURE: &[&str] = &[
     "ingest/outage.rs",
     "ingest/tracker.rs",
     "ingest/sessions.rs",
+    "cut/cut_type.rs",
     "cut/plan.rs",
     "cut/piece.rs",
     "cut/transition.rs",

@@ -1,0 +1,99 @@
+//! Sources whose decoding times are wrong, though their pictures can be decoded.
+
+use futures_util::StreamExt;
+use segvault::cut::{self, CutType};
+use segvault::media::mpegts::{PACKET_BYTES, Packet, set_stamps};
+
+use super::{PLAIN, Recipe, Source, assert_shows, ffmpeg, record};
+
+/// What becomes of the decoding time of a frame, given its number in the file, its own and that of the frame before.
+type Fault = fn(usize, i64, i64) -> Wrong;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    Right,
+    Other(i64),
+    LeftOut,
+}
+
+const FAULTS: [(&str, Fault); 6] = [
+    (
+        "one is repeated",
+        |number, _, before| if (16..24).contains(&number) { Wrong::Other(before) } else { Wrong::Right },
+    ),
+    ("some step back", |number, _, before| if number % 20 == 7 { Wrong::Other(before - 5) } else { Wrong::Right }),
+    ("all are the same", |_, _, _| Wrong::Other(1_000)),
+    ("some are left out", |number, _, _| if (16..24).contains(&number) { Wrong::LeftOut } else { Wrong::Right }),
+    ("those of the second half are left out", |number, _, _| if number > 30 { Wrong::LeftOut } else { Wrong::Right }),
+    ("all are left out", |_, _, _| Wrong::LeftOut),
+];
+
+/// The same file with wrong decoding times of its video.
+fn with_fault(content: &[u8], fault: Fault) -> Vec<u8> {
+    let mut content = content.to_vec();
+    let (mut number, mut before) = (0, 0);
+    for packet in content.as_chunks_mut::<PACKET_BYTES>().0 {
+        let Some(header) = Packet::new(packet).and_then(Packet::pes_header) else { continue };
+        let (0xe0..=0xef, Some(pts)) = (header.stream_id, header.pts) else { continue };
+        let dts = header.dts.unwrap_or(pts) as i64;
+        match fault(number, dts, before) {
+            Wrong::Other(dts) if header.dts.is_some() => set_stamps(packet, pts as i64, dts),
+            Wrong::LeftOut if header.dts.is_some() => leave_out_dts(packet),
+            Wrong::Right | Wrong::Other(_) | Wrong::LeftOut => {}
+        }
+        (number, before) = (number + 1, dts);
+    }
+    content
+}
+
+/// Its bytes become stuffing.
+fn leave_out_dts(packet: &mut [u8; PACKET_BYTES]) {
+    let at = if packet[3] & 0x20 != 0 { 5 + usize::from(packet[4]) } else { 4 };
+    assert_eq!(packet[at + 7] >> 6, 3);
+    packet[at + 7] &= 0x3f;
+    packet[at + 7] |= 0x80;
+    packet[at + 9] = packet[at + 9] & 0x0f | 0x20;
+    packet[at + 14..at + 19].fill(0xff);
+}
+
+/// Makes the times of these files wrong, cuts, and judges. Gives how many frames were mended.
+async fn mended(source: &Source, what: &str, fault: Fault, files: &[usize], (first, until): (usize, usize)) -> u64 {
+    let right: Vec<Vec<u8>> = files.iter().map(|at| std::fs::read(source.path(*at)).unwrap()).collect();
+    for (at, content) in files.iter().zip(&right) {
+        std::fs::write(source.path(*at), with_fault(content, fault)).unwrap();
+    }
+    let what = format!("{what}, in {files:?}, frames {first} to {until}");
+    let plan = source.plan(CutType::Smart, &[(source.frame(first), source.frame(until))]);
+    let mut stream =
+        cut::start(source.record.clone(), ffmpeg(), plan).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
+    let (receipt, mut video) = (stream.receipt(), Vec::new());
+    while let Some(bytes) = stream.next().await {
+        video.extend(bytes.unwrap_or_else(|error| panic!("{what}: {error:?}")));
+    }
+    for (at, content) in files.iter().zip(&right) {
+        std::fs::write(source.path(*at), content).unwrap();
+    }
+    assert_shows(&what, &video, &(first..until).collect::<Vec<_>>());
+    receipt.json()["mended_times"].as_u64().unwrap()
+}
+
+#[actix_rt::test]
+async fn an_exact_cut_mends_decoding_times_that_do_not_rise() {
+    let deep = &["-preset", "slow", "-x264-params", "b-pyramid=normal:b-adapt=2"];
+    // A file amid others; files with edges in some of them; from the start of one on.
+    let (one, edges, start) = ((&[2][..], (30, 280)), (&[0, 1, 2, 3, 4][..], (30, 280)), (&[1, 2][..], (60, 200)));
+    for (recipe, places) in [
+        (PLAIN, &[one, edges][..]),
+        (Recipe { b_frames: 5, extra: deep, ..PLAIN }, &[edges]),
+        (Recipe { fps: (30_000, 1001), ..PLAIN }, &[start]),
+    ] {
+        let source = record(recipe);
+        for (what, fault) in FAULTS {
+            for (files, frames) in places {
+                let count = mended(&source, what, fault, files, *frames).await;
+                assert!(count > 0, "{what}: nothing was mended");
+            }
+        }
+        assert_eq!(mended(&source, "right", |_, _, _| Wrong::Right, &[2], (30, 280)).await, 0);
+    }
+}
