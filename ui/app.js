@@ -23,6 +23,7 @@ import { Live } from "./live.js";
 /** In the order of the navigation. @type {View[]} */
 const VIEWS = [
   { name: "watch", title: "Watch", module: "./views/watch.js", styles: ["views/deck.css"] },
+  { name: "cut", title: "Mark and cut", module: "./views/cut.js", styles: ["views/deck.css", "views/cut.css"] },
 ];
 
 const THEME = "segvault.theme";

@@ -66,6 +66,13 @@ const INDEX: &str = "index.html";
 files![
     "api.js",
     "app.js",
+    "cut/cards.js",
+    "cut/check.js",
+    "cut/download.js",
+    "cut/draft.js",
+    "cut/job.js",
+    "cut/seam.js",
+    "cut/sound.js",
     "deck/book.js",
     "deck/deck.js",
     "deck/hls.js",
@@ -80,6 +87,8 @@ files![
     "time.js",
     "vendor/hls.js/LICENSE",
     "vendor/hls.js/hls.min.js",
+    "views/cut.css",
+    "views/cut.js",
     "views/deck.css",
     "views/watch.js",
 ];

@@ -36,8 +36,8 @@ export class Deck {
   onMarks = () => {};
   /** The picture has moved, or the strip has changed. @type {() => void} */
   onChange = () => {};
-  /** @type {() => void} */
-  onView = () => {};
+  /** Channel and quality are known, and there is a player. @type {() => void} */
+  onReady = () => {};
   /** @type {((grip: Grip, at: Micros, isDone: boolean) => void) | undefined} */
   onDrag;
   channel = "";
@@ -46,7 +46,8 @@ export class Deck {
   #addressed = "";
   /** @type {() => void} */
   #noteEnds = () => {};
-  #listed = "";
+  /** @type {string | null} */
+  #listed = null;
 
   /**
    * @param {HTMLElement} root
@@ -70,7 +71,7 @@ export class Deck {
     this.holes = el("details", { class: "holes" }, el("summary", {}, "What is missing here"), el("ul", {}));
     this.tools = el("div", { class: "row tools" });
     this.extra = el("div", { class: "row" });
-    this.muting = button("🔇", () => { this.video.muted = !this.video.muted; }, { class: "quiet", "aria-label": "Sound", title: "Sound (M)" });
+    this.muting = button("Sound", () => { this.video.muted = !this.video.muted; }, { "aria-pressed": "false", title: "Sound on, off (M)" });
     put(this.tools,
       this.playing,
       button("−1 f", () => this.player?.step(-1), { "aria-label": "One frame back", title: "One frame back (←)" }),
@@ -95,7 +96,7 @@ export class Deck {
         this.side));
     this.timeline = new Timeline(this.canvas, {
       seek: (at) => this.seek(at),
-      moved: () => { this.book?.soon(); this.onView(); },
+      moved: () => { this.book?.soon(); this.dirty(); },
       drag: (grip, at, isDone) => this.onDrag?.(grip, at, isDone),
     });
     this.hold.add(() => this.timeline.end());
@@ -174,6 +175,7 @@ export class Deck {
     this.book = new Book(api, channel, quality, () => this.timeline.view, () => this.dirty());
     const middle = at ?? now();
     this.timeline.show({ start: middle - 4 * MINUTE, end: middle + (at === null ? 0.5 : 4) * MINUTE });
+    this.onReady();
     await this.player.open(at ?? "live", { play: at === null || params.play === "1" });
   }
 
@@ -219,7 +221,8 @@ export class Deck {
     const at = player.isLive || player.time === null ? "" : formatTime(player.time);
     const { channel, quality } = this;
     const to = this.context.address(this.view, { ...this.#kept(), channel, quality, at });
-    if (to === this.#addressed || !location.hash.startsWith(`#/${this.view}`)) return;
+    const isOurs = location.hash === "" || location.hash.startsWith(`#/${this.view}`);
+    if (to === this.#addressed || !isOurs) return;
     this.#addressed = to;
     this.context.navigate(this.view, { ...this.#kept(), channel, quality, at }, { replace: true });
   }
@@ -346,7 +349,6 @@ export class Deck {
     this.playing.textContent = player.isPlaying ? "❚❚" : "▶";
     this.playing.setAttribute("aria-label", player.isPlaying ? "Pause" : "Play");
     this.live.setAttribute("aria-pressed", String(player.isLive));
-    this.muting.textContent = this.video.muted ? "🔇" : "🔊";
     this.muting.setAttribute("aria-pressed", String(!this.video.muted));
     this.state.textContent = this.#stateText();
     timeline.time = time;

@@ -322,7 +322,7 @@ export class Timeline {
     const [left, right] = [Math.max(0, this.#x(extent.start)), Math.min(width, this.#x(extent.end))];
     if (right > left) {
       paint.fillStyle = this.#colour("--have");
-      paint.fillRect(left, top, right - left, height);
+      paint.fillRect(left, top, Math.max(2, right - left), height);
     }
     for (const stretch of this.stretches) {
       const [from, to] = [this.#x(stretch.start), this.#x(stretch.end)];
