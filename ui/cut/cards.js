@@ -173,7 +173,7 @@ class Card {
   #showEdge(edge, of, time, shown, name) {
     if (document.activeElement !== of.input) of.input.value = showTime(time, 3);
     of.input.setAttribute("aria-label", `${name}: ${of.word.toLowerCase()}, UTC`);
-    of.here.setAttribute("aria-label", `${name}: ${of.word.toLowerCase()} at the frame shown`);
+    of.here.setAttribute("aria-label", `${name}: ${of.word.toLowerCase()} here, at the frame shown`);
     of.show.setAttribute("aria-label", `${name}: show its ${edge === "start" ? "first" : "last"} frame`);
     of.image.alt = `${edge === "start" ? "First" : "Last"} frame of ${name.toLowerCase()}, ${formatTime(shown)}`;
     const address = this.acts.frameUrl(shown);

@@ -7,6 +7,7 @@ import { inWords, pause, wasLeft } from "../api.js";
 import { Hold, button, el, put } from "../dom.js";
 import { MINUTE, SECOND, formatTime, now, parseTime, sayLength, showClock, showLength, showTime } from "../time.js";
 import { Book, CAUSES } from "./book.js";
+import { loadHls } from "./hls.js";
 import { bindKeys, showKeys } from "./keys.js";
 import { Player } from "./player.js";
 import { Timeline } from "./timeline.js";
@@ -74,8 +75,8 @@ export class Deck {
     this.muting = button("Sound", () => { this.video.muted = !this.video.muted; }, { "aria-pressed": "false", title: "Sound on, off (M)" });
     put(this.tools,
       this.playing,
-      button("−1 f", () => this.player?.step(-1), { "aria-label": "One frame back", title: "One frame back (←)" }),
-      button("+1 f", () => this.player?.step(1), { "aria-label": "One frame on", title: "One frame on (→)" }),
+      button("−1 frame", () => this.player?.step(-1), { title: "One frame back (←)" }),
+      button("+1 frame", () => this.player?.step(1), { title: "One frame on (→)" }),
       this.clock, this.live, this.state,
       el("span", { class: "grow" }),
       this.extra,
@@ -123,6 +124,8 @@ export class Deck {
   /** Finds out what there is, and shows what the address says. */
   async start() {
     const { params, api } = this.context;
+    // It takes a while to come; who needs it asks again, and sees why where it does not.
+    loadHls().catch(() => {});
     for (let failed = 0; !this.hold.ended; failed += 1) {
       try {
         // An address that says it all is shown while the rest is being asked for.

@@ -222,7 +222,7 @@ fn start(profile: &tempfile::TempDir, page: &str) -> Child {
     command.spawn().unwrap()
 }
 
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let named = |name| std::env::split_paths(&path).map(move |dir| dir.join(name)).find(|file| file.is_file());
     NAMES.into_iter().find_map(named).expect("there is a Chromium; `make deps` installs it")
