@@ -19,7 +19,7 @@ FUZZ_MEDIA = restamp mpegts mp4
 DEMO = $${CARGO_TARGET_DIR:-target}/debug/segvault
 SCRIPTS = .ci/run $(wildcard scripts/*.sh deploy/docker/*.sh)
 
-.PHONY: help demo test build deps fmt lint clippy shellcheck ui deploy deny dashboards image soak fuzz bench clean
+.PHONY: help demo test build deps fmt lint clippy shellcheck ui deploy deny dashboards docs image soak fuzz bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +65,9 @@ deny: ## Check the licences, names and sources of all dependencies against deny.
 
 dashboards: ## Write deploy/grafana from its source, tests/it/dashboards.rs
 	WRITE_DASHBOARDS=1 cargo test --locked --test it dashboards::dashboards_are
+
+docs: ## Write docs/configuration.md and docs/http-api.md from their sources
+	WRITE_DOCS=1 cargo test --locked --test it reference::
 
 image: ## Try what the Dockerfile does, without an engine for containers (takes root and debootstrap)
 	@scripts/image.sh

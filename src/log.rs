@@ -7,6 +7,7 @@
 
 mod level;
 mod line;
+mod trace;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -89,7 +90,7 @@ impl Log {
             let what = panic.payload_as_str().unwrap_or("(no text)");
             let at = panic.location().map(ToString::to_string).unwrap_or_default();
             let thread = std::thread::current();
-            slog::error!(logger, "panic"; "what" => what, "at" => at, "thread" => thread.name().unwrap_or("?"));
+            slog::error!(logger, "panic"; "what" => what, "at" => at, "in" => trace::here(), "thread" => thread.name().unwrap_or("?"));
         }));
     }
 }

@@ -27,20 +27,26 @@ fn main() {
     if std::env::args().any(|arg| arg == "--reckon") {
         return print!("{}", reckoning::section());
     }
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/copies");
+    let disk = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/copies");
     let mut text = String::from(HEADING);
     text.push_str(
         "\nMedians of three. An empty node copies all that another has, from its start to the last file: compared, fetched, hashed,\n\
          each file and its directory flushed before it counts. The limit is `cat` of the same files into a loopback socket whose\n\
          reader hashes and writes nothing; beside it, the same into one file that is flushed at the end. Both nodes share the\n\
-         machine's cores and its disk.\n\n| figure | segvault | limit | ratio |\n|---|---|---|---|\n",
+         machine's cores and its disk; in memory (a tmpfs), nothing but the cores is the limit.\n\n| figure | segvault | limit | ratio |\n|---|---|---|---|\n",
     );
-    for tree in [Tree::small(&dir), Tree::large(&dir)] {
-        let runs: Vec<Run> = (0..RUNS).map(|_| measure(&tree, &dir)).collect();
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    for (make, dir, place) in [
+        (Tree::small as fn(&Path) -> Tree, &*disk, "on the disk"),
+        (Tree::large, &*disk, "on the disk"),
+        (Tree::large, memory.path(), "in memory"),
+    ] {
+        let tree = make(dir);
+        let runs: Vec<Run> = (0..RUNS).map(|_| measure(&tree, dir)).collect();
         let of = |figure: fn(&Run) -> f64| median(runs.iter().map(figure).collect());
         let _ = writeln!(
             text,
-            "| {} segments of {} bytes | {:.0} /s, {:.0} MB/s | `cat`: {:.0} MB/s; flushed: {:.0} MB/s | {:.2} × `cat`, {:.2} × flushed |",
+            "| {} segments of {} bytes, {place} | {:.0} /s, {:.0} MB/s | `cat`: {:.0} MB/s; flushed: {:.0} MB/s | {:.2} × `cat`, {:.2} × flushed |",
             tree.files,
             tree.file_bytes,
             of(|run| run.files_per_second),
@@ -186,8 +192,12 @@ impl Node {
 }
 
 impl Drop for Node {
+    /// In order: after a stop that was none, the next start reads what was written last.
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        let told = Command::new("kill").arg(self.child.id().to_string()).status();
+        if !told.is_ok_and(|status| status.success()) {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }

@@ -197,7 +197,7 @@ fn learning(base: &Path, table: &mut Table) {
     let node = Node::start(base);
     let began = Instant::now();
     let first = fetch(node.address, &week_path());
-    while !fetch_text(node.address, "/metrics").contains("segvault_media_waiting_hours_entries 0") {
+    while !fetch_text(node.address, "/metrics").contains("segvault_media_waiting_entries 0") {
         std::thread::sleep(Duration::from_millis(100));
     }
     let seconds = began.elapsed().as_secs_f64();

@@ -334,7 +334,7 @@ mod tests {
                 line.rsplit_once(' ').unwrap().1.parse().unwrap()
             };
             let names =
-                ["segvault_cache_hour_hits_total", "segvault_cache_hour_misses_total", "segvault_cache_hours_entries"];
+                ["segvault_cache_hour_hits_total", "segvault_cache_hour_misses_total", "segvault_cache_index_entries"];
             (value(names[0]), value(names[1]), value(names[2]))
         }
     }

@@ -125,9 +125,7 @@ impl Sink {
             }
             Place::File(pending) => {
                 let pending = Arc::clone(pending);
-                let append =
-                    move || with(&pending, |pending| gathered.iter().try_for_each(|piece| pending.append(piece)));
-                self.disk.run(append).await
+                self.disk.run(move || with(&pending, |pending| pending.append(&gathered))).await
             }
         };
         // What was not taken is not held.

@@ -122,15 +122,15 @@ families! {
     /// Hours asked for whose index had to be read from disk.
     cache_hour_misses: IntCounter = "segvault_cache_hour_misses_total", [];
     /// Indexes of hours in memory.
-    cache_hours: IntGauge = "segvault_cache_hours_entries", [];
+    cache_hours: IntGauge = "segvault_cache_index_entries", [];
     /// Memory that the indexes of hours take.
     cache_hours_bytes: IntGauge = "segvault_cache_hours_bytes", [];
     /// Segments looked at for what they are encoded with; each is looked at once.
     media_segments: IntCounterVec = "segvault_media_segments_total", ["outcome"];
     /// Hours of which it is in memory what they are encoded with.
-    media_hours: IntGauge = "segvault_media_hours_entries", [];
+    media_hours: IntGauge = "segvault_media_known_entries", [];
     /// Hours of which it is yet to be learnt what they are encoded with.
-    media_waiting_hours: IntGauge = "segvault_media_waiting_hours_entries", [];
+    media_waiting_hours: IntGauge = "segvault_media_waiting_entries", [];
     /// Requests answered.
     http_requests: IntCounterVec = "segvault_http_requests_total", ["route", "status"];
     /// Time from a request to the head of its answer.

@@ -19,7 +19,7 @@ use crate::model::{Channel, ExtraDir, ExtraPath, HashedName, Quality, SegmentHas
 use crate::store::{self, Copied, Layout, PendingCopy, StoreError, TempMark, Volume, free_bytes, is_tombstoned};
 
 /// Bytes gathered before they go to the disk: few enough to stay small, enough to make few system calls.
-const WRITE_BYTES: usize = 256 * 1024;
+const WRITE_BYTES: usize = 512 * 1024;
 /// No segment is larger; an hour of the largest quality has less.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Nobody can say whether an extra file is what it should be; so it is at least no way to fill a disk.
@@ -237,7 +237,7 @@ impl Copier {
                     Some(pending) => pending,
                     None => this.create(&path)?,
                 };
-                gathered.iter().try_for_each(|piece| pending.append(piece))?;
+                pending.append(&gathered)?;
                 let is_right = !is_all || expected.is_none_or(|hash| pending.holds(hash));
                 Ok((pending, is_right))
             };

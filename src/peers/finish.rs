@@ -124,7 +124,7 @@ mod tests {
 
     fn pending(path: &Path) -> PendingCopy {
         let mut copy = PendingCopy::create(path, &TempMark::of_this_process()).unwrap();
-        copy.append(b"x").unwrap();
+        copy.append(&[b"x"]).unwrap();
         copy
     }
 

@@ -7,14 +7,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::{Layout, StoreError, TempMark, flush_dir, is_tombstoned, make_dir};
+use super::{Layout, StoreError, TempMark, flush_dir, is_tombstoned, make_dir, write_pieces};
 use crate::model::SegmentHash;
 
 /// What the name of a copy under way begins with; the period hides it from everybody.
@@ -63,10 +63,12 @@ impl PendingCopy {
         Ok(Self { temp, path: path.to_owned(), file, opened, hasher: Sha256::new(), len_bytes: 0 })
     }
 
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.file.write_all(bytes).map_err(|source| StoreError::new("write", &self.temp, source))?;
-        self.hasher.update(bytes);
-        self.len_bytes += bytes.len() as u64;
+    pub fn append(&mut self, pieces: &[impl AsRef<[u8]>]) -> Result<(), StoreError> {
+        write_pieces(&self.file, pieces).map_err(|source| StoreError::new("write", &self.temp, source))?;
+        for piece in pieces.iter().map(AsRef::as_ref) {
+            self.hasher.update(piece);
+            self.len_bytes += piece.len() as u64;
+        }
         Ok(())
     }
 
@@ -191,7 +193,7 @@ mod tests {
     fn copy(layout: &Layout, bytes: &[u8]) -> Option<Copied> {
         let path = layout.base().join("ch/source/2026-01-02T03").join(format!("58:30.5-2.0-full-{HASH}.ts"));
         let mut pending = PendingCopy::create(&path, &TempMark::of_this_process()).unwrap();
-        bytes.chunks(3).for_each(|piece| pending.append(piece).unwrap());
+        pending.append(&bytes.chunks(3).collect::<Vec<_>>()).unwrap();
         pending.holds(HASH.parse().unwrap()).then(|| finish_together(vec![pending]).pop().unwrap().unwrap())
     }
 
@@ -231,7 +233,7 @@ mod tests {
             let mut pending =
                 PendingCopy::create(&hours[number % 2].join(format!("{number}.ts")), &TempMark::of_this_process())
                     .unwrap();
-            pending.append(&[number as u8]).unwrap();
+            pending.append(&[[number as u8]]).unwrap();
             pending
         };
         let copies: Vec<PendingCopy> = (0..20).map(pending).collect();

@@ -226,7 +226,7 @@ mod tests {
     fn save(layout: &Layout, start: &str, kind: SegmentKind) {
         let (channel, quality) = ("ch".parse().unwrap(), "source".parse().unwrap());
         let mut pending = PendingSegment::create(layout, &channel, &quality, time(start), 2_000_000, "t").unwrap();
-        pending.append(start.as_bytes()).unwrap();
+        pending.append(&[&start]).unwrap();
         pending.finish(kind).unwrap();
     }
 

@@ -34,7 +34,7 @@ mod tombstone;
 mod video;
 mod volume;
 
-use std::io;
+use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 
 pub use aging::{read_aging, write_aging};
@@ -115,4 +115,40 @@ pub(crate) fn make_dir(dir: &Path) -> Result<(), StoreError> {
     std::fs::create_dir_all(dir).map_err(|source| StoreError::new("create the directory", dir, source))?;
     let parents = new.iter().filter_map(|one| one.parent()).filter(|parent| !parent.as_os_str().is_empty());
     parents.into_iter().try_for_each(flush_dir)
+}
+
+/// Writes them one after the other, with few calls however small they are.
+fn write_pieces(mut file: &std::fs::File, pieces: &[impl AsRef<[u8]>]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice> = pieces.iter().map(|piece| IoSlice::new(piece.as_ref())).collect();
+    let mut left = &mut slices[..];
+    // Those that are empty at the beginning, of which nothing would be written.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match file.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_written_in_order_whatever_their_number_and_length() {
+        let dir = tempfile::tempdir().unwrap();
+        // More than one call takes (IOV_MAX), some of them empty.
+        let pieces: Vec<Vec<u8>> = (0..3000).map(|number| vec![number as u8; number % 5]).collect();
+        for pieces in [&pieces[..], &pieces[..1], &[]] {
+            let path = dir.path().join("file");
+            write_pieces(&std::fs::File::create(&path).unwrap(), pieces).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), pieces.concat());
+        }
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        assert_eq!(write_pieces(&full, &pieces).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
 }

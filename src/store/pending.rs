@@ -5,12 +5,12 @@
 //! All functions block on the disk; callers run them through `blocking`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-use super::{Layout, StoreError, flush_dir, make_dir};
+use super::{Layout, StoreError, flush_dir, make_dir, write_pieces};
 use crate::model::{Channel, Quality, SegmentHash, SegmentKind, SegmentName, Timestamp};
 
 /// What became of a finished segment.
@@ -65,16 +65,18 @@ impl PendingSegment {
     }
 
     /// What fails leaves the temp as it was before.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        if let Err(source) = self.file.write_all(bytes) {
+    pub fn append(&mut self, pieces: &[impl AsRef<[u8]>]) -> Result<(), StoreError> {
+        if let Err(source) = write_pieces(&self.file, pieces) {
             // A part of them may have been written, and is not in the hash.
             let restored =
                 self.file.set_len(self.len_bytes).and_then(|()| self.file.seek(SeekFrom::Start(self.len_bytes)));
             self.damaged |= restored.is_err();
             return Err(StoreError::new("write", &self.path, source));
         }
-        self.hasher.update(bytes);
-        self.len_bytes += bytes.len() as u64;
+        for piece in pieces.iter().map(AsRef::as_ref) {
+            self.hasher.update(piece);
+            self.len_bytes += piece.len() as u64;
+        }
         Ok(())
     }
 
@@ -143,8 +145,8 @@ mod tests {
     fn a_segment_gets_its_final_name_when_it_is_whole() {
         let dir = tempfile::tempdir().unwrap();
         let mut segment = pending(&dir, "a");
-        segment.append(b"hello ").unwrap();
-        segment.append(b"world").unwrap();
+        segment.append(&[b"hello "]).unwrap();
+        segment.append(&[b"world"]).unwrap();
         assert_eq!(files(&dir), ["58:30.000000-2.0-temp-a.ts"]);
         let saved = segment.finish(SegmentKind::Full).unwrap();
         let expected = "58:30.000000-2.0-full-uU0nuZNNPgilLlLX2n2r-sSE7-N6U4DukIj3rOLvzek.ts";
@@ -157,7 +159,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (unique, is_new) in [("a", true), ("b", false)] {
             let mut segment = pending(&dir, unique);
-            segment.append(b"x").unwrap();
+            segment.append(&[b"x"]).unwrap();
             assert_eq!(matches!(segment.finish(SegmentKind::Full).unwrap(), Saved::New(_)), is_new);
         }
         assert_eq!(files(&dir).len(), 1);

@@ -8,7 +8,7 @@ use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::blocking::Blocking;
@@ -31,12 +31,15 @@ pub struct Pieces {
     file: Arc<File>,
     at: u64,
     end: u64,
+    /// The piece given out last. Who asks for the next has mostly done with it, and its memory is taken again: a new piece would
+    /// be allocated and filled with zeros first.
+    last: Bytes,
 }
 
 impl Pieces {
     /// Reads the bytes `first..end` of `file`.
     pub fn new(file: File, first: u64, end: u64, blocking: Blocking) -> Self {
-        Self { blocking, file: Arc::new(file), at: first, end }
+        Self { blocking, file: Arc::new(file), at: first, end, last: Bytes::new() }
     }
 
     /// The next piece, never empty; `None` after the last.
@@ -45,34 +48,36 @@ impl Pieces {
         if left_bytes == 0 {
             return Ok(None);
         }
-        let piece = match self.read_cached(left_bytes.min(CACHED_PIECE_BYTES))? {
-            Some(piece) => piece,
-            None => self.read_disk(left_bytes.min(DISK_PIECE_BYTES)).await?,
+        let memory = std::mem::take(&mut self.last).try_into_mut().unwrap_or_default();
+        let piece = match self.read_cached(left_bytes.min(CACHED_PIECE_BYTES), memory)? {
+            Ok(piece) => piece,
+            Err(memory) => self.read_disk(left_bytes.min(DISK_PIECE_BYTES), memory).await?,
         };
-        self.at += piece.len() as u64;
-        Ok(Some(piece.into()))
+        self.last = piece.freeze();
+        self.at += self.last.len() as u64;
+        Ok(Some(self.last.clone()))
     }
 
-    /// What is in the page cache, if anything; it may be less than wanted. Does not wait.
-    fn read_cached(&self, wanted: u64) -> io::Result<Option<Vec<u8>>> {
-        let mut piece = vec![0; wanted as usize];
+    /// What is in the page cache, if anything; it may be less than wanted. Otherwise the memory again. Does not wait.
+    fn read_cached(&self, wanted: u64, mut piece: BytesMut) -> io::Result<Result<BytesMut, BytesMut>> {
+        piece.resize(wanted as usize, 0);
         let slices = &mut [IoSliceMut::new(&mut piece)];
         match rustix::io::preadv2(&self.file, slices, self.at, ReadWriteFlags::NOWAIT) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 piece.truncate(read);
-                Ok(Some(piece))
+                Ok(Ok(piece))
             }
             // Not in the cache; or a file system that cannot tell.
-            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => Ok(None),
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => Ok(Err(piece)),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn read_disk(&self, wanted: u64) -> io::Result<Vec<u8>> {
+    async fn read_disk(&self, wanted: u64, mut piece: BytesMut) -> io::Result<BytesMut> {
         let (file, at) = (Arc::clone(&self.file), self.at);
         let read = self.blocking.run(move || {
-            let mut piece = vec![0; wanted as usize];
+            piece.resize(wanted as usize, 0);
             file.read_exact_at(&mut piece, at).map(|()| piece)
         });
         read.await.map_err(io::Error::other)?
@@ -114,14 +119,14 @@ mod tests {
     #[actix_rt::test]
     async fn what_is_not_in_the_cache_comes_from_the_disk() {
         let pieces = Pieces::new(file(600_000), 5, 600_000, Blocking::new(1));
-        assert_eq!(pieces.read_disk(10).await.unwrap(), [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
+        assert_eq!(pieces.read_disk(10, BytesMut::new()).await.unwrap()[..], [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
     }
 
     #[actix_rt::test]
     async fn a_file_that_shrank_is_an_error() {
         let error = read_all(Pieces::new(file(600_000), 0, 600_001, Blocking::new(1))).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        let error = Pieces::new(file(10), 0, 11, Blocking::new(1)).read_disk(11).await.unwrap_err();
+        let error = Pieces::new(file(10), 0, 11, Blocking::new(1)).read_disk(11, BytesMut::new()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -121,7 +121,7 @@ fn copy(
         if read == 0 {
             break;
         }
-        pending.append(&buffer[..read])?;
+        pending.append(&[&buffer[..read]])?;
     }
     pending.finish(name.kind()).map(drop)
 }
@@ -141,7 +141,7 @@ mod tests {
     fn save(layout: &Layout, start: Timestamp) -> SegmentName {
         let (channel, quality) = ("ch".parse().unwrap(), "source".parse().unwrap());
         let mut pending = PendingSegment::create(layout, &channel, &quality, start, 2_000_000, "t").unwrap();
-        pending.append(start.to_string().as_bytes()).unwrap();
+        pending.append(&[start.to_string()]).unwrap();
         pending.finish(SegmentKind::Full).unwrap().name().clone()
     }
 

@@ -160,9 +160,11 @@ mod tests {
         let start = "2026-01-02T03:58:30".parse().unwrap();
         let create =
             |unique: &str| PendingSegment::create(&layout, &channel, &quality, start, 2_000_000, unique).unwrap();
-        create("9b08923d-10c6-4fd9-94b2-b8fda02f34a6").append(b"of a living process of the existing system").unwrap();
+        create("9b08923d-10c6-4fd9-94b2-b8fda02f34a6")
+            .append(&[b"of a living process of the existing system"])
+            .unwrap();
         let (killed, mine) = (TempMark::of_this_process(), TempMark::of_this_process());
-        create(&killed.next()).append(b"hello world").unwrap();
+        create(&killed.next()).append(&[b"hello world"]).unwrap();
         create(&killed.next());
         let being_written = create(&mine.next());
         let recovery = recover(&layout, &mine, |error| panic!("{error}")).unwrap();

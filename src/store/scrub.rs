@@ -270,7 +270,7 @@ mod tests {
             let (channel, quality) = ("ch".parse().unwrap(), "source".parse().unwrap());
             let start: Timestamp = start.parse().unwrap();
             let mut pending = PendingSegment::create(&self.layout, &channel, &quality, start, 2_000_000, "t").unwrap();
-            pending.append(start.to_string().as_bytes()).unwrap();
+            pending.append(&[start.to_string()]).unwrap();
             let name = pending.finish(SegmentKind::Full).unwrap().name().as_str().to_owned();
             StoredFile { channel, quality, name: HashedName::parse(start.hour(), &name).unwrap() }
         }

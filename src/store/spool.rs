@@ -193,7 +193,7 @@ impl SpooledSegment {
     pub fn write(&self, layout: &Layout, volume: &Volume) -> Result<Saved, StoreError> {
         volume.check()?;
         let mut pending = self.label.create(layout)?;
-        let written = self.pieces.iter().try_for_each(|piece| pending.append(piece));
+        let written = pending.append(&self.pieces);
         written.and_then(|()| pending.finish(self.kind)).inspect_err(|_| {
             // Should that fail too, the next start finds the temp.
             let _ = pending.discard();

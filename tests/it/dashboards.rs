@@ -3,8 +3,9 @@
 //! A new panel: a line in `OVERVIEW` or `NODE`.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -370,6 +371,21 @@ fn no_panel_is_without_data() {
         });
     }));
     assert!(all_there.is_ok(), "nothing of {missing:?}");
+    passes_promtool(&node.get("/metrics").text());
     node.stop();
     peer.stop();
+}
+
+/// Names, units and help as Prometheus wants them.
+fn passes_promtool(metrics: &str) {
+    let child =
+        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    match child {
+        Ok(mut child) => {
+            child.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Err(error) => eprintln!("promtool is not installed ({error}): not checked"),
+    }
 }

@@ -35,6 +35,12 @@ fn first_column(document: &str, heading: &str) -> Vec<String> {
     .collect()
 }
 
+/// What a heading is called in a link, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || "-_ ".contains(*c);
+    heading.trim_start_matches('#').trim().to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")
+}
+
 #[test]
 fn links_lead_to_files() {
     let documents = documents();
@@ -42,9 +48,16 @@ fn links_lead_to_files() {
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();
         for target in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
-            if !target.starts_with("http") {
-                let file = document.parent().unwrap().join(target);
-                assert!(file.exists(), "{}: {target}", document.display());
+            if target.starts_with("http") {
+                continue;
+            }
+            let (file, part) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { document.clone() } else { document.parent().unwrap().join(file) };
+            assert!(file.exists(), "{}: {target}", document.display());
+            if !part.is_empty() {
+                let text = fs::read_to_string(file).unwrap();
+                let mut headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+                assert!(headings.any(|heading| anchor(heading) == part), "{}: {target}", document.display());
             }
         }
     }

@@ -242,7 +242,7 @@ fn range(first: usize, end: usize) -> String {
 fn settled(node: &NodeProcess, path: &str) -> String {
     eventually("all is learnt", || {
         let text = node.get(path).text();
-        node.get("/metrics").text().contains("segvault_media_waiting_hours_entries 0").then_some(text)
+        node.get("/metrics").text().contains("segvault_media_waiting_entries 0").then_some(text)
     });
     node.get(path).text()
 }

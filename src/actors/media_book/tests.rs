@@ -71,7 +71,7 @@ impl Fixture {
             let lines = text.lines().filter(|line| line.starts_with(name));
             lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
         };
-        (sum("segvault_media_segments_total"), sum("segvault_media_waiting_hours_entries"))
+        (sum("segvault_media_segments_total"), sum("segvault_media_waiting_entries"))
     }
 }
 
@@ -183,7 +183,7 @@ async fn it_holds_a_bounded_size() {
         assert!(answer[0].at(0).is_some());
     }
     let (_, text) = fixture.metrics.render();
-    let held = text.lines().find(|line| line.starts_with("segvault_media_hours_entries")).unwrap();
+    let held = text.lines().find(|line| line.starts_with("segvault_media_known_entries")).unwrap();
     let held: u64 = held.rsplit_once(' ').unwrap().1.parse().unwrap();
     assert!((1..10).contains(&held), "{held} hours held");
 }
