@@ -62,7 +62,7 @@ export class Job {
       hold.on(element, "input", () => drafting.set({ ...drafting.now, [name]: element.value }, name));
       hold.on(element, "change", () => drafting.settle());
     }
-    hold.on(this.mode, "change", () => this.#setThumbnail({ mode: /** @type {Thumbnail["mode"]} */ (this.mode.value), time: drafting.now.thumbnail.time ?? deck.time() }));
+    hold.on(this.mode, "change", () => this.#setThumbnail({ mode: /** @type {Thumbnail["mode"]} */ (this.mode.value), time: drafting.now.thumbnail.time ?? deck.time() ?? drafting.now.ranges[0]?.start ?? null }));
     hold.on(this.template, "change", () => this.#setThumbnail({ template: this.template.value || null }));
     hold.on(this.file, "change", () => void this.#upload());
     hold.on(this.root, "submit", (event) => { event.preventDefault(); void this.hand(); });
@@ -96,6 +96,13 @@ export class Job {
     } catch (error) {
       this.said.textContent = `Event ${id} cannot be opened: ${inWords(error)}`;
     }
+  }
+
+  /** What is filed next is another event. */
+  forget() {
+    this.event = null;
+    this.said.textContent = "";
+    for (const kept of ["id", "version"]) localStorage.removeItem(`${this.drafting.name}.${kept}`);
   }
 
   /** @param {JobEvent} event @param {number} version */
@@ -202,7 +209,7 @@ export class Job {
   async hand() {
     if (this.#isBusy) return;
     const { now } = this.drafting;
-    const fault = drafts.fault(now) ?? (now.title.trim() === "" ? "It needs a title." : null);
+    const fault = drafts.fault(now) ?? (now.title.trim() === "" ? "It needs a title." : null) ?? thumbnailFault(now.thumbnail);
     if (fault) {
       this.said.textContent = fault;
       if (now.title.trim() === "") this.title.focus();
@@ -305,6 +312,13 @@ export function draftOf(event) {
       image: event.thumbnail_image ?? null,
     },
   };
+}
+
+/** @param {Thumbnail} thumbnail @returns {string | null} */
+function thumbnailFault({ mode, time, template, image }) {
+  if ((mode === "BARE" || mode === "TEMPLATE") && time === null) return "The thumbnail needs a moment.";
+  if (mode === "TEMPLATE" && template === null) return "The thumbnail needs a template.";
+  return mode === "CUSTOM" && image === null ? "The thumbnail needs a picture." : null;
 }
 
 /** `randomUUID` is for pages of https alone. */

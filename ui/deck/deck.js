@@ -78,6 +78,8 @@ export class Deck {
       button("−1 frame", () => this.player?.step(-1), { title: "One frame back (←)" }),
       button("+1 frame", () => this.player?.step(1), { title: "One frame on (→)" }),
       this.clock, this.live, this.state,
+      button("In", () => this.mark("in"), { title: "The frame shown is the first (I)" }),
+      button("Out", () => this.mark("out"), { title: "The frame shown is the last (O)" }),
       el("span", { class: "grow" }),
       this.extra,
       this.muting,

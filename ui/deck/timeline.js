@@ -222,7 +222,8 @@ export class Timeline {
     const perPx = (view.end - view.start) / width;
     const tick = TICKS.find(({ every }) => every / perPx >= LABEL_PX) ?? TICKS[TICKS.length - 1];
     const minor = tick.every / 5;
-    paint.font = `12px ${getComputedStyle(this.canvas).fontFamily}`;
+    const { fontFamily, fontSize } = getComputedStyle(this.canvas);
+    paint.font = `${Math.round(parseFloat(fontSize) * 0.8)}px ${fontFamily}`;
     paint.textBaseline = "middle";
     paint.strokeStyle = this.#colour("--line");
     paint.lineWidth = 1;

@@ -54,6 +54,7 @@ class Cutting {
     this.add = button("Add the range", () => this.addMarked(), { class: "primary", title: "Add what is marked as a range (A)" });
     this.total = el("p", { class: "total", role: "status" });
     this.undo = button("Undo", () => this.stepBack(), { title: "Undo (Ctrl Z)" });
+    this.another = button("Begin another", () => this.beginAnother(), { title: "An empty draft; undo brings this one back" });
     this.redo = button("Redo", () => this.stepOn(), { title: "Redo (Ctrl Y)" });
     this.type = el("select", { "aria-label": "Kind of file" }, ...TYPES.map(({ type, words }) => el("option", { value: type }, words)));
     this.get = button("Download", () => this.download(), { title: "Download now (X)" });
@@ -62,7 +63,7 @@ class Cutting {
     this.files = el("div", { class: "files" });
     put(deck.side,
       el("div", { class: "panel" },
-        el("div", { class: "row" }, el("h2", {}, "Ranges"), el("span", { class: "grow" }), this.add, this.undo, this.redo),
+        el("div", { class: "row" }, el("h2", {}, "Ranges"), el("span", { class: "grow" }), this.add, this.undo, this.redo, this.another),
         this.cards.root, this.total,
         el("div", { class: "row" }, this.play, this.type, this.get, el("label", {}, this.holes, "pass over holes")),
         this.files),
@@ -114,6 +115,14 @@ class Cutting {
     this.drafting.set(next);
     this.deck.forgetMarks();
     this.context.announce(`Range ${next.ranges.length} added, ${showLength(end - start, 2)}`);
+  }
+
+  beginAnother() {
+    this.job.forget();
+    this.drafting.set({ ...drafts.EMPTY, location: this.drafting.now.location });
+    this.context.announce("An empty draft");
+    // The address is that of the event before.
+    if (this.context.params.event) this.context.navigate("cut", { channel: this.deck.channel, quality: this.deck.quality });
   }
 
   stepBack() {
