@@ -23,6 +23,7 @@ import { Live } from "./live.js";
 /** In the order of the navigation. @type {View[]} */
 const VIEWS = [
   { name: "watch", title: "Watch", module: "./views/watch.js", styles: ["views/deck.css"] },
+  { name: "cut", title: "Mark and cut", module: "./views/cut.js", styles: ["views/deck.css", "views/cut.css"] },
   { name: "jobs", title: "Jobs", module: "./views/jobs.js", styles: ["views/jobs.css"] },
   { name: "record", title: "Record", module: "./views/record.js", styles: ["views/record.css"] },
 ];

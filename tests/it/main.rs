@@ -19,6 +19,7 @@ mod jobs;
 mod live;
 mod losses;
 mod media;
+mod page;
 mod page_record;
 mod player;
 mod pods;

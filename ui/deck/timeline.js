@@ -222,7 +222,8 @@ export class Timeline {
     const perPx = (view.end - view.start) / width;
     const tick = TICKS.find(({ every }) => every / perPx >= LABEL_PX) ?? TICKS[TICKS.length - 1];
     const minor = tick.every / 5;
-    paint.font = `12px ${getComputedStyle(this.canvas).fontFamily}`;
+    const { fontFamily, fontSize } = getComputedStyle(this.canvas);
+    paint.font = `${Math.round(parseFloat(fontSize) * 0.8)}px ${fontFamily}`;
     paint.textBaseline = "middle";
     paint.strokeStyle = this.#colour("--line");
     paint.lineWidth = 1;
@@ -322,7 +323,7 @@ export class Timeline {
     const [left, right] = [Math.max(0, this.#x(extent.start)), Math.min(width, this.#x(extent.end))];
     if (right > left) {
       paint.fillStyle = this.#colour("--have");
-      paint.fillRect(left, top, right - left, height);
+      paint.fillRect(left, top, Math.max(2, right - left), height);
     }
     for (const stretch of this.stretches) {
       const [from, to] = [this.#x(stretch.start), this.#x(stretch.end)];
