@@ -62,7 +62,7 @@ export class Sound {
       this.#tiles.delete(key);
       this.#tiles.set(key, { ...tile, isWhole: span.end < this.api.nodeNow() - FRESH });
       while (this.#tiles.size > MOST_KEPT) this.#tiles.delete(/** @type {string} */ (this.#tiles.keys().next().value));
-      this.#again.set(key, Date.now() + 5000);
+      this.#again.set(key, Date.now() + 15_000);
     } catch (error) {
       if (wasLeft(error)) return;
       this.#again.set(key, Date.now() + 15_000);

@@ -45,6 +45,8 @@ export class Deck {
   quality = "";
   #isDirty = false;
   #addressed = "";
+  /** What was gone on with last; nobody does so twice. @type {Micros | null} */
+  #endedAt = null;
   /** @type {() => void} */
   #noteEnds = () => {};
   /** @type {string | null} */
@@ -175,6 +177,7 @@ export class Deck {
     this.player = new Player(this.video, api, channel, quality, {
       changed: () => this.dirty(),
       jumped: (jump) => this.#jumped(jump),
+      ended: (end) => this.#goOn(end),
       said: (text) => { this.#say(text); this.context.announce(text); },
     });
     this.book = new Book(api, channel, quality, () => this.timeline.view, () => this.dirty());
@@ -188,8 +191,9 @@ export class Deck {
 
   /** @param {Micros} at */
   seek(at) {
+    this.#endedAt = null;
     this.player?.seek(at);
-    this.timeline.follow(at);
+    this.timeline.reveal(at);
   }
 
   goLive() {
@@ -301,6 +305,22 @@ export class Deck {
     this.book?.soon();
   }
 
+  /** Behind a part of the past comes what is next in the record, however long the hole between them is. @param {Micros} end */
+  #goOn(end) {
+    const { player, book } = this;
+    if (!player || !book) return;
+    const hole = book.missing({ start: end - SECOND, end: end + SECOND }).find((one) => one.end > end + SECOND / 2);
+    const next = hole ? book.missing({ start: end, end: Infinity }).reduce((at, one) => (one.start <= at + SECOND / 100 ? Math.max(at, one.end) : at), end) : end;
+    if (this.#endedAt === next || (book.extent && next >= book.extent.end - SECOND / 2)) {
+      player.pause();
+      this.context.announce("This is the end of what is recorded.", { urgent: true });
+      return;
+    }
+    this.#endedAt = next;
+    if (hole) this.#jumped({ from: end, to: next });
+    void player.open(next);
+  }
+
   /** Goes to the next hole, or the one before. @param {1 | -1} way */
   toHole(way) {
     const time = this.player?.time;
@@ -377,6 +397,7 @@ export class Deck {
     const { player } = this;
     if (!player) return "";
     if (this.book?.trouble && player.isWaiting) return this.book.trouble;
+    if (player.isEmpty) return "nothing recorded";
     if (player.isWaiting || player.shown === null) return "loading …";
     if (player.speed !== 1) return `${player.speed} ×`;
     if (!player.isLive) return player.isPlaying ? "playing" : "paused";

@@ -36,6 +36,7 @@ const REWIND_EVERY_MS = 120;
  * @typedef {object} PlayerEvents
  * @property {() => void} changed anything that is shown of it
  * @property {(jump: Jump) => void} jumped
+ * @property {(end: Micros) => void} ended a part of the past was played to its end
  * @property {(text: string) => void} said for people
  */
 
@@ -66,6 +67,8 @@ export class Player {
   #speed = 1;
   #wasPlaying = true;
   frameMicros = USUAL_FRAME;
+  /** Nothing is recorded where we are. */
+  isEmpty = false;
 
   /**
    * @param {HTMLVideoElement} video
@@ -249,6 +252,7 @@ export class Player {
     this.#opening = opening;
     const wanted = this.#wanted;
     if (wanted !== "live") this.#aim = { micros: wanted, mends: 0 };
+    this.isEmpty = false;
     this.events.changed();
     try {
       const [Hls, url] = await Promise.all([loadHls(), this.#address(wanted, opening.signal)]);
@@ -346,6 +350,7 @@ export class Player {
     }
     this.#aim = null;
     this.#time = wanted;
+    this.isEmpty = true;
     this.events.said(`Nothing is recorded around ${formatTime(wanted)}.`);
     this.events.changed();
   }
@@ -378,13 +383,13 @@ export class Player {
     this.#retry = this.#hold.after(backoff(this.#failures, 5000), () => void this.#load());
   }
 
-  /** At the end of a part of the past comes the next. */
+  /** What comes behind a part of the past is for somebody to say who knows the record. */
   #goOn() {
     const time = this.#time;
     if (time === null || this.#hls === null) return;
     const last = this.#hls.latestLevelDetails?.fragments.at(-1);
     const end = last ? (dateOf(last) ?? time) + last.duration * SECOND : time;
-    void this.open(Math.round(end), { play: true });
+    this.events.ended(Math.round(end));
   }
 
   // Time.

@@ -100,11 +100,8 @@ fn the_page_goes_on_by_itself_when_the_node_was_killed_and_is_back() {
     node.signal("-KILL");
     node.wait();
     chromium.until("!document.querySelector('#link').hidden");
-    let again = eventually("the address is free again", || {
-        // The kernel may hold the port for a moment.
-        std::net::TcpListener::bind(&address).ok().map(drop)
-    });
-    let () = again;
+    // The kernel may hold the port for a moment.
+    eventually("the address is free again", || std::net::TcpListener::bind(&address).ok().map(drop));
     let node = stage.node(&address);
     let newest =
         format!("Date.parse(document.querySelector('.clock').textContent.replace(' ', 'T') + 'Z') > {}", now_ms());
