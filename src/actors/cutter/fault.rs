@@ -137,6 +137,7 @@ fn may_pass(error: &CutError) -> bool {
         | CutError::Store(_)
         | CutError::Panicked(_)
         | CutError::Busy { .. }
+        | CutError::NoRoom
         | CutError::FfmpegMissing { .. }
         | CutError::FfmpegFailed { .. }
         | CutError::FfmpegStalled { .. }

@@ -93,7 +93,7 @@ pub async fn get(site: web::Data<Site>) -> HttpResponse {
 
 /// Begins a check, unless one is under way.
 pub async fn begin(site: web::Data<Site>, request: HttpRequest, body: web::Bytes) -> Result<HttpResponse, HttpError> {
-    admit_with_body(&site, &request, &body, Role::Operator)?;
+    admit_with_body(&site, &request, &body, Role::Operator).await?;
     let site = site.get_ref().clone();
     let is_first = {
         let mut check = site.drain.check();
@@ -124,7 +124,7 @@ async fn work(running: Running) {
 async fn check(site: &Site) -> Result<Value, String> {
     let urls = peers_of(site).await;
     let (mut there, mut silent) = (Vec::new(), Vec::new());
-    for Standing { url, found } in find_nodes(urls, site.identity.clone()).await {
+    for Standing { url, found } in find_nodes(urls, site.identity.clone(), &site.peer_access).await {
         match found {
             Found::Node(peer) => there.push(peer),
             Found::Ourselves | Found::Again => {}

@@ -212,7 +212,7 @@ pub async fn add(
     request: HttpRequest,
     body: web::Bytes,
 ) -> Result<HttpResponse, HttpError> {
-    let (who, body) = admit_with_body(&site, &request, &body, Role::Operator)?;
+    let (who, body) = admit_with_body(&site, &request, &body, Role::Operator).await?;
     let (channel, order) = (params::channel(&path)?, Order::read(&body)?);
     let hiding = Hiding { at: site.clock.now(), by: who.email.to_string(), reason: order.reason.clone() };
     let (layout, volume, log) = (site.layout.clone(), site.volume.clone(), site.log.clone());
