@@ -168,15 +168,17 @@ fn read_link_key(section: &mut Section<'_, '_>, read: Option<Reading>) -> Option
 
 /// `None` is a fault; `Some(None)` another mode.
 fn read_oidc(section: &mut Section<'_, '_>, mode: Option<AuthMode>) -> Option<Option<OidcConfig>> {
-    let issuers = section.texts::<Issuer>("issuers", &[GOOGLE]);
+    let issuers = section.optional_texts::<Issuer>("issuers");
     let client_ids = section.optional_texts::<Audience>("client_ids");
-    let people = section.texts_or_none::<Person>("people", &[]);
+    let people = section.optional_texts::<Person>("people");
     match mode? {
         AuthMode::Oidc => {
             if !section.has("client_ids") {
                 section.missing("client_ids", Audience::ALLOWED);
             }
-            Some(Some(OidcConfig { issuers: issuers?, client_ids: client_ids??, people: people? }))
+            let google = || vec![Issuer::read(GOOGLE).expect("it is one")];
+            let (issuers, people) = (issuers?.unwrap_or_else(google), people?.unwrap_or_default());
+            Some(Some(OidcConfig { issuers, client_ids: client_ids??, people }))
         }
         AuthMode::None | AuthMode::Tokens => {
             let mut is_sound = true;
