@@ -19,7 +19,7 @@ FUZZ_MEDIA = restamp mpegts mp4
 DEMO = $${CARGO_TARGET_DIR:-target}/debug/segvault
 SCRIPTS = .ci/run $(wildcard scripts/*.sh deploy/docker/*.sh)
 
-.PHONY: help demo test build deps fmt lint clippy shellcheck deploy deny dashboards docs image soak fuzz bench clean
+.PHONY: help demo test build deps fmt lint clippy shellcheck ui deploy deny dashboards docs image soak fuzz bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,7 +43,7 @@ deps: ## Install what building, the demo and the tests need (Debian, Ubuntu); as
 fmt: ## Format the code
 	cargo fmt
 
-lint: clippy shellcheck deploy deny ## Formatting, clippy, shell scripts, manifests, licences: everything but the tests
+lint: clippy shellcheck ui deploy deny ## Formatting, clippy, shell scripts, the page, manifests, licences: everything but the tests
 	cargo fmt --check
 
 clippy:
@@ -51,6 +51,9 @@ clippy:
 
 shellcheck:
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo 'shellcheck is not installed: skipped'; fi
+
+ui: ## Check the types of the page's scripts, and lint them, where Node is installed
+	@scripts/ui.sh
 
 deploy: ## Check what deploy/ holds: every overlay against three versions of Kubernetes, the Dockerfile
 	@scripts/kubernetes.sh

@@ -23,6 +23,7 @@ import { Live } from "./live.js";
 /** In the order of the navigation. @type {View[]} */
 const VIEWS = [
   { name: "watch", title: "Watch", module: "./views/watch.js", styles: ["views/deck.css"] },
+  { name: "cut", title: "Mark and cut", module: "./views/cut.js", styles: ["views/deck.css", "views/cut.css"] },
   { name: "jobs", title: "Jobs", module: "./views/jobs.js", styles: ["views/jobs.css"] },
   { name: "record", title: "Record", module: "./views/record.js", styles: ["views/record.css"] },
 ];
@@ -116,8 +117,15 @@ function showLinks() {
   const { view, params } = whereWeAre();
   const { channel, quality } = params;
   const where = /** @type {Params} */ (channel && quality ? { channel, quality } : {});
-  $("views").replaceChildren(...VIEWS.map(({ name, title }) =>
-    el("a", { href: address(name, where), "aria-current": name === view.name ? "page" : null }, title)));
+  const links = $("views");
+  // They stay the same elements: somebody may be on one of them.
+  if (links.childElementCount === 0) links.append(...VIEWS.map(({ title }) => el("a", {}, title)));
+  for (const [at, { name }] of VIEWS.entries()) {
+    const link = links.children[at];
+    link.setAttribute("href", address(name, where));
+    if (name === view.name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
 }
 
 // Dark and light.

@@ -17,6 +17,7 @@ mod internet;
 mod live;
 mod losses;
 mod media;
+mod page;
 mod page_record;
 mod player;
 mod pods;

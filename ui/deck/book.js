@@ -116,8 +116,8 @@ export class Book {
     else this.extent = { start: extent.start, end: Math.max(extent.end, coverage.end) };
     const found = stretchesOf(coverage, losses);
     const of = { start: coverage.start, end: Math.max(coverage.end, within.end ?? 0) };
-    const kept = asked ? this.stretches.filter((one) => one.end <= of.start || one.start >= of.end) : [];
-    this.stretches = [...kept, ...found].sort((a, b) => a.start - b.start).slice(-MOST);
+    const kept = asked ? this.stretches.flatMap((one) => outside(one, of)) : [];
+    this.stretches = joined([...kept, ...found].sort((a, b) => a.start - b.start)).slice(-MOST);
   }
 
   /** What is missing of a span, by what is known. @param {Span} span */
@@ -129,6 +129,24 @@ export class Book {
   touching({ start, end }) {
     return this.stretches.filter((one) => one.start < end && one.end > start);
   }
+}
+
+/** What of a stretch lies before and behind a span. @param {Stretch} one @param {Span} span @returns {Stretch[]} */
+function outside(one, { start, end }) {
+  if (one.end <= start || one.start >= end) return [one];
+  return [{ ...one, end: start }, { ...one, start: end }].filter((part) => part.start < part.end && part.start >= one.start && part.end <= one.end);
+}
+
+/** Parts of one, as one again. @param {Stretch[]} sorted @returns {Stretch[]} */
+function joined(sorted) {
+  /** @type {Stretch[]} */
+  const found = [];
+  for (const one of sorted) {
+    const last = found[found.length - 1];
+    if (last && last.end === one.start && last.kind === one.kind && last.cause === one.cause && last.detail === one.detail) found[found.length - 1] = { ...last, end: one.end };
+    else found.push(one);
+  }
+  return found;
 }
 
 /**

@@ -7,6 +7,7 @@ import { inWords, pause, wasLeft } from "../api.js";
 import { Hold, button, el, put } from "../dom.js";
 import { MINUTE, SECOND, formatTime, now, parseTime, sayLength, showClock, showLength, showTime } from "../time.js";
 import { Book, CAUSES } from "./book.js";
+import { loadHls } from "./hls.js";
 import { bindKeys, showKeys } from "./keys.js";
 import { Player } from "./player.js";
 import { Timeline } from "./timeline.js";
@@ -36,17 +37,20 @@ export class Deck {
   onMarks = () => {};
   /** The picture has moved, or the strip has changed. @type {() => void} */
   onChange = () => {};
-  /** @type {() => void} */
-  onView = () => {};
+  /** Channel and quality are known, and there is a player. @type {() => void} */
+  onReady = () => {};
   /** @type {((grip: Grip, at: Micros, isDone: boolean) => void) | undefined} */
   onDrag;
   channel = "";
   quality = "";
   #isDirty = false;
   #addressed = "";
+  /** What was gone on with last; nobody does so twice. @type {Micros | null} */
+  #endedAt = null;
   /** @type {() => void} */
   #noteEnds = () => {};
-  #listed = "";
+  /** @type {string | null} */
+  #listed = null;
 
   /**
    * @param {HTMLElement} root
@@ -70,12 +74,14 @@ export class Deck {
     this.holes = el("details", { class: "holes" }, el("summary", {}, "What is missing here"), el("ul", {}));
     this.tools = el("div", { class: "row tools" });
     this.extra = el("div", { class: "row" });
-    this.muting = button("🔇", () => { this.video.muted = !this.video.muted; }, { class: "quiet", "aria-label": "Sound", title: "Sound (M)" });
+    this.muting = button("Sound", () => { this.video.muted = !this.video.muted; }, { "aria-pressed": "false", title: "Sound on, off (M)" });
     put(this.tools,
       this.playing,
-      button("−1 f", () => this.player?.step(-1), { "aria-label": "One frame back", title: "One frame back (←)" }),
-      button("+1 f", () => this.player?.step(1), { "aria-label": "One frame on", title: "One frame on (→)" }),
+      button("−1 frame", () => this.player?.step(-1), { title: "One frame back (←)" }),
+      button("+1 frame", () => this.player?.step(1), { title: "One frame on (→)" }),
       this.clock, this.live, this.state,
+      button("In", () => this.mark("in"), { title: "The frame shown is the first (I)" }),
+      button("Out", () => this.mark("out"), { title: "The frame shown is the last (O)" }),
       el("span", { class: "grow" }),
       this.extra,
       this.muting,
@@ -95,7 +101,7 @@ export class Deck {
         this.side));
     this.timeline = new Timeline(this.canvas, {
       seek: (at) => this.seek(at),
-      moved: () => { this.book?.soon(); this.onView(); },
+      moved: () => { this.book?.soon(); this.dirty(); },
       drag: (grip, at, isDone) => this.onDrag?.(grip, at, isDone),
     });
     this.hold.add(() => this.timeline.end());
@@ -122,6 +128,8 @@ export class Deck {
   /** Finds out what there is, and shows what the address says. */
   async start() {
     const { params, api } = this.context;
+    // It takes a while to come; who needs it asks again, and sees why where it does not.
+    loadHls().catch(() => {});
     for (let failed = 0; !this.hold.ended; failed += 1) {
       try {
         // An address that says it all is shown while the rest is being asked for.
@@ -169,11 +177,13 @@ export class Deck {
     this.player = new Player(this.video, api, channel, quality, {
       changed: () => this.dirty(),
       jumped: (jump) => this.#jumped(jump),
+      ended: (end) => this.#goOn(end),
       said: (text) => { this.#say(text); this.context.announce(text); },
     });
     this.book = new Book(api, channel, quality, () => this.timeline.view, () => this.dirty());
     const middle = at ?? now();
     this.timeline.show({ start: middle - 4 * MINUTE, end: middle + (at === null ? 0.5 : 4) * MINUTE });
+    this.onReady();
     await this.player.open(at ?? "live", { play: at === null || params.play === "1" });
   }
 
@@ -181,8 +191,9 @@ export class Deck {
 
   /** @param {Micros} at */
   seek(at) {
+    this.#endedAt = null;
     this.player?.seek(at);
-    this.timeline.follow(at);
+    this.timeline.reveal(at);
   }
 
   goLive() {
@@ -219,7 +230,8 @@ export class Deck {
     const at = player.isLive || player.time === null ? "" : formatTime(player.time);
     const { channel, quality } = this;
     const to = this.context.address(this.view, { ...this.#kept(), channel, quality, at });
-    if (to === this.#addressed || !location.hash.startsWith(`#/${this.view}`)) return;
+    const isOurs = location.hash === "" || location.hash.startsWith(`#/${this.view}`);
+    if (to === this.#addressed || !isOurs) return;
     this.#addressed = to;
     this.context.navigate(this.view, { ...this.#kept(), channel, quality, at }, { replace: true });
   }
@@ -293,6 +305,22 @@ export class Deck {
     this.book?.soon();
   }
 
+  /** Behind a part of the past comes what is next in the record, however long the hole between them is. @param {Micros} end */
+  #goOn(end) {
+    const { player, book } = this;
+    if (!player || !book) return;
+    const hole = book.missing({ start: end - SECOND, end: end + SECOND }).find((one) => one.end > end + SECOND / 2);
+    const next = hole ? book.missing({ start: end, end: Infinity }).reduce((at, one) => (one.start <= at + SECOND / 100 ? Math.max(at, one.end) : at), end) : end;
+    if (this.#endedAt === next || (book.extent && next >= book.extent.end - SECOND / 2)) {
+      player.pause();
+      this.context.announce("This is the end of what is recorded.", { urgent: true });
+      return;
+    }
+    this.#endedAt = next;
+    if (hole) this.#jumped({ from: end, to: next });
+    void player.open(next);
+  }
+
   /** Goes to the next hole, or the one before. @param {1 | -1} way */
   toHole(way) {
     const time = this.player?.time;
@@ -346,7 +374,6 @@ export class Deck {
     this.playing.textContent = player.isPlaying ? "❚❚" : "▶";
     this.playing.setAttribute("aria-label", player.isPlaying ? "Pause" : "Play");
     this.live.setAttribute("aria-pressed", String(player.isLive));
-    this.muting.textContent = this.video.muted ? "🔇" : "🔊";
     this.muting.setAttribute("aria-pressed", String(!this.video.muted));
     this.state.textContent = this.#stateText();
     timeline.time = time;
@@ -370,6 +397,7 @@ export class Deck {
     const { player } = this;
     if (!player) return "";
     if (this.book?.trouble && player.isWaiting) return this.book.trouble;
+    if (player.isEmpty) return "nothing recorded";
     if (player.isWaiting || player.shown === null) return "loading …";
     if (player.speed !== 1) return `${player.speed} ×`;
     if (!player.isLive) return player.isPlaying ? "playing" : "paused";

@@ -37,11 +37,16 @@ export function bindKeys(hold, keys) {
   });
 }
 
+/** @param {string} key */
+function keyName(key) {
+  return NAMES[key] ?? (key.length === 1 ? key.toUpperCase() : key);
+}
+
 /** @param {Key[]} keys */
 export function showKeys(keys) {
   const rows = keys.map(({ keys: names, does }) => {
     const cell = el("td", {});
-    for (const name of names) cell.append(el("kbd", {}, name.split("+").map((part) => NAMES[part] ?? (part.length === 1 ? part.toUpperCase() : part)).join(" ")), " ");
+    for (const name of names) cell.append(el("kbd", {}, name.split(/(?<=.)\+/).map(keyName).join(" ")), " ");
     return el("tr", {}, cell, el("td", {}, does));
   });
   const dialog = el("dialog", { "aria-labelledby": "keys-title" },

@@ -22,17 +22,21 @@ const LEAD = MINUTE;
 const STEP = 10 * MINUTE;
 /** Of a live playlist: what can be gone back to without asking again. */
 const WINDOW_SECONDS = 900;
+const TOO_FAR_BEHIND = 60 * SECOND;
 const USUAL_FRAME = SECOND / 30;
 /** A step of the picture's time that is longer than this is something left out. */
 const LEFT_OUT = 0.4 * SECOND;
 /** How often a seek is mended that met another frame than it should. */
 const MOST_MENDS = 3;
+/** A frame is told within this after the seek that brought it. */
+const SETTLED_MS = 80;
 const REWIND_EVERY_MS = 120;
 
 /**
  * @typedef {object} PlayerEvents
  * @property {() => void} changed anything that is shown of it
  * @property {(jump: Jump) => void} jumped
+ * @property {(end: Micros) => void} ended a part of the past was played to its end
  * @property {(text: string) => void} said for people
  */
 
@@ -42,6 +46,8 @@ export class Player {
   #hls = null;
   /** @type {HlsClass | null} */
   #Hls = null;
+  /** What the browser told last. @type {number | null} */
+  #latest = null;
   /** The frame on the screen: its place on the video's time. @type {number | null} */
   #media = null;
   /** The moment that the frame on the screen shows. @type {Micros | null} */
@@ -61,6 +67,8 @@ export class Player {
   #speed = 1;
   #wasPlaying = true;
   frameMicros = USUAL_FRAME;
+  /** Nothing is recorded where we are. */
+  isEmpty = false;
 
   /**
    * @param {HTMLVideoElement} video
@@ -80,8 +88,20 @@ export class Player {
       this.#hold.on(video, kind, () => events.changed());
     }
     this.#hold.on(video, "ended", () => this.#goOn());
+    // A seek within one frame brings none.
+    this.#hold.on(video, "seeked", () => this.#hold.after(SETTLED_MS, () => {
+      if (this.#aim && !video.seeking && this.#latest !== null) this.#frame(this.#latest);
+    }));
     this.#hold.on(document, "visibilitychange", () => { if (!document.hidden) this.events.changed(); });
+    this.#hold.every(5000, () => this.#catchUp());
     this.#watchFrames();
+  }
+
+  /** Live that has fallen far behind, as after a machine's sleep, begins anew. */
+  #catchUp() {
+    const isFar = this.isLive && this.isPlaying && this.#time !== null && this.api.nodeNow() - this.#time > TOO_FAR_BEHIND;
+    const edge = this.#hls?.latestLevelDetails?.edge ?? 0;
+    if (isFar && edge - this.video.currentTime > TOO_FAR_BEHIND / SECOND / 2) void this.open("live");
   }
 
   /** What is on the screen. */
@@ -91,7 +111,7 @@ export class Player {
 
   /** The same, once the picture is there. */
   get shown() {
-    return this.#aim === null ? this.#time : null;
+    return this.#aim === null && this.#media !== null ? this.#time : null;
   }
 
   get isLive() {
@@ -222,6 +242,7 @@ export class Player {
     this.#hls?.destroy();
     this.#hls = null;
     this.#media = null;
+    this.#latest = null;
   }
 
   async #load() {
@@ -231,6 +252,7 @@ export class Player {
     this.#opening = opening;
     const wanted = this.#wanted;
     if (wanted !== "live") this.#aim = { micros: wanted, mends: 0 };
+    this.isEmpty = false;
     this.events.changed();
     try {
       const [Hls, url] = await Promise.all([loadHls(), this.#address(wanted, opening.signal)]);
@@ -292,7 +314,6 @@ export class Player {
       // A connection that waits for the next segment would be one of the six that a browser has.
       lowLatencyMode: false,
       liveSyncDurationCount: 2,
-      liveMaxLatencyDurationCount: 20,
       backBufferLength: 30,
       maxBufferLength: 20,
       maxMaxBufferLength: 60,
@@ -329,6 +350,7 @@ export class Player {
     }
     this.#aim = null;
     this.#time = wanted;
+    this.isEmpty = true;
     this.events.said(`Nothing is recorded around ${formatTime(wanted)}.`);
     this.events.changed();
   }
@@ -361,13 +383,13 @@ export class Player {
     this.#retry = this.#hold.after(backoff(this.#failures, 5000), () => void this.#load());
   }
 
-  /** At the end of a part of the past comes the next. */
+  /** What comes behind a part of the past is for somebody to say who knows the record. */
   #goOn() {
     const time = this.#time;
     if (time === null || this.#hls === null) return;
     const last = this.#hls.latestLevelDetails?.fragments.at(-1);
     const end = last ? (dateOf(last) ?? time) + last.duration * SECOND : time;
-    void this.open(Math.round(end), { play: true });
+    this.events.ended(Math.round(end));
   }
 
   // Time.
@@ -392,23 +414,26 @@ export class Player {
   #frame(mediaTime) {
     const fragments = this.#hls?.latestLevelDetails?.fragments;
     const time = fragments ? timeAmong(fragments, mediaTime) : null;
-    if (time === null || this.video.seeking) return;
-    const before = this.#time;
-    this.#media = mediaTime;
-    this.#time = time;
+    this.#latest = mediaTime;
+    if (time === null) return;
     const aim = this.#aim;
     if (aim) {
       const off = Math.round((aim.micros - time) / this.frameMicros);
-      const isNear = Math.abs(off) < 30;
-      if (off !== 0 && isNear && aim.mends < MOST_MENDS && this.video.paused) {
+      // While it seeks, an older frame may still come.
+      if (off !== 0 && this.video.seeking) return;
+      if (off !== 0 && Math.abs(off) < 30 && aim.mends < MOST_MENDS && this.video.paused) {
         aim.mends += 1;
         this.video.currentTime = mediaTime + ((off + 0.5) * this.frameMicros) / SECOND;
         return;
       }
       this.#aim = null;
-    } else if (before !== null && !this.video.paused && time - before > LEFT_OUT * Math.max(1, this.#speed)) {
-      this.events.jumped({ from: Math.round(before + this.frameMicros), to: time });
+    } else {
+      const before = this.#time;
+      const isLeftOut = this.#media !== null && before !== null && !this.video.paused && time - before > LEFT_OUT * Math.max(1, this.#speed);
+      if (before !== null && isLeftOut) this.events.jumped({ from: Math.round(before + this.frameMicros), to: time });
     }
+    this.#media = mediaTime;
+    this.#time = time;
     if (!this.isLive) this.#wanted = time;
     this.events.changed();
   }

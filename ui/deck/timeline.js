@@ -39,6 +39,8 @@ export class Timeline {
   #drag = null;
   /** @type {number | null} */
   #hover = null;
+  /** @type {Micros | null} */
+  #followed = null;
   /** @type {Span} */
   view = { start: now() - 10 * MINUTE, end: now() + MINUTE };
 
@@ -126,10 +128,20 @@ export class Timeline {
     this.show({ start: fixed - share * length, end: fixed + (1 - share) * length });
   }
 
-  /** Keeps a moment on the screen, turning the page where it leaves. @param {Micros} at */
+  /** Turns the page where a moment leaves it; who looks elsewhere is left there. @param {Micros} at */
   follow(at) {
     const { start, end } = this.view;
-    if (this.#drag || (at >= start && at <= end)) return;
+    const before = this.#followed ?? at;
+    this.#followed = at;
+    const isInView = (/** @type {Micros} */ one) => one >= start && one <= end;
+    if (!this.#drag && !isInView(at) && isInView(before)) this.reveal(at);
+  }
+
+  /** Brings a moment to the screen. @param {Micros} at */
+  reveal(at) {
+    const { start, end } = this.view;
+    this.#followed = at;
+    if (at >= start && at <= end) return;
     const length = end - start;
     const isNext = at > end && at - end < length / 4;
     const first = isNext ? at - length * 0.05 : at - length / 2;
@@ -222,7 +234,8 @@ export class Timeline {
     const perPx = (view.end - view.start) / width;
     const tick = TICKS.find(({ every }) => every / perPx >= LABEL_PX) ?? TICKS[TICKS.length - 1];
     const minor = tick.every / 5;
-    paint.font = `12px ${getComputedStyle(this.canvas).fontFamily}`;
+    const { fontFamily, fontSize } = getComputedStyle(this.canvas);
+    paint.font = `${Math.round(parseFloat(fontSize) * 0.8)}px ${fontFamily}`;
     paint.textBaseline = "middle";
     paint.strokeStyle = this.#colour("--line");
     paint.lineWidth = 1;
@@ -322,7 +335,7 @@ export class Timeline {
     const [left, right] = [Math.max(0, this.#x(extent.start)), Math.min(width, this.#x(extent.end))];
     if (right > left) {
       paint.fillStyle = this.#colour("--have");
-      paint.fillRect(left, top, right - left, height);
+      paint.fillRect(left, top, Math.max(2, right - left), height);
     }
     for (const stretch of this.stretches) {
       const [from, to] = [this.#x(stretch.start), this.#x(stretch.end)];

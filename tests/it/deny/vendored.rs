@@ -49,12 +49,14 @@ fn faults(dir: &Path, allowed: &[String]) -> Vec<String> {
 #[test]
 fn what_others_wrote_is_unchanged_and_licensed() {
     let rules = read_rules();
-    let vendor = Path::new(env!("CARGO_MANIFEST_DIR")).join("ui/vendor");
-    let dirs: Vec<_> = fs::read_dir(vendor).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(!dirs.is_empty());
-    for dir in dirs {
-        let faults = faults(&dir, &rules.licenses.allow);
-        assert!(faults.is_empty(), "{}:\n{}", dir.display(), faults.join("\n"));
+    for vendor in ["ui/vendor", "tests/it/page/vendor"] {
+        let vendor = Path::new(env!("CARGO_MANIFEST_DIR")).join(vendor);
+        let dirs: Vec<_> = fs::read_dir(vendor).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!dirs.is_empty());
+        for dir in dirs {
+            let faults = faults(&dir, &rules.licenses.allow);
+            assert!(faults.is_empty(), "{}:\n{}", dir.display(), faults.join("\n"));
+        }
     }
 }
 
