@@ -3,7 +3,7 @@
 //! The page knows nothing of its being tested: it is opened, keys are pressed, and what it shows is read. Which frame is on
 //! the screen is read off the picture itself.
 
-mod chromium;
+pub mod chromium;
 mod cutting;
 mod watching;
 
@@ -99,7 +99,7 @@ impl Chromium {
 }
 
 /// Where pictures of the page are left for people.
-fn kept_in() -> PathBuf {
+pub fn kept_in() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("page")
 }
 

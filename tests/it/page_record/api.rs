@@ -54,8 +54,15 @@ fn one_address_tells_how_all_nodes_are_and_what_each_has() {
     );
     let node = NodeProcess::start_with(&ours, &more, |_| {});
 
-    let own = node.get("/api/v1/node").json();
-    assert_eq!((&own["name"], &own["ready"], &own["recording"]), (&json!("test"), &json!(true), &json!([])), "{own}");
+    let own = eventually("it is ready", || {
+        let own = node.get("/api/v1/node").json();
+        (own["ready"] == true).then_some(own)
+    });
+    assert_eq!(
+        (&own["name"], &own["not_ready"], &own["recording"]),
+        (&json!("test"), &Value::Null, &json!([])),
+        "{own}"
+    );
     assert!(
         own["actors"].as_array().unwrap().iter().any(|actor| actor["kind"] == "peer_book" && actor["restarts"] == 0)
     );

@@ -66,7 +66,7 @@ fn a_hole_shows_within_seconds_goes_within_seconds_and_a_range_is_hidden_with_a_
 
     fill(&base, &origin, lost);
     let filled = Instant::now();
-    chrome.until("the hole is gone", "document.querySelectorAll('.holes tbody tr').length === 0");
+    chrome.until("document.querySelectorAll('.holes tbody tr').length === 0");
     let took = filled.elapsed();
     println!("it was gone after {took:?}");
     assert!(took < SHOWN_WITHIN, "{took:?}");
@@ -84,7 +84,7 @@ fn a_hole_shows_within_seconds_goes_within_seconds_and_a_range_is_hidden_with_a_
     chrome.type_into(".preview .confirm input", "c");
     assert_eq!(chrome.eval(is_disabled), true, "not all of the word");
     chrome.type_into(".preview .confirm input", "ch");
-    assert_eq!(chrome.nameless(), Vec::<String>::new());
+    chrome.assert_open_to_all("record-hide");
     chrome.press("Hide it for good");
     chrome.until_text(".tombstones tbody", "a name on screen");
     let hour = from.hour().to_string();
@@ -94,10 +94,10 @@ fn a_hole_shows_within_seconds_goes_within_seconds_and_a_range_is_hidden_with_a_
 
     // As narrow as a telephone nothing is cut off, and nothing was said to the console.
     chrome.resize(360, 740);
-    chrome.until("it fits", "document.documentElement.scrollWidth <= innerWidth");
+    chrome.until("document.documentElement.scrollWidth <= innerWidth");
     chrome.press("May this node be stopped?");
     chrome.until_text(".drain", "No: this is only here");
-    assert_eq!(chrome.nameless(), Vec::<String>::new());
-    assert_eq!(chrome.complaints(), Vec::<String>::new());
+    chrome.assert_open_to_all("record-narrow");
+    chrome.assert_silent();
     node.stop();
 }

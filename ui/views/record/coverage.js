@@ -110,12 +110,12 @@ export function coverageOf(root, context, hold, nameOf) {
 
   /** @param {Hole} hole @param {NodeCoverage[]} others @returns {[string, string]} */
   function whoHas(hole, others) {
-    const asked = others.filter(({ covered }) => covered);
-    if (asked.length === 0) return ["nobody to ask", "faint"];
+    const telling = others.filter(({ covered }) => covered);
+    if (telling.length === 0) return ["nobody to ask", "faint"];
     const lacks = (/** @type {Covered} */ { holes }) => shared(hole, holes);
-    const having = asked.filter(({ covered }) => covered && lacks(covered) <= SLIVER).map(({ url }) => nameOf(url));
+    const having = telling.filter(({ covered }) => covered && lacks(covered) <= SLIVER).map(({ url }) => nameOf(url));
     if (having.length > 0) return [`${having.join(", ")} ${having.length === 1 ? "has" : "have"} it`, "good"];
-    const partly = asked.some(({ covered }) => covered && lacks(covered) < hole.end - hole.start - SLIVER);
+    const partly = telling.some(({ covered }) => covered && lacks(covered) < hole.end - hole.start - SLIVER);
     return partly ? ["others have a part of it", "warn"] : ["nobody has it", "bad"];
   }
 

@@ -28,9 +28,9 @@ export function tombstonesOf(root, context, hold, nameOf) {
   const table = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What is hidden" },
     el("table", { class: "tombstones" },
       el("thead", {}, el("tr", {}, ...["From, UTC", "Until", "Quality", "Files", "By", "Why", "Where"].map((text) => el("th", { scope: "col" }, text)))), rows));
-  const all = button("Also what is older", () => { isAll = true; void look(); }, { class: "quiet" });
+  const more = button("Also what is older", () => { isAll = true; void look(); }, { class: "quiet" });
   const form = hideForm();
-  put(root, el("div", { class: "row" }, summary, all), table, form.element);
+  put(root, el("div", { class: "row" }, summary, more), table, form.element);
   const follow = follower(rows, (/** @type {Group} */ group) => group.key, row);
 
   let channel = "";
@@ -69,8 +69,8 @@ export function tombstonesOf(root, context, hold, nameOf) {
         parts.push(`${nameOf(url)} lacks ${lacking === all.length ? "all" : lacking} of the tombstones`);
         tone = "bad";
       } else {
-        const bytes = states.some((state) => state?.bytes) ? "bytes still there" : states.some((state) => state?.bytes === null) ? "it does not say whether bytes are there" : "no bytes there";
-        parts.push(`hidden on ${nameOf(url)}, ${bytes}`);
+        const held = states.some((state) => state?.bytes) ? "bytes still there" : states.some((state) => state?.bytes === null) ? "it does not say whether bytes are there" : "no bytes there";
+        parts.push(`hidden on ${nameOf(url)}, ${held}`);
       }
     }
     return [parts.join("; "), tone];
@@ -88,7 +88,7 @@ export function tombstonesOf(root, context, hold, nameOf) {
       follow(groups);
       table.hidden = groups.length === 0;
       const since = isAll ? "" : " of the last week";
-      all.hidden = isAll;
+      more.hidden = isAll;
       say(summary, groups.length === 0 ? `Nothing${since} is hidden.` : told.more ? `The latest ${MOST_LISTED} files that are hidden.` : isAll ? "All that is hidden." : "What is hidden of the last week.");
     } catch (error) {
       if (mine === channel && !wasLeft(error)) say(summary, inWords(error));
@@ -117,9 +117,9 @@ export function tombstonesOf(root, context, hold, nameOf) {
 
     const forget = () => { preview.hidden = true; preview.replaceChildren(); };
     for (const field of [from, to, quality]) hold.on(field, "input", forget);
-    hold.on(/** @type {HTMLElement} */ (element.querySelector("form")), "submit", (event) => { event.preventDefault(); void look(); });
+    hold.on(/** @type {HTMLElement} */ (element.querySelector("form")), "submit", (event) => { event.preventDefault(); void lookFirst(); });
 
-    async function look() {
+    async function lookFirst() {
       say(fault, "");
       forget();
       for (const [field, name] of /** @type {[HTMLInputElement, string][]} */ ([[from, "From"], [to, "Until"]])) {
@@ -152,13 +152,13 @@ export function tombstonesOf(root, context, hold, nameOf) {
       const qualities = told.qualities.map((/** @type {any} */ one) => el("li", {},
         `${one.quality}: ${one.files} ${one.files === 1 ? "file" : "files"}${one.start ? `, ${when(one.start, 3)} – ${when(one.end, 3)}` : ""}`));
       const names = told.names.slice(0, MOST_NAMES).map((/** @type {string} */ name) => el("li", {}, name));
-      const more = told.files - names.length;
+      const left = told.files - names.length;
       preview.replaceChildren(
         el("h3", {}, `This hides ${told.files} ${told.files === 1 ? "file" : "files"}`),
         el("p", {}, `Segments are hidden whole, so both ends may reach beyond the range.${hidden}`),
         el("ul", {}, ...qualities));
       put(preview, unfinished,
-        el("details", {}, el("summary", {}, "Which files"), el("ul", { class: "mono small names" }, ...names, more > 0 ? el("li", {}, `and ${more} more`) : null)),
+        el("details", {}, el("summary", {}, "Which files"), el("ul", { class: "mono small names" }, ...names, left > 0 ? el("li", {}, `and ${left} more`) : null)),
         el("label", { class: "confirm" }, `Type ${channel} to confirm`, typed), act);
       preview.hidden = false;
       typed.focus();
@@ -175,7 +175,7 @@ export function tombstonesOf(root, context, hold, nameOf) {
       } catch (error) {
         if (wasLeft(error)) return;
         if (error instanceof ApiError && error.code === "changed") {
-          await look();
+          await lookFirst();
           say(fault, "Meanwhile something else lies in that range. Look again at what would be hidden.");
         } else {
           say(fault, inWords(error));
