@@ -217,7 +217,8 @@ impl Handler<Drain> for Cutter {
 fn wait_for_jobs(end: Instant) -> ResponseActFuture<Cutter, ()> {
     let pause = actix::fut::wrap_future::<_, Cutter>(sleep(LOOK_AGAIN_AFTER));
     Box::pin(pause.then(move |(), this: &mut Cutter, _| {
-        if this.running.is_empty() {
+        // A look that was under way may have claimed something.
+        if this.running.is_empty() && this.memory.is_some() {
             return Box::pin(actix::fut::ready(())) as ResponseActFuture<Cutter, ()>;
         }
         if Instant::now() >= end {

@@ -90,13 +90,14 @@ impl VideoDir {
         Ok(if is_begun { VideoStanding::Begun } else { VideoStanding::Absent })
     }
 
-    /// Copies the video at `from` to its hidden name, and its sidecar to another, both flushed; `told` hears how many bytes
-    /// are copied, and ends it by saying false. Answers with the hash of what was copied, or `None` if it was ended.
+    /// Copies the video at `from` to its hidden name, its sidecar and its picture to others, all flushed; `told` hears how many
+    /// bytes are copied, and ends it by saying false. Answers with the hash of what was copied, or `None` if it was ended.
     pub fn copy(
         &self,
         key: &UploadKey,
         from: &Path,
         sidecar: &str,
+        picture: Option<&[u8]>,
         mut told: impl FnMut(u64) -> bool,
     ) -> Result<Option<[u8; 32]>, StoreError> {
         let temp = self.hidden(key, "video");
@@ -120,16 +121,22 @@ impl VideoDir {
             }
         }
         file.sync_all().map_err(failed)?;
-        self.write_sidecar(&self.hidden(key, "json"), sidecar)?;
+        write(&self.hidden(key, "json"), sidecar.as_bytes())?;
+        if let Some(png) = picture {
+            write(&self.hidden(key, "png"), png)?;
+        }
         Ok(Some(hasher.finalize().into()))
     }
 
-    /// Gives both their final names. Whoever discarded the copy meanwhile makes it fail.
+    /// Gives all of them their final names. Whoever discarded the copy meanwhile makes it fail.
     pub fn publish(&self, key: &UploadKey, name: &FileName) -> Result<(), StoreError> {
         let path = self.path_of(name);
-        // The sidecar first: whoever sees the video finds it.
-        for (what, path) in [("json", sidecar_of(&path)), ("video", path)] {
-            fs::rename(self.hidden(key, what), &path).map_err(|source| StoreError::new("rename to", &path, source))?;
+        // The video last: whoever sees it finds what belongs to it.
+        for (what, path) in [("png", picture_of(&path)), ("json", sidecar_of(&path)), ("video", path)] {
+            match fs::rename(self.hidden(key, what), &path) {
+                Err(error) if what == "png" && error.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed.map_err(|source| StoreError::new("rename to", &path, source))?,
+            }
         }
         flush_dir(&self.0)
     }
@@ -137,12 +144,13 @@ impl VideoDir {
     /// Takes away what was begun.
     pub fn discard(&self, key: &UploadKey, name: &FileName) -> Result<(), StoreError> {
         // The video's first: without it nothing can be published.
-        for path in [self.hidden(key, "video"), self.hidden(key, "json")] {
-            remove(&path)?;
+        for what in ["video", "json", "png"] {
+            remove(&self.hidden(key, what))?;
         }
         let path = self.path_of(name);
         if !path.exists() {
             remove(&sidecar_of(&path))?;
+            remove(&picture_of(&path))?;
         }
         flush_dir(&self.0)
     }
@@ -160,7 +168,7 @@ impl VideoDir {
         let path = sidecar_of(&video);
         let text = change(fs::read_to_string(&path).ok());
         let temp = self.0.join(format!(".{name}.json"));
-        self.write_sidecar(&temp, &text)?;
+        write(&temp, text.as_bytes())?;
         fs::rename(&temp, &path).map_err(|source| StoreError::new("rename to", &path, source))?;
         flush_dir(&self.0)?;
         Ok(true)
@@ -168,25 +176,11 @@ impl VideoDir {
 
     /// Puts a picture beside a video.
     pub fn put_picture(&self, name: &FileName, png: &[u8]) -> Result<(), StoreError> {
-        let path = self.path_of(name).with_extension("png");
+        let path = picture_of(&self.path_of(name));
         let temp = self.0.join(format!(".{name}.png"));
-        let write = || {
-            let mut file = File::create(&temp)?;
-            file.write_all(png)?;
-            file.sync_all()?;
-            fs::rename(&temp, &path)
-        };
-        write().map_err(|source| StoreError::new("write", &path, source))?;
+        write(&temp, png)?;
+        fs::rename(&temp, &path).map_err(|source| StoreError::new("rename to", &path, source))?;
         flush_dir(&self.0)
-    }
-
-    fn write_sidecar(&self, path: &Path, text: &str) -> Result<(), StoreError> {
-        let write = || {
-            let mut file = File::create(path)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        };
-        write().map_err(|source| StoreError::new("write", path, source))
     }
 
     fn hidden(&self, key: &UploadKey, what: &str) -> PathBuf {
@@ -196,6 +190,20 @@ impl VideoDir {
 
 fn sidecar_of(video: &Path) -> PathBuf {
     video.with_extension("json")
+}
+
+fn picture_of(video: &Path) -> PathBuf {
+    video.with_extension("png")
+}
+
+/// Writes a file anew, and flushes it.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|source| StoreError::new("write", path, source))
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {
@@ -227,12 +235,12 @@ mod tests {
         let word = videos.word().unwrap();
         assert_eq!((videos.word().unwrap(), VideoDir::new(&place).found_word().unwrap()), (word.clone(), Some(word)));
         assert_eq!(videos.standing(&key, &name).unwrap(), VideoStanding::Absent);
-        assert_eq!(videos.copy(&key, &from, "{}", |_| false).unwrap(), None);
+        assert_eq!(videos.copy(&key, &from, "{}", None, |_| false).unwrap(), None);
         assert_eq!(videos.standing(&key, &name).unwrap(), VideoStanding::Absent);
-        assert_eq!(videos.copy(&key, &from, "{}", |bytes| bytes == 0).unwrap(), None);
+        assert_eq!(videos.copy(&key, &from, "{}", None, |bytes| bytes == 0).unwrap(), None);
         assert_eq!(videos.standing(&key, &name).unwrap(), VideoStanding::Begun);
         let hash: [u8; 32] = Sha256::digest(b"a video").into();
-        assert_eq!(videos.copy(&key, &from, "{}", |bytes| bytes == 0 || bytes == 7).unwrap(), Some(hash));
+        assert_eq!(videos.copy(&key, &from, "{}", Some(b"png"), |bytes| bytes == 0 || bytes == 7).unwrap(), Some(hash));
         assert!(names(&place).iter().all(|name| name.starts_with('.')));
 
         videos.discard(&key, &name).unwrap();
@@ -240,14 +248,14 @@ mod tests {
         assert!(videos.publish(&key, &name).is_err(), "somebody else discarded it");
         assert_eq!(names(&place), [WORD_FILE]);
 
-        videos.copy(&key, &from, "{}", |_| true).unwrap();
+        videos.copy(&key, &from, "{}", Some(b"png"), |_| true).unwrap();
         videos.publish(&key, &name).unwrap();
-        assert_eq!(names(&place), [WORD_FILE, "race-e1.2.json", "race-e1.2.ts"]);
+        assert_eq!(names(&place), [WORD_FILE, "race-e1.2.json", "race-e1.2.png", "race-e1.2.ts"]);
         assert_eq!(videos.standing(&key, &name).unwrap(), VideoStanding::Whole { len_bytes: 7 });
         assert!(videos.change_sidecar(&name, |old| old.unwrap() + "!").unwrap());
         assert_eq!(fs::read_to_string(place.join("race-e1.2.json")).unwrap(), "{}!");
         assert!(!videos.change_sidecar(&"none.ts".parse().unwrap(), |_| unreachable!()).unwrap());
         videos.discard(&key, &name).unwrap();
-        assert_eq!(names(&place).len(), 3, "what is published stays");
+        assert_eq!(names(&place).len(), 4, "what is published stays");
     }
 }

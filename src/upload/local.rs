@@ -58,12 +58,12 @@ impl Local {
 
     async fn copy(&self, upload: &Upload, progress: &Progress) -> Result<(), UploadError> {
         let (key, file, sidecar) = (upload.key.clone(), upload.file.clone(), sidecar_text(upload));
-        let told = progress.clone();
+        let (told, picture) = (progress.clone(), upload.thumbnail.as_ref().map(|thumbnail| thumbnail.image.clone()));
         // The copying thread goes on when its future is dropped: it must not go on for long.
         let wanted = Arc::new(AtomicBool::new(true));
         let _until_dropped = Unwanted(Arc::clone(&wanted));
         let copied = self.with(move |videos| {
-            videos.copy(&key, &file, &sidecar, |bytes| {
+            videos.copy(&key, &file, &sidecar, picture.as_deref(), |bytes| {
                 told.set(bytes);
                 wanted.load(Ordering::Relaxed)
             })
@@ -134,16 +134,8 @@ impl Destination for Local {
             self.copy(upload, progress).await?;
             gate.await?;
             let (key, name) = (upload.key.clone(), file_name(upload));
-            let mut published = self.published(&name);
-            let thumbnail = upload.thumbnail.clone();
-            let lacks = self.with(move |videos| {
-                videos.publish(&key, &name)?;
-                let picture = thumbnail.map(|thumbnail| videos.put_picture(&name, &thumbnail.image));
-                Ok(picture
-                    .and_then(Result::err)
-                    .map(|error| format!("the thumbnail: {}", crate::causes::chain(&error))))
-            });
-            published.lacks = lacks.await?;
+            let published = self.published(&name);
+            self.with(move |videos| videos.publish(&key, &name)).await?;
             Ok(published)
         }
         .boxed_local()

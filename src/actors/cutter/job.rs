@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::Cutting;
-use super::fault::{JobError, Verdict};
+use super::fault::{JobError, Verdict, backoff_after_kill};
 use super::making::{Chosen, Making};
 use super::persisting::persist;
 use crate::causes::chain;
@@ -302,7 +302,7 @@ impl CutJob {
                     }
                 }
                 self.standing.begun.replace(None);
-                Ok(self.give_back().await)
+                Ok(self.begin_anew().await)
             }
         }
     }
@@ -397,6 +397,22 @@ impl CutJob {
         let _ = self.change("release", release).await;
         info!(self.cutting.log, "event given back"; "event" => %self.event.id);
         JobOutcome::GivenBack
+    }
+
+    /// EDITED: the destination has nothing of what was about to exist. It counts, or a destination that always breaks off there
+    /// would be tried without a pause.
+    async fn begin_anew(&self) -> JobOutcome {
+        self.standing.is_settled.set(true);
+        let (name, key) = (self.cutting.name.clone(), self.key.clone());
+        let backoff = backoff_after_kill(self.event.job.attempts, self.cutting.config.retry);
+        let retry_at = self.cutting.clock.now().plus(backoff);
+        let retry = move |event: &mut Event| {
+            event.check_is_at(&name, &key)?;
+            event.retry(&name, "the upload broke off before the video existed", retry_at)
+        };
+        let _ = self.change(EventStep::Retry.as_str(), retry).await;
+        info!(self.cutting.log, "the destination has no video, the event is cut anew"; "event" => %self.event.id);
+        JobOutcome::Retried
     }
 
     fn taken_away(&self) -> JobOutcome {

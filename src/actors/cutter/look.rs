@@ -403,11 +403,15 @@ impl Look {
         if self.destinations.is_empty() || busy >= at_once {
             return Ok(());
         }
+        // Where it cannot be known, the job finds out.
+        if self.cutting.is_short_of_room().await.unwrap_or(false) {
+            return Ok(());
+        }
         let now = self.cutting.clock.now();
         let waiting = self.cutting.db.waiting(&self.cutting.name, &self.locations(), now, MAX_PAGE).await?;
         let mut checked = 0;
         for event in waiting {
-            if busy >= at_once || checked >= MOST_CHECKED {
+            if busy >= at_once || checked >= MOST_CHECKED || *self.stopping.borrow() {
                 break;
             }
             if self.running.contains_key(&event.id) || self.memory.is_resting(&event) {

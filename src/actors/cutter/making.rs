@@ -98,9 +98,7 @@ impl Cutting {
         told: impl Fn(Making),
     ) -> Result<SpooledCut, JobError> {
         let plan = self.plan(&chosen, cut_type).await?;
-        let (layout, least) = (self.layout.clone(), self.min_free_bytes);
-        let is_short = move || Ok::<_, StoreError>(least > 0 && store::free_bytes(&layout)? < least);
-        if self.blocking.run(is_short).await?? {
+        if self.is_short_of_room().await? {
             return Err(JobError::NoRoom);
         }
         let making = Making { progress: Progress::default(), total_bytes: self.estimate(&chosen.record, &plan).await };
@@ -127,6 +125,13 @@ impl Cutting {
             )));
         }
         Ok(SpooledCut { content_type: content_type.as_str().to_owned(), len_bytes, sha256, receipt })
+    }
+
+    /// Whether less of the disk is free than is to be.
+    pub async fn is_short_of_room(&self) -> Result<bool, JobError> {
+        let (layout, least) = (self.layout.clone(), self.min_free_bytes);
+        let is_short = move || Ok::<_, StoreError>(least > 0 && store::free_bytes(&layout)? < least);
+        Ok(self.blocking.run(is_short).await??)
     }
 
     /// How large it may become; unknown of what is encoded anew.

@@ -113,7 +113,7 @@ fn an_upload_that_was_being_made_final_is_asked_for_and_never_doubled(ground: Gr
     back();
     let resumed = settled("alpha");
     assert_eq!((&resumed["video_link"], spooled.exists()), (&first["video_link"], false));
-    assert!(!steps(&watcher, "e1").contains(&"release".to_owned()));
+    assert!(!steps(&watcher, "e1").contains(&"retry".to_owned()));
 
     // The cut went bad meanwhile: it is made anew, and what was begun is gone.
     fs::copy(&video, &spooled).unwrap();
@@ -125,7 +125,7 @@ fn an_upload_that_was_being_made_final_is_asked_for_and_never_doubled(ground: Gr
     back();
     let again = settled("alpha");
     assert!(again["video_link"] != first["video_link"] && !hidden.exists(), "{again}");
-    assert!(steps(&watcher, "e1").ends_with(&["release", "claim", "finalize", "finish"].map(str::to_owned)));
+    assert!(steps(&watcher, "e1").ends_with(&["retry", "claim", "finalize", "finish"].map(str::to_owned)));
 
     // Nothing of it is there.
     let Files { video, .. } = Files::of(&crew, "alpha");
