@@ -108,12 +108,6 @@ async fn decoding_times_that_are_left_out_are_made_up_at_edges() {
 }
 
 #[actix_rt::test]
-async fn decoding_times_of_deep_reordering_are_made_up() {
-    let deep = &["-preset", "slow", "-x264-params", "b-pyramid=normal:b-adapt=2"];
-    assert_all_mended(Recipe { b_frames: 5, extra: deep, ..PLAIN }, &FAULTS[3..], AT_EDGES).await;
-}
-
-#[actix_rt::test]
 async fn decoding_times_of_a_rate_that_is_no_number_of_ticks_are_made_up_from_the_start_of_a_file() {
     assert_all_mended(Recipe { fps: (30_000, 1001), ..PLAIN }, &FAULTS[3..], FROM_THE_START).await;
 }
