@@ -17,6 +17,8 @@ const LONGEST_STEP_90K: i64 = 9000;
 const USUAL_STEP_90K: i64 = 3000;
 /// H.264 and HEVC reorder by sixteen frames at most: a decoding time is this many steps late at most where it was left out.
 const MAX_REORDERED: i64 = 17;
+/// No encoder has a frame decoded longer than a second before it is shown.
+const FARTHEST_90K: i64 = 90_000;
 /// Nobody sees or hears it: a frame whose time lies before that of the frame decoded before it may be shown this much later.
 const MOST_MOVED_90K: i64 = 90;
 
@@ -81,7 +83,7 @@ impl Dates {
         let Some(line) = self.lines.iter_mut().find(|line| line.pid == pid) else {
             // A time that nothing can be decoded at is as good as one that was left out.
             let lead = raw_pts as i64 - unwrap_near(raw_dts, raw_pts as i64);
-            let is_absurd = !(0..=MAX_REORDERED * LONGEST_STEP_90K).contains(&lead);
+            let is_absurd = !(0..=FARTHEST_90K).contains(&lead);
             let first_dts = if is_absurd { raw_pts } else { raw_dts };
             if self.lines.len() < MAX_STREAMS {
                 let (last_dts, reorders) = (first_dts as i64, raw_dts != raw_pts);
@@ -153,6 +155,8 @@ mod tests {
 
     const PID: u8 = 7;
 
+    type Fault = fn(&mut [(i64, Option<i64>)]);
+
     /// Stamps after mending, in frames of 3000 ticks; a DTS of `None` is left out.
     fn mended(dates: &mut Dates, frames: &[(i64, Option<i64>)]) -> Vec<(i64, i64)> {
         let raw = |stamp: i64| (stamp + 1_000_000).rem_euclid(1 << 33) as u64;
@@ -199,7 +203,7 @@ mod tests {
 
     #[test]
     fn each_fault_of_a_source_is_mended_and_no_frame_is_shown_at_another_time() {
-        let faults: [(&str, fn(&mut [(i64, Option<i64>)])); 7] = [
+        let faults: [(&str, Fault); 7] = [
             ("repeated", |frames| frames[16].1 = frames[15].1),
             ("a few ticks back", |frames| frames[16].1 = Some(frames[15].1.unwrap_or(frames[15].0) - 5)),
             ("beyond its showing", |frames| frames[16].1 = Some(frames[16].0 + 90_000)),

@@ -23,7 +23,8 @@ pub(super) fn without_stray_sound(
 ) -> Result<Option<TrimJob>, CutError> {
     let Some(video) = &summary.video else { return Ok(None) };
     let has_early = after_cut && has_early_sound(summary, video);
-    if !has_early && !(before_cut && has_late_sound(summary, video)) {
+    let has_stray = has_early || before_cut && has_late_sound(summary, video);
+    if !has_stray {
         return Ok(None);
     }
     let bounds = Bounds { from: has_early.then_some(video.lowest_pts()), until: None };

@@ -77,23 +77,43 @@ async fn mended(source: &Source, what: &str, fault: Fault, files: &[usize], (fir
     receipt.json()["mended_times"].as_u64().unwrap()
 }
 
-#[actix_rt::test]
-async fn an_exact_cut_mends_decoding_times_that_do_not_rise() {
-    let deep = &["-preset", "slow", "-x264-params", "b-pyramid=normal:b-adapt=2"];
-    // A file amid others; files with edges in some of them; from the start of one on.
-    let (one, edges, start) = ((&[2][..], (30, 280)), (&[0, 1, 2, 3, 4][..], (30, 280)), (&[1, 2][..], (60, 200)));
-    for (recipe, places) in [
-        (PLAIN, &[one, edges][..]),
-        (Recipe { b_frames: 5, extra: deep, ..PLAIN }, &[edges]),
-        (Recipe { fps: (30_000, 1001), ..PLAIN }, &[start]),
-    ] {
-        let source = record(recipe);
-        for (what, fault) in FAULTS {
-            for (files, frames) in places {
-                let count = mended(&source, what, fault, files, *frames).await;
-                assert!(count > 0, "{what}: nothing was mended");
-            }
-        }
-        assert_eq!(mended(&source, "right", |_, _, _| Wrong::Right, &[2], (30, 280)).await, 0);
+/// Files, and frames to cut.
+type Place = (&'static [usize], (usize, usize));
+
+const AMID_OTHERS: Place = (&[2], (30, 280));
+const AT_EDGES: Place = (&[0, 1, 2, 3, 4], (30, 280));
+const FROM_THE_START: Place = (&[1, 2], (60, 200));
+
+async fn assert_all_mended(recipe: Recipe, faults: &[(&str, Fault)], place: Place) {
+    let source = record(recipe);
+    for (what, fault) in faults {
+        let count = mended(&source, what, *fault, place.0, place.1).await;
+        assert!(count > 0, "{what}: nothing was mended");
     }
+}
+
+#[actix_rt::test]
+async fn decoding_times_that_are_wrong_are_mended_where_files_are_copied() {
+    assert_all_mended(PLAIN, &FAULTS, AMID_OTHERS).await;
+}
+
+#[actix_rt::test]
+async fn decoding_times_that_are_wrong_are_mended_at_edges() {
+    assert_all_mended(PLAIN, &FAULTS[..3], AT_EDGES).await;
+}
+
+#[actix_rt::test]
+async fn decoding_times_that_are_left_out_are_made_up_at_edges() {
+    assert_all_mended(PLAIN, &FAULTS[3..], AT_EDGES).await;
+}
+
+#[actix_rt::test]
+async fn decoding_times_of_a_rate_that_is_no_number_of_ticks_are_made_up_from_the_start_of_a_file() {
+    assert_all_mended(Recipe { fps: (30_000, 1001), ..PLAIN }, &FAULTS[3..], FROM_THE_START).await;
+}
+
+#[actix_rt::test]
+async fn decoding_times_that_rise_are_left_alone() {
+    let source = record(PLAIN);
+    assert_eq!(mended(&source, "right", |_, _, _| Wrong::Right, &[2], (30, 280)).await, 0);
 }
