@@ -33,3 +33,4 @@ mod soak;
 mod sources;
 mod support;
 mod tombstones;
+mod uploads;
