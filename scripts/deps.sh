@@ -49,6 +49,27 @@ has_clock_library() {
   [ -n "$(find /usr/lib -maxdepth 4 -name libfaketimeMT.so.1 -print -quit 2>/dev/null)" ]
 }
 
+# The S3-compatible store that uploads are tested with: a Python program in an environment of its own, below target/.
+readonly STORE="${CARGO_TARGET_DIR:-target}/s3-store"
+readonly STORE_NEEDS=tests/it/uploads/requirements.txt
+
+has_store() {
+  cmp -s "$STORE/installed" "$STORE_NEEDS"
+}
+
+install_store() {
+  say "Installing: the S3-compatible store of $STORE_NEEDS, into $STORE"
+  rm -rf "$STORE"
+  python3 -m venv "$STORE" || return
+  "$STORE/bin/pip" install --quiet --disable-pip-version-check --no-input -r "$STORE_NEEDS" </dev/null || return
+  # Last: what is there is whole.
+  cp "$STORE_NEEDS" "$STORE/installed"
+}
+
+has_venv() {
+  has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null
+}
+
 packages_for() {
   # SQLite, libpq and ring are compiled from C.
   has cc || echo gcc libc6-dev
@@ -60,6 +81,7 @@ packages_for() {
   has kill || echo procps
   has openssl || echo openssl
   has_clock_library || echo libfaketime
+  has_store || has_venv || echo python3-venv
 }
 
 as_root() {
@@ -122,4 +144,7 @@ check_rust
 read -r -a missing <<<"$(packages_for "$1" | tr '\n' ' ')"
 if [ "${#missing[@]}" -gt 0 ]; then
   install "${missing[@]}"
+fi
+if [ "$1" = test ] && ! has_store; then
+  install_store || { say "The S3-compatible store could not be installed (see above)."; exit 1; }
 fi

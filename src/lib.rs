@@ -36,3 +36,4 @@ pub mod png;
 
 pub mod rehearsal;
 pub mod shutdown;
+pub mod throttle;

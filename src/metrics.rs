@@ -16,6 +16,7 @@ use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
 pub use labels::{
     BountyOutcome, CopyOutcome, CoverageWindow, Damage, DeleteCause, FetchReason, JobOutcome, LookOutcome, PollOutcome,
+    UploadAct, UploadOutcome,
 };
 
 use crate::clock::Clock;
@@ -287,6 +288,27 @@ impl Metrics {
         self.0.families.database_up.set(up.into());
     }
 
+    /// Makes the counters of a place for videos exist at zero.
+    pub fn preregister_uploads(&self, location: &UploadLocation) {
+        let families = &self.0.families;
+        families.upload_sent.with_label_values(&[location.as_str()]);
+        for (act, outcome) in UploadAct::ALL.iter().flat_map(|act| UploadOutcome::ALL.iter().map(move |one| (act, one)))
+        {
+            families.upload_acts.with_label_values(&[location.as_str(), act.as_str(), outcome.as_str()]);
+        }
+    }
+
+    /// A place for videos was asked for something.
+    pub fn upload_acted(&self, location: &UploadLocation, act: UploadAct, outcome: UploadOutcome) {
+        let labels = [location.as_str(), act.as_str(), outcome.as_str()];
+        self.0.families.upload_acts.with_label_values(&labels).inc();
+    }
+
+    /// Bytes of a video went out.
+    pub fn upload_sent(&self, location: &UploadLocation, bytes: u64) {
+        self.0.families.upload_sent.with_label_values(&[location.as_str()]).inc_by(bytes);
+    }
+
     /// A request was answered; `route` is the pattern, never the path.
     pub fn http_answered(&self, route: &'static str, status: u16, took: Duration) {
         let families = &self.0.families;
@@ -469,6 +491,8 @@ mod tests {
         metrics.media_looked_at(LookOutcome::Known);
         metrics.media_book_holds(5, 2);
         metrics.database_is_up(true);
+        metrics.upload_acted(&"shelf".parse().unwrap(), UploadAct::Send, UploadOutcome::Failed);
+        metrics.upload_sent(&"shelf".parse().unwrap(), 800);
         metrics.advertisement_set_aside(&channel, &quality);
         metrics.http_answered("/cut", 200, Duration::from_secs(1));
         metrics.cut_ended("fast", "done", Duration::from_secs(2));
@@ -522,6 +546,8 @@ mod tests {
             ("segvault_media_known_entries", 5.0),
             ("segvault_media_waiting_entries", 2.0),
             ("segvault_database_up", 1.0),
+            ("segvault_upload_acts_total{act=\"send\",location=\"shelf\",outcome=\"failed\"}", 1.0),
+            ("segvault_upload_sent_bytes_total{location=\"shelf\"}", 800.0),
             ("segvault_http_requests_total{route=\"/cut\",status=\"200\"}", 1.0),
             ("segvault_http_request_duration_seconds_count{route=\"/cut\"}", 1.0),
             ("segvault_cut_cuts_total{outcome=\"done\",type=\"fast\"}", 1.0),

@@ -33,7 +33,7 @@ use crate::jitter::jittered;
 use crate::metrics::{JobOutcome, Metrics};
 use crate::model::{EventId, NodeName, UploadLocation};
 use crate::store::Layout;
-use crate::upload::{Destination, destination_of};
+use crate::upload::{Destination, Means, destination_of};
 use look::{Look, Memory, Work};
 
 /// While the database fails, between two looks.
@@ -99,8 +99,10 @@ pub struct Cutter {
 
 impl Cutter {
     pub fn new(cutting: Cutting, sentinel: Sentinel) -> Self {
+        let (blocking, clock, metrics) = (cutting.blocking.clone(), cutting.clock.clone(), cutting.metrics.clone());
+        let means = Means::new(&cutting.uploads, blocking, clock, metrics);
         let destination = |upload: &UploadConfig| {
-            let made = destination_of(upload, &cutting.blocking);
+            let made = destination_of(upload, &means);
             (upload.location.clone(), (upload.clone(), made))
         };
         let destinations = Rc::new(cutting.uploads.iter().map(destination).collect());

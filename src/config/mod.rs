@@ -53,9 +53,12 @@ pub use reader::Effective;
 pub(crate) use reader::{Reader, Section};
 pub use retention::RetentionConfig;
 pub use scrub::ScrubConfig;
-pub use sources::{environment, read_secret};
+pub use sources::{environment, read_secret, read_secret_text};
 pub(crate) use tree::Table;
-pub use upload::{CutterConfig, DestinationConfig, LocalConfig, UploadConfig, UrlPrefix};
+pub use upload::{
+    BucketName, CutterConfig, DestinationConfig, Endpoint, Language, LocalConfig, S3Config, UploadConfig, UrlPrefix,
+    YoutubeConfig,
+};
 pub(crate) use values::Setting;
 pub use values::{ByteSize, Secret, SourceUrl, TitlePrefix, parse_duration};
 

@@ -155,6 +155,13 @@ pub fn read_secret(path: &Path) -> Result<Secret, String> {
     }
 }
 
+/// Reads a file that is a secret as a whole, or says why not. Blocks.
+pub fn read_secret_text(path: &Path) -> Result<Secret, String> {
+    let failed = |why: String| format!("{} cannot be read: {why}", path.display());
+    let bytes = read_bounded(path, LARGEST_SECRET_BYTES).map_err(|err| failed(err.to_string()))?;
+    String::from_utf8(bytes).map(|text| Secret::new(&text)).map_err(|_| failed("not UTF-8".into()))
+}
+
 fn read_bounded(path: &Path, largest_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(largest_bytes + 1).read_to_end(&mut bytes)?;

@@ -115,7 +115,7 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
         ("[nodes]", "1:2: nodes: unknown; did you mean node?".into()),
         (
             "[upload.local]\ntype = \"tape\"",
-            "2:8: upload.local.type: \"tape\" is no type of destination; write local or archive".into(),
+            "2:8: upload.local.type: \"tape\" is no type of destination; write local, archive, s3 or youtube".into(),
         ),
         ("[upload.a]\ntype = \"local\"", "1:1: upload.a.path: missing; write the directory that videos go to".into()),
         (
@@ -129,6 +129,23 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
         (
             "[upload.\"../a\"]\ntype = \"local\"",
             format!("1:9: upload.../a: \"../a\": a name may not start with a period; {}", UploadLocation::ALLOWED),
+        ),
+        (
+            "[upload.a]\ntype = \"s3\"\nendpoint = \"http://127.0.0.1:9\"\nbucket = \"abc\"\npath_style = false\n\
+             credentials_file = \"k\"",
+            "5:14: upload.a.path_style: the endpoint is an IP address, before which no bucket can stand".into(),
+        ),
+        (
+            "[upload.a]\ntype = \"s3\"\nendpoint = \"http://me:hush@h\"\nbucket = \"abc\"\ncredentials_file = \"k\"",
+            "3:12: upload.a.endpoint: not just the address of a server; write the address of the store, as \
+             https://s3.eu-central-1.amazonaws.com"
+                .into(),
+        ),
+        (
+            "[upload.a]\ntype = \"youtube\"\ncredentials_file = \"k\"\napi = \"http://example.org\"",
+            "4:7: upload.a.api: not the address of a server that may see tokens; write the address of a server, with https: \
+             unless it is on this machine"
+                .into(),
         ),
         ("upload = 3", "1:10: upload: an integer where tables are due; write [upload.NAME]".into()),
         ("[upload]\na = 3", "2:5: upload.a: an integer where a table is due; write [upload.NAME]".into()),
@@ -545,10 +562,27 @@ fn each_location_is_read() {
         (archive.location.as_str(), archive.cut_type, local.cut_type),
         ("a b", CutType::Archive, CutType::Smart)
     );
-    let DestinationConfig::Local(found) = &local.destination;
+    let DestinationConfig::Local(found) = &local.destination else { panic!("{local:?}") };
     assert_eq!((found.path.as_path(), found.url_prefix.as_ref().unwrap().as_str()), (Path::new("/else"), "http://v/"));
     assert_eq!((loaded.config.cutter.at_once, loaded.config.cutter.lease), (2, Duration::from_secs(10)));
     assert!(loaded.show().contains("[upload.\"a b\"]\ntype"), "{}", loaded.show());
+    assert_eq!(load(&loaded.show()).unwrap().config.uploads, loaded.config.uploads);
+}
+
+#[test]
+fn stores_and_channels_are_read() {
+    let text = "[upload.a]\ntype = \"s3\"\nendpoint = \"https://s3.example:9000/base\"\nbucket = \"b.c\"\n\
+        credentials_file = \"/keys\"\nprefix = \"x/\"\n\
+        [upload.b]\ntype = \"youtube\"\ncredentials_file = \"/google\"\nbandwidth = \"2MiB\"\nlanguage = \"en\"\n";
+    let loaded = load(text).unwrap();
+    let [a, b] = &loaded.config.uploads[..] else { panic!("{loaded:?}") };
+    let DestinationConfig::S3(s3) = &a.destination else { panic!("{a:?}") };
+    assert_eq!(s3.bucket_url().as_str(), "https://s3.example:9000/base/b.c");
+    let before_host = S3Config { path_style: false, ..s3.clone() };
+    assert_eq!(before_host.bucket_url().as_str(), "https://b.c.s3.example:9000/base");
+    let DestinationConfig::Youtube(youtube) = &b.destination else { panic!("{b:?}") };
+    assert_eq!((youtube.uploads_per_day, youtube.units_per_day), (100, 10_000));
+    assert_eq!(youtube.bandwidth, Some(ByteSize::from_bytes(2 << 20)));
     assert_eq!(load(&loaded.show()).unwrap().config.uploads, loaded.config.uploads);
 }
 
@@ -573,6 +607,11 @@ fn by_key(loaded: &Loaded) -> BTreeMap<(String, &'static str), Effective> {
     found
 }
 
+/// One of each type, with no more than each needs.
+const UPLOADS: &str = "[upload.local]\ntype = \"local\"\npath = \"v\"\n\
+    [upload.s3]\ntype = \"s3\"\nendpoint = \"https://e\"\nbucket = \"abc\"\ncredentials_file = \"k\"\n\
+    [upload.youtube]\ntype = \"youtube\"\ncredentials_file = \"k\"\n";
+
 #[test]
 fn the_sample_holds_every_key_with_its_default() {
     let dir = TempDir::new().unwrap();
@@ -581,7 +620,7 @@ fn the_sample_holds_every_key_with_its_default() {
     }
     let sample = load_in(&dir, &sample_uncommented(), &[], &[]).unwrap_or_else(|faults| panic!("{faults}"));
     let sample = by_key(&sample);
-    let defaults = by_key(&load(&format!("{CHANNEL}[upload.local]\ntype = \"local\"\npath = \"v\"\n")).unwrap());
+    let defaults = by_key(&load(&format!("{CHANNEL}{UPLOADS}")).unwrap());
     assert_eq!(sample.keys().collect::<Vec<_>>(), defaults.keys().collect::<Vec<_>>());
     let examples = [
         "name",
@@ -619,6 +658,10 @@ fn the_sample_holds_every_key_with_its_default() {
         "ca_file",
         "channel",
         "begins",
+        "endpoint",
+        "bucket",
+        "credentials_file",
+        "language",
         "title_header",
         "description_footer",
         "upload_locations",

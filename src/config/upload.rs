@@ -2,6 +2,9 @@
 //!
 //! To add a type of destination: a variant of `DestinationType` and of `DestinationConfig`, the function that reads its keys.
 
+mod s3;
+mod youtube;
+
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -13,7 +16,10 @@ use url::Url;
 use super::fault::quoted;
 use super::reader::{Reader, Section};
 use super::tree::Table;
-use super::values::Setting;
+use super::values::{ByteSize, Setting};
+pub use s3::{BucketName, Endpoint, S3Config};
+pub use youtube::{Language, YoutubeConfig};
+
 use crate::model::{CutType, UnknownCutType, UploadLocation};
 
 /// More cuts at once only wait for each other's ffmpeg.
@@ -21,6 +27,8 @@ const AT_ONCE: RangeInclusive<u32> = 1..=16;
 const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 /// Shorter, and a busy database takes the job from a node that is at it; longer, and nobody gets on with what a lost node left.
 const LEASE: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(3600);
+/// Less, and a video of an hour takes days.
+const BANDWIDTH: RangeInclusive<ByteSize> = ByteSize::from_bytes(64 << 10)..=ByteSize::from_bytes(1 << 40);
 const RETRY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
 
 /// One place for videos.
@@ -35,6 +43,8 @@ pub struct UploadConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DestinationConfig {
     Local(LocalConfig),
+    S3(S3Config),
+    Youtube(YoutubeConfig),
 }
 
 /// A directory of this machine.
@@ -62,21 +72,25 @@ pub struct CutterConfig {
 enum DestinationType {
     Local,
     Archive,
+    S3,
+    Youtube,
 }
 
 impl DestinationType {
-    const ALL: [Self; 2] = [Self::Local, Self::Archive];
+    const ALL: [Self; 4] = [Self::Local, Self::Archive, Self::S3, Self::Youtube];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
             Self::Archive => "archive",
+            Self::S3 => "s3",
+            Self::Youtube => "youtube",
         }
     }
 }
 
 impl Setting for DestinationType {
-    const ALLOWED: &'static str = "write local or archive";
+    const ALLOWED: &'static str = "write local, archive, s3 or youtube";
 
     fn read(text: &str) -> Result<Self, String> {
         let named = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
@@ -154,6 +168,14 @@ fn read_upload(location: UploadLocation, mut section: Section<'_, '_>) -> Option
         }
         Some(DestinationType::Archive) => {
             (Some(CutType::Archive), read_local(&mut section).map(DestinationConfig::Local))
+        }
+        Some(DestinationType::S3) => {
+            let cut_type = read_cut_type(&mut section);
+            (cut_type, s3::read_s3(&mut section).map(DestinationConfig::S3))
+        }
+        Some(DestinationType::Youtube) => {
+            let cut_type = read_cut_type(&mut section);
+            (cut_type, youtube::read_youtube(&mut section).map(DestinationConfig::Youtube))
         }
         // What else stands there cannot be judged.
         None => return None,

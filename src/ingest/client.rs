@@ -5,6 +5,8 @@
 //! a playlist lists is relative to that.
 //! One per arbiter: it is not `Send`.
 
+pub mod sending;
+
 use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::pin::Pin;

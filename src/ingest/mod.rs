@@ -18,6 +18,7 @@ mod tracker;
 
 pub use ads::{AdRules, Content, Sign};
 pub use attempt::TryError;
+pub use client::sending;
 pub use client::{Body, ByteBudget, FetchError, HttpClient, Patience, Response};
 pub use extras::{ExtraError, Extras};
 pub use fetch::{Fetched, SegmentFetch, fetch_segment};

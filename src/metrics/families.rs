@@ -173,6 +173,10 @@ families! {
     scrub_eta: IntGauge = "segvault_scrub_eta_seconds", [];
     /// Pieces of work that run ffmpeg now.
     cut_ffmpeg_in_use: IntGauge = "segvault_cut_ffmpeg_in_use_processes", [];
+    /// Questions and acts at a place for videos, by how they ended.
+    upload_acts: IntCounterVec = "segvault_upload_acts_total", ["location", "act", "outcome"];
+    /// Bytes of videos that were sent to a place for videos; some more than once.
+    upload_sent: IntCounterVec = "segvault_upload_sent_bytes_total", ["location"];
     /// Events that nodes have something to do about.
     jobs_entries: IntGaugeVec = "segvault_jobs_entries", ["state"];
     /// Since when the oldest event in a state waits: from its edit, or its change where it is published.

@@ -120,6 +120,35 @@ label!(
 );
 
 label!(
+    /// What is asked of a place for videos.
+    UploadAct {
+        Begin = "begin",
+        Held = "held",
+        Send = "send",
+        Transcoding = "transcoding",
+        Modify = "modify",
+        Discard = "discard",
+    }
+);
+
+label!(
+    /// How that ended.
+    UploadOutcome {
+        Done = "done",
+        /// The event was taken back meanwhile.
+        Withdrawn = "withdrawn",
+        /// It may have happened: what is there has to be asked.
+        Unsure = "unsure",
+        /// It may succeed later.
+        Failed = "failed",
+        /// A person is needed.
+        Refused = "refused",
+        /// Whoever waited for it has gone.
+        Dropped = "dropped",
+    }
+);
+
+label!(
     /// What became of an event that a node claimed.
     JobOutcome {
         Published = "published",

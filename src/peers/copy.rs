@@ -11,12 +11,12 @@ use super::claims::{Claim, Claims, Copying};
 use super::client::Peer;
 use super::finish::{Finisher, Place};
 use super::health::PeerHealth;
-use super::throttle::Throttle;
 use super::twins;
 use crate::blocking::{Blocking, Panicked};
 use crate::ingest::{Body, FetchError};
 use crate::model::{Channel, ExtraDir, ExtraPath, HashedName, Quality, SegmentHash};
 use crate::store::{self, Copied, Layout, PendingCopy, StoreError, TempMark, Volume, free_bytes, is_tombstoned};
+use crate::throttle::Throttle;
 
 /// Bytes gathered before they go to the disk: few enough to stay small, enough to make few system calls.
 const WRITE_BYTES: usize = 512 * 1024;

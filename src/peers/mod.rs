@@ -26,11 +26,11 @@ mod remembered;
 mod root;
 mod span;
 mod srv;
-mod throttle;
 mod told;
 mod twins;
 
 pub use access::{AccessError, PeerAccess};
+pub use crate::throttle::Throttle;
 pub use book::{BookError, PeerSource};
 pub use bounty::{Bounties, LostLately, Opened};
 pub use census::{Found, Standing, TombstoneState, find_nodes, holders, tombstone_state};
@@ -50,7 +50,6 @@ pub use plan::{HourPlan, Window, plan_hour};
 pub use remembered::Remembered;
 pub use root::{Root, Roots};
 pub use span::{SpanCopy, Wrong};
-pub use throttle::Throttle;
 
 use crate::blocking::Panicked;
 use crate::ingest::FetchError;

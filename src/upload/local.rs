@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Map, Value, json};
 
+use super::sidecar::{ending, sidecar_text, with_said};
 use super::{
     Destination, Gate, Held, Progress, Published, Thumbnail, Transcoding, Upload, UploadError, UploadTicket,
     VideoMetadata,
@@ -154,14 +154,9 @@ impl Destination for Local {
         async move {
             let absent = || UploadError::NoVideo { video_id: video_id.to_owned() };
             let name: FileName = video_id.parse().map_err(|_| absent())?;
-            let (said, thumbnail) = (said(metadata), thumbnail.cloned());
+            let (metadata, thumbnail) = (metadata.clone(), thumbnail.cloned());
             let changed = self.with(move |videos| {
-                let change = |old: Option<String>| {
-                    let mut sidecar: Map<String, Value> =
-                        old.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-                    sidecar.extend(said);
-                    pretty(&sidecar.into())
-                };
+                let change = |old: Option<String>| with_said(old.as_deref().map(str::as_bytes), &metadata);
                 let is_there = videos.change_sidecar(&name, change)?;
                 if let Some(thumbnail) = thumbnail.filter(|_| is_there) {
                     videos.put_picture(&name, &thumbnail.image)?;
@@ -205,39 +200,8 @@ fn file_name(upload: &Upload) -> FileName {
     }
     let slug = slug.trim_matches('-');
     let slug = if slug.is_empty() { "video" } else { slug };
-    let ending = match upload.content_type.as_str() {
-        "video/mp4" => "mp4",
-        "video/webm" => "webm",
-        "video/x-matroska" => "mkv",
-        _ => "ts",
-    };
+    let ending = ending(&upload.content_type);
     format!("{slug}-{}.{ending}", upload.key).parse().expect("letters, a key and an ending are a name")
-}
-
-/// What is said of a video, in its sidecar.
-fn said(metadata: &VideoMetadata) -> Map<String, Value> {
-    let said = json!({
-        "title": metadata.title,
-        "description": metadata.description,
-        "tags": metadata.tags,
-        "public": metadata.is_public,
-    });
-    match said {
-        Value::Object(said) => said,
-        _ => Map::new(),
-    }
-}
-
-fn sidecar_text(upload: &Upload) -> String {
-    let mut sidecar = said(&upload.metadata);
-    if let Value::Object(more) = &upload.sidecar {
-        sidecar.extend(more.clone());
-    }
-    pretty(&sidecar.into())
-}
-
-fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
 }
 
 fn path_text(path: &Path) -> String {

@@ -13,7 +13,14 @@
 //! Never: writes to the database; decides whether to try again.
 
 mod error;
+mod freight;
 mod local;
+mod means;
+mod measured;
+mod retry;
+mod s3;
+mod sidecar;
+mod youtube;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -27,8 +34,13 @@ use serde_json::Value;
 
 pub use error::{UploadError, Withdrawn};
 pub use local::Local;
+pub use means::Means;
 
-use crate::blocking::Blocking;
+use means::Bounds;
+use measured::Measured;
+use s3::S3;
+use youtube::{Quota, Youtube};
+
 use crate::config::{DestinationConfig, UploadConfig};
 use crate::model::UploadKey;
 
@@ -194,8 +206,16 @@ pub trait Destination {
 }
 
 /// The destination of a location, for the arbiter that it is made on.
-pub fn destination_of(config: &UploadConfig, blocking: &Blocking) -> Rc<dyn Destination> {
-    match &config.destination {
-        DestinationConfig::Local(local) => Rc::new(Local::new(local, blocking.clone())),
-    }
+pub fn destination_of(config: &UploadConfig, means: &Means) -> Rc<dyn Destination> {
+    let Means { blocking, clock, metrics, .. } = means.clone();
+    let Bounds { throttle, quota } = means.bounds(&config.location);
+    let destination: Rc<dyn Destination> = match &config.destination {
+        DestinationConfig::Local(local) => Rc::new(Local::new(local, blocking)),
+        DestinationConfig::S3(s3) => Rc::new(S3::new(s3, clock, blocking, throttle)),
+        DestinationConfig::Youtube(youtube) => {
+            let quota = quota.unwrap_or_else(|| Quota::new(youtube.uploads_per_day, youtube.units_per_day));
+            Rc::new(Youtube::new(youtube, clock, blocking, throttle, quota))
+        }
+    };
+    Rc::new(Measured::new(destination, config.location.clone(), metrics))
 }

@@ -36,3 +36,4 @@ mod soak;
 mod sources;
 mod support;
 mod tombstones;
+mod uploads;

@@ -35,6 +35,8 @@ const BESIDE: &[(&str, &str)] = &[
     ("edits", "cut"),
     // Videos that are published on this machine's disk.
     ("upload", "store"),
+    // Destinations are asked as any server is.
+    ("upload", "ingest"),
     // What is copied from a peer is fetched as from any server, and goes to the only writer of segments.
     ("peers", "ingest"),
     ("peers", "store"),
@@ -45,8 +47,10 @@ const BESIDE: &[(&str, &str)] = &[
     ("http", "actors"),
 ];
 /// Passed in to whoever needs them. They know the vocabulary and each other.
-const CROSS_CUTTING: &[&str] =
-    &["blocking", "causes", "child", "clock", "config", "health", "jitter", "log", "metrics", "png", "shutdown"];
+const CROSS_CUTTING: &[&str] = &[
+    "blocking", "causes", "child", "clock", "config", "health", "jitter", "log", "metrics", "png", "shutdown",
+    "throttle",
+];
 /// Rooms and files that are pure: what is cross-cutting (clocks, logs, threads) is not for them.
 const PURE: &[&str] = &[
     "model",
@@ -65,6 +69,10 @@ const PURE: &[&str] = &[
     "peers/plan.rs",
     "peers/bounty.rs",
     "peers/digest.rs",
+    "upload/s3/parts.rs",
+    "upload/s3/answers.rs",
+    "upload/youtube/pacific.rs",
+    "upload/youtube/quota.rs",
 ];
 /// The fake source stands beside the house: the command line and tests start it.
 const REHEARSAL: &str = "rehearsal";

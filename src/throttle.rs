@@ -1,4 +1,4 @@
-//! A bound on bytes per second, shared by all who copy.
+//! A bound on bytes per second, shared by all who copy from peers, or by all who upload to one location.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
