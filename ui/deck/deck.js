@@ -68,6 +68,7 @@ export class Deck {
     this.video = el("video", { playsinline: true, tabindex: "-1", "aria-label": "The record" });
     this.note = el("div", { class: "note", role: "status", hidden: true });
     this.over = el("div", { class: "over", hidden: true });
+    this.screen = el("div", { class: "screen", "aria-busy": "true" }, this.video, this.over, this.note);
     this.clock = el("output", { class: "mono clock", "aria-label": "Shown moment, UTC" }, "–");
     this.playing = button("▶", () => this.player?.toggle(), { "aria-label": "Play", title: "Play, pause (space)", class: "play" });
     this.canvas = el("canvas", { class: "timeline", tabindex: "0", role: "slider", "aria-label": "Timeline", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "0" });
@@ -96,7 +97,7 @@ export class Deck {
         button("Copy link", () => void this.copyLink(), { title: "Copy a link to this moment (C)" })),
       el("div", { class: "deck" },
         el("div", { class: "picture" },
-          el("div", { class: "screen" }, this.video, this.over, this.note),
+          this.screen,
           this.tools, this.canvas, this.holes),
         this.side));
     this.timeline = new Timeline(this.canvas, {
@@ -175,7 +176,7 @@ export class Deck {
     const at = params.at ? parseTime(params.at) : null;
     if (params.at && at === null) this.context.announce(`${params.at} is no time such as 2026-01-02T03:04:05.`, { urgent: true });
     this.player = new Player(this.video, api, channel, quality, {
-      changed: () => this.dirty(),
+      changed: () => { this.screen.setAttribute("aria-busy", String(this.player?.shown == null && !this.player?.isEmpty)); this.dirty(); },
       jumped: (jump) => this.#jumped(jump),
       ended: (end) => this.#goOn(end),
       said: (text) => { this.#say(text); this.context.announce(text); },

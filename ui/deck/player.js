@@ -30,6 +30,9 @@ const LEFT_OUT = 0.4 * SECOND;
 const MOST_MENDS = 3;
 /** A frame is told within this after the seek that brought it. */
 const SETTLED_MS = 80;
+const MOST_LOOKS = 50;
+/** A frame that is further from the video's time than this was there before the seek. */
+const OLDER_SECONDS = 0.5;
 const REWIND_EVERY_MS = 120;
 
 /**
@@ -89,9 +92,7 @@ export class Player {
     }
     this.#hold.on(video, "ended", () => this.#goOn());
     // A seek within one frame brings none.
-    this.#hold.on(video, "seeked", () => this.#hold.after(SETTLED_MS, () => {
-      if (this.#aim && !video.seeking && this.#latest !== null) this.#frame(this.#latest);
-    }));
+    this.#hold.on(video, "seeked", () => this.#settle(MOST_LOOKS));
     this.#hold.on(document, "visibilitychange", () => { if (!document.hidden) this.events.changed(); });
     this.#hold.every(5000, () => this.#catchUp());
     this.#watchFrames();
@@ -400,6 +401,15 @@ export class Player {
     return fragments ? placeAmong(fragments, micros, false, this.frameMicros) : null;
   }
 
+  /** Looks at what the browser told last, until it is what was sought. @param {number} looks */
+  #settle(looks) {
+    this.#hold.after(SETTLED_MS, () => {
+      if (!this.#aim || this.video.seeking) return;
+      if (this.#latest !== null) this.#frame(this.#latest);
+      if (this.#aim && looks > 0) this.#settle(looks - 1);
+    });
+  }
+
   #watchFrames() {
     const look = (/** @type {number} */ _, /** @type {VideoFrameCallbackMetadata} */ { mediaTime }) => {
       if (this.#hold.ended) return;
@@ -419,8 +429,9 @@ export class Player {
     const aim = this.#aim;
     if (aim) {
       const off = Math.round((aim.micros - time) / this.frameMicros);
-      // While it seeks, an older frame may still come.
-      if (off !== 0 && this.video.seeking) return;
+      // An older frame may still come while it seeks, and on a busy machine shortly after.
+      const isOlder = this.video.seeking || Math.abs(mediaTime - this.video.currentTime) > OLDER_SECONDS;
+      if (off !== 0 && isOlder) return;
       if (off !== 0 && Math.abs(off) < 30 && aim.mends < MOST_MENDS && this.video.paused) {
         aim.mends += 1;
         this.video.currentTime = mediaTime + ((off + 0.5) * this.frameMicros) / SECOND;

@@ -68,7 +68,7 @@ const FRAME: &str = r"
 /// The picture moves.
 const PLAYS: &str = "document.querySelector('video')?.getVideoPlaybackQuality().totalVideoFrames > 2";
 /// No seek is under way.
-const SETTLED: &str = "document.querySelector('#delay').textContent !== 'loading …'";
+const SETTLED: &str = "document.querySelector('.screen').getAttribute('aria-busy') === 'false'";
 
 impl Chromium {
     /// Presses a key, and waits for the picture that comes of it.
