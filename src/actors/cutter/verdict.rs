@@ -3,16 +3,19 @@
 use crate::db::Uploader;
 use crate::model::{Event, NodeName};
 
-/// Why no node that there is may upload it, in words for an editor; `None` if one may.
+/// Why no node that there is may upload it, in words for an editor; `None` if one may, or if there is no node yet that uploads.
 pub fn nobody_may(event: &Event, uploaders: &[Uploader]) -> Option<String> {
     let location = event.edit.upload_location.as_ref()?;
+    if uploaders.is_empty() {
+        return None;
+    }
     let having: Vec<&NodeName> =
         uploaders.iter().filter(|one| one.locations.contains(location)).map(|one| &one.node).collect();
     if having.is_empty() {
         let mut there: Vec<&str> = uploaders.iter().flat_map(|one| &one.locations).map(|name| name.as_str()).collect();
         there.sort_unstable();
         there.dedup();
-        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        let there = there.join(", ");
         return Some(format!("no node has the upload location {location}; choose another (there are: {there})"));
     }
     let whitelist = event.edit.uploader_whitelist.as_ref()?;
@@ -59,5 +62,7 @@ mod tests {
         let elsewhere = said("tube", Some(&["alpha"])).unwrap();
         assert!(elsewhere.starts_with("the uploader whitelist (alpha) holds none"), "{elsewhere}");
         assert!(said("local", Some(&[])).unwrap().contains("whitelist (empty)"));
+        let event = Event::new("e".parse().unwrap(), SheetFields::default());
+        assert_eq!(nobody_may(&event, &[]), None, "the nodes are still to be set up");
     }
 }

@@ -8,6 +8,7 @@ mod taken;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use segvault::model::Timestamp;
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ use crate::db::Ground;
 use crate::events::{over_both, send};
 use crate::support::{NodeProcess, eventually};
 
+/// A cut takes a second; on a machine that is busy with many of them, minutes.
+const CUT_PATIENCE: Duration = Duration::from_secs(240);
 /// Where ffmpeg is held up for as long as this file is there.
 const HOLD: &str = "hold";
 
@@ -175,7 +178,15 @@ pub fn event(node: &NodeProcess, id: &str) -> Value {
 }
 
 pub fn wait_for(node: &NodeProcess, id: &str, state: &str) -> Value {
-    eventually(&format!("{id} is {state}"), || Some(event(node, id)).filter(|event| event["state"] == state))
+    let late = Instant::now() + CUT_PATIENCE;
+    loop {
+        let found = event(node, id);
+        if found["state"] == state {
+            return found;
+        }
+        assert!(Instant::now() < late, "waited in vain: {id} is to be {state}: {found}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// What was done to an event, one step after the other.
