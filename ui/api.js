@@ -292,11 +292,6 @@ export class Api {
     return { ...readSpan(told), peaks: told.peaks };
   }
 
-  /** @param {string} channel @param {AbortSignal} [signal] */
-  async master(channel, signal) {
-    return (await this.ask(`/playlist/${part(channel)}.m3u8`, { signal })).text();
-  }
-
   /** @param {string} channel @param {string} quality @param {Record<string, string | number>} query */
   playlistUrl(channel, quality, query) {
     return this.url(`/playlist/${part(channel)}/${part(quality)}.m3u8`, query);

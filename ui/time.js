@@ -85,23 +85,6 @@ export function sayLength(micros) {
   return `${Math.round(of / DAY)} days`;
 }
 
-/**
- * Reads a length that somebody typed: `90`, `1:30`, `1:02:03.5`, `90s`, `2m`.
- * @param {string} text
- * @returns {Micros | null}
- */
-export function parseLength(text) {
-  const plain = text.trim();
-  const unit = /^(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)$/.exec(plain);
-  if (unit) {
-    const of = { ms: 1000, s: SECOND, m: MINUTE, min: MINUTE, h: HOUR, d: DAY }[unit[2]] ?? SECOND;
-    return Math.round(Number(unit[1]) * of);
-  }
-  const clock = /^(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)$/.exec(plain);
-  if (!clock) return null;
-  return Math.round((Number(clock[1] ?? 0) * 3600 + Number(clock[2] ?? 0) * 60 + Number(clock[3])) * SECOND);
-}
-
 /** What the clock of this machine says. @returns {Micros} */
 export function now() {
   return Date.now() * 1000;

@@ -77,6 +77,8 @@ files![
     "deck/deck.js",
     "deck/hls.js",
     "deck/keys.js",
+    "deck/master.js",
+    "deck/place.js",
     "deck/player.js",
     "deck/timeline.js",
     "dom.js",

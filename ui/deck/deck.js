@@ -49,6 +49,8 @@ export class Deck {
   #endedAt = null;
   /** @type {() => void} */
   #noteEnds = () => {};
+  /** @type {import("./player.js").Jump | null} */
+  #noted = null;
   /** @type {string | null} */
   #listed = null;
 
@@ -296,14 +298,23 @@ export class Deck {
 
   /** @param {import("./player.js").Jump} jump */
   #jumped(jump) {
+    this.#noted = jump;
+    this.#showNote();
+    this.#noteEnds();
+    this.#noteEnds = this.hold.after(NOTE_MS, () => { this.#noted = null; this.#showNote(); });
+    this.book?.soon();
+  }
+
+  /** Why it is missing may become known a moment later. */
+  #showNote() {
+    const jump = this.#noted;
+    this.note.hidden = jump === null;
+    if (jump === null) return;
     const missing = this.book?.missing({ start: jump.from, end: jump.to }) ?? [];
     const causes = [...new Set(missing.map(({ cause }) => CAUSES[cause]?.words ?? cause))];
     const why = causes.length > 0 ? `: ${causes.join("; ")}` : "";
-    this.note.textContent = `Missing here: ${showLength(jump.to - jump.from)}, from ${showClock(jump.from, 1)} to ${showClock(jump.to, 1)}${why}`;
-    this.note.hidden = false;
-    this.#noteEnds();
-    this.#noteEnds = this.hold.after(NOTE_MS, () => { this.note.hidden = true; });
-    this.book?.soon();
+    const text = `Missing here: ${showLength(jump.to - jump.from)}, from ${showClock(jump.from, 1)} to ${showClock(jump.to, 1)}${why}`;
+    if (this.note.textContent !== text) this.note.textContent = text;
   }
 
   /** Behind a part of the past comes what is next in the record, however long the hole between them is. @param {Micros} end */
@@ -390,6 +401,7 @@ export class Deck {
       this.canvas.setAttribute("aria-valuenow", String(Math.min(100, Math.max(0, share))));
     }
     timeline.dirty();
+    this.#showNote();
     this.#listHoles();
     this.onChange();
   }

@@ -5,14 +5,16 @@
 
 import { ApiError, backoff, inWords, wasLeft } from "../api.js";
 import { Hold } from "../dom.js";
-import { MINUTE, SECOND, formatTime, now, parseTime } from "../time.js";
+import { MINUTE, SECOND, formatTime, now } from "../time.js";
 import { loadHls } from "./hls.js";
+import { readMaster } from "./master.js";
+import { dateOf, placeAmong, timeAmong } from "./place.js";
 
 /** @typedef {import("../time.js").Micros} Micros */
 /** @typedef {import("./hls.js").Hls} Hls */
 /** @typedef {import("./hls.js").HlsClass} HlsClass */
 /** @typedef {import("./hls.js").Fragment} Fragment */
-/** @typedef {{quality: string, uri: string, frameMicros: number | null, width: number | null, height: number | null}} Rendition */
+/** @typedef {import("./master.js").Rendition} Rendition */
 /** @typedef {{from: Micros, to: Micros}} Jump time that the picture left out while it played */
 
 /** What is loaded of the past at once, and how much of it lies before the moment asked for. */
@@ -81,7 +83,6 @@ export class Player {
    * @param {PlayerEvents} events
    */
   constructor(video, api, channel, quality, events) {
-    Object.assign(this, { video, api, channel, quality, events });
     this.video = video;
     this.api = api;
     this.channel = channel;
@@ -454,91 +455,4 @@ export class Player {
 function policyOf(tries) {
   const retry = { maxNumRetry: tries, retryDelayMs: 500, maxRetryDelayMs: 4000, backoff: "exponential" };
   return { default: { maxTimeToFirstByteMs: 8000, maxLoadTimeMs: 30_000, timeoutRetry: retry, errorRetry: retry } };
-}
-
-/** When a segment's first frame was. @param {Fragment} fragment @returns {Micros | null} */
-function dateOf(fragment) {
-  const raw = fragment.rawProgramDateTime ? parseTime(fragment.rawProgramDateTime.replace(/Z$/, "")) : null;
-  return raw ?? (fragment.programDateTime === null ? null : fragment.programDateTime * 1000);
-}
-
-/** The segments' first frame on the video's time; sound may begin before it. @param {Fragment} fragment */
-function firstFrame(fragment) {
-  return fragment.elementaryStreams?.video?.startPTS ?? fragment.elementaryStreams?.audiovideo?.startPTS ?? fragment.start;
-}
-
-/**
- * @param {Fragment[]} fragments
- * @param {number} mediaTime
- * @returns {Micros | null}
- */
-function timeAmong(fragments, mediaTime) {
-  // Stamps are rounded to 1/90,000 s.
-  let at = lastWhere(fragments, (fragment) => firstFrame(fragment) <= mediaTime + 0.0005);
-  if (at < 0) at = 0;
-  const fragment = fragments[at];
-  const date = fragment ? dateOf(fragment) : null;
-  return date === null ? null : Math.round(date + (mediaTime - firstFrame(fragment)) * SECOND);
-}
-
-/**
- * The video's time of a moment; at a hole, that of what comes behind it.
- * @param {Fragment[]} fragments
- * @param {Micros} micros
- * @param {boolean} isBound whether something must come of it
- * @param {number} [frame] how far within a frame to aim
- */
-function placeAmong(fragments, micros, isBound, frame = 0) {
-  const dates = fragments.map(dateOf);
-  const at = lastWhere(fragments, (_, index) => (dates[index] ?? Infinity) <= micros + frame / 2);
-  if (at < 0) return isBound && fragments.length > 0 ? fragments[0].start : null;
-  const fragment = fragments[at];
-  const within = (micros + frame / 2 - (dates[at] ?? 0)) / SECOND;
-  if (within <= fragment.duration + 0.01) return firstFrame(fragment) + within;
-  const next = fragments[at + 1];
-  if (next) return firstFrame(next) + frame / 2 / SECOND;
-  return isBound ? Math.max(0, fragment.start + fragment.duration - 0.1) : null;
-}
-
-/**
- * @template T
- * @param {T[]} sorted
- * @param {(one: T, index: number) => boolean} holds true first, then false
- */
-function lastWhere(sorted, holds) {
-  let [low, high] = [0, sorted.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (holds(sorted[middle], middle)) low = middle + 1;
-    else high = middle;
-  }
-  return low - 1;
-}
-
-/** @param {string} text @param {URL} base @returns {Rendition[]} */
-export function readMaster(text, base) {
-  /** @type {Rendition[]} */
-  const found = [];
-  let line = "";
-  for (const next of text.split("\n")) {
-    if (line.startsWith("#EXT-X-STREAM-INF") && next && !next.startsWith("#")) {
-      const url = new URL(next.trim(), base);
-      const name = url.pathname.split("/").at(-1)?.replace(/\.m3u8$/, "") ?? "";
-      const rate = Number(/FRAME-RATE=([\d.]+)/.exec(line)?.[1] ?? 0);
-      const size = /RESOLUTION=(\d+)x(\d+)/.exec(line);
-      found.push({
-        quality: decodeURIComponent(name), uri: url.href, frameMicros: rate > 0 ? frameOf(rate) : null,
-        width: size ? Number(size[1]) : null, height: size ? Number(size[2]) : null,
-      });
-    }
-    line = next;
-  }
-  return found;
-}
-
-/** 29.970 means 30000/1001. @param {number} rate @returns {number} micros */
-function frameOf(rate) {
-  const whole = Math.round(rate);
-  const isNtsc = Math.abs(rate - whole) > 0.001 && Math.abs(rate - (whole * 1000) / 1001) < 0.01;
-  return isNtsc ? (SECOND * 1001) / (whole * 1000) : SECOND / rate;
 }
