@@ -91,9 +91,12 @@ fn to_youtube(len_bytes: u64) {
     assert_eq!(youtube.videos[0].sha256, zeros_with_x(len_bytes));
 }
 
+/// The bytes of the parts that came, and the hash that was said of the whole.
+type Seen = Arc<Mutex<(u64, Option<String>)>>;
+
 /// A store that forgets all bytes once it has compared their hash with what was said of them.
-fn forgetful_store() -> (u16, Arc<Mutex<(u64, Option<String>)>>) {
-    let seen: Arc<Mutex<(u64, Option<String>)>> = Arc::default();
+fn forgetful_store() -> (u16, Seen) {
+    let seen = Seen::default();
     let shared = Arc::clone(&seen);
     let port = serve(move |request| take(request, &shared));
     (port, seen)
@@ -161,7 +164,7 @@ fn memory_is_flat_however_long_a_video_is() {
 }
 
 #[test]
-#[ignore = "takes about a minute: make soak"]
+#[ignore = "takes most of a minute: make soak"]
 fn soak_memory_is_flat_for_two_gibibytes() {
     to_youtube(2048 * MIB + 1);
     to_s3(2048 * MIB + 1);

@@ -214,9 +214,10 @@ async fn whatever_breaks_there_is_one_whole_video() {
     for round in 0..3 {
         let key = format!("e-7.{round}");
         let (upload, content) = bucket.upload(&key, dice.roll(17 << 20) as usize + 1);
-        let mut faults = bucket.proxy.faults.lock().unwrap();
-        (faults.dice, faults.faults_left) = (Some(Dice::new(seed + round)), 12);
-        drop(faults);
+        {
+            let mut faults = bucket.proxy.faults.lock().unwrap();
+            (faults.dice, faults.faults_left) = (Some(Dice::new(seed + round)), 12);
+        }
         // As a job does it: what is stored before each act is all that outlives a try.
         let (mut ticket, mut tries) = (None, 0);
         let published = loop {
