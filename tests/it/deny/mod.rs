@@ -1,5 +1,5 @@
 //! Holds the tree of dependencies against `deny.toml`: licences, banned crates, sources; and what others wrote that lies
-//! in `ui/vendor/` against its own word.
+//! in `ui/vendor/` and `tests/it/page/vendor/` against its own word.
 //!
 //! Promises: needs cargo and nothing else, and no network once the crates are there; a rule that it does not know is a
 //! fault.
