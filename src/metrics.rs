@@ -541,7 +541,7 @@ mod tests {
             ("segvault_backfill_follow_failures_total{peer=\"http://beta:8000\"}", 1.0),
             ("segvault_http_followers_connections", 2.0),
             ("segvault_cache_index_entries", 3.0),
-            ("segvault_cache_hours_bytes", 4096.0),
+            ("segvault_cache_index_bytes", 4096.0),
             ("segvault_media_segments_total{outcome=\"known\"}", 1.0),
             ("segvault_media_known_entries", 5.0),
             ("segvault_media_waiting_entries", 2.0),

@@ -124,7 +124,7 @@ families! {
     /// Indexes of hours in memory.
     cache_hours: IntGauge = "segvault_cache_index_entries", [];
     /// Memory that the indexes of hours take.
-    cache_hours_bytes: IntGauge = "segvault_cache_hours_bytes", [];
+    cache_hours_bytes: IntGauge = "segvault_cache_index_bytes", [];
     /// Segments looked at for what they are encoded with; each is looked at once.
     media_segments: IntCounterVec = "segvault_media_segments_total", ["outcome"];
     /// Hours of which it is in memory what they are encoded with.

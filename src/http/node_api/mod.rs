@@ -10,7 +10,7 @@ mod tombstones;
 use actix_web::web;
 
 use super::access::MAX_BODY_BYTES;
-use super::{get_or_head, resource};
+use super::{get_or_head, resource, resource_for};
 
 pub use drain::DrainBoard;
 pub use nodes::Neighbours;
@@ -23,13 +23,13 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/api/v1/nodes").route(get_or_head().to(nodes::all)))
         .service(resource("/api/v1/coverage/{channel}/{quality}").route(get_or_head().to(nodes::coverage)))
         .service(
-            resource("/api/v1/tombstones/{channel}")
+            resource_for("/api/v1/tombstones/{channel}", "GET, HEAD, POST")
                 .app_data(payload())
                 .route(get_or_head().to(tombstones::list))
                 .route(web::post().to(tombstones::add)),
         )
         .service(
-            resource("/api/v1/drain-check")
+            resource_for("/api/v1/drain-check", "GET, HEAD, POST")
                 .app_data(payload())
                 .route(get_or_head().to(drain::get))
                 .route(web::post().to(drain::begin)),

@@ -28,6 +28,8 @@ const WRITES: &[(&str, &str, &str, &str, &str)] = &[
     ("POST", "/thrimshim/auth-test", "/thrimshim/auth-test", "editor", "artist"),
     ("POST", "/thrimshim/add-template", "/thrimshim/add-template", "artist", "editor"),
     ("POST", "/thrimshim/update-template/{name}", "/thrimshim/update-template/x", "artist", "editor"),
+    ("POST", "/api/v1/tombstones/{channel}", "/api/v1/tombstones/ch", "operator", "editor"),
+    ("POST", "/api/v1/drain-check", "/api/v1/drain-check", "operator", "editor"),
     ("POST", "/generate_videos/{channel}/{quality}", "/generate_videos/ch/source", "editor", "artist"),
 ];
 /// What takes a body, and changes nothing.
