@@ -11,6 +11,9 @@ PROFILE ?= release
 # More arguments for the program at the end of a target: make demo ARGS="--duration 60s", make test ARGS="--lib select".
 ARGS ?=
 
+# Tests mostly wait: for a source in real time, a process, a browser, a disk.
+TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
+
 # Seconds that `make fuzz` gives each target.
 TIME ?= 60
 FUZZ_TEXT = playlist attributes time sessions
@@ -31,7 +34,7 @@ demo: ## Install what is missing, build, run a live test source and a node
 
 test: ## Install what the tests need and run them all
 	@scripts/deps.sh test
-	cargo test --locked --no-fail-fast $(ARGS)
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --locked --no-fail-fast $(ARGS)
 
 build: ## Build the binary: target/release/segvault
 	@scripts/deps.sh build

@@ -16,11 +16,22 @@ pub struct Panicked;
 #[derive(Debug, Clone)]
 pub struct Blocking {
     permits: Arc<Semaphore>,
+    at_once: usize,
 }
 
 impl Blocking {
     pub fn new(at_once: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(at_once)) }
+        Self { permits: Arc::new(Semaphore::new(at_once)), at_once }
+    }
+
+    /// How many may be under way.
+    pub fn at_once(&self) -> usize {
+        self.at_once
+    }
+
+    /// How many are.
+    pub fn in_use(&self) -> usize {
+        self.at_once - self.permits.available_permits()
     }
 
     /// Runs `work` on a blocking thread. If the caller is dropped, work that has begun goes on to its end.

@@ -16,6 +16,7 @@ pub mod store;
 pub mod upload;
 
 pub mod actors;
+pub mod admin;
 pub mod http;
 
 pub mod node;

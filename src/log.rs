@@ -18,7 +18,7 @@ use std::time::Duration;
 use slog::{Drain, FnValue, Logger, Never, OwnedKVList, Record, RecordStatic, b, o};
 use slog_async::{AsyncCore, AsyncGuard};
 
-pub use level::{Format, Level, LevelSwitch, UnknownWord};
+pub use level::{Format, Level, LevelSwitch, TooManyModules, UnknownWord};
 
 use crate::clock::Clock;
 use crate::model::Timestamp;
@@ -131,7 +131,8 @@ impl Drain for Gate {
     type Err = Never;
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
-        if !self.is_enabled(record.level()) {
+        let level = Level::of(record.level());
+        if !self.level.lets_anybody(level) || !self.level.lets(level, record.module()) {
             return Ok(());
         }
         if self.send(record, values) {
@@ -144,7 +145,7 @@ impl Drain for Gate {
     }
 
     fn is_enabled(&self, level: slog::Level) -> bool {
-        Level::of(level) <= self.level.get()
+        self.level.lets_anybody(Level::of(level))
     }
 }
 

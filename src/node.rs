@@ -5,6 +5,7 @@
 //! Stop: not ready; answers under way end; recording ends last; all within the grace period.
 
 mod disk;
+mod operators;
 
 use std::fs::{self, File};
 use std::io;
@@ -24,6 +25,7 @@ use crate::actors::{
     Pace, PeerBook, Recording, Registrar, Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel,
     StoredFeed, StreamWorker, tell_left_behind,
 };
+use crate::admin::Admin;
 use crate::auth::Door;
 use crate::blocking::Blocking;
 use crate::causes::chain;
@@ -250,6 +252,11 @@ impl Node {
             mark: temp_mark.clone(),
             min_free_bytes,
         };
+        let mut doors = vec![
+            ("recording", disk.blocking.clone()),
+            ("readers", reading.clone()),
+            ("copies", copier.blocking.clone()),
+        ];
         let replication = Replication {
             directory: directory.clone(),
             urgent: Copier {
@@ -273,6 +280,7 @@ impl Node {
             retention: config.retention.clone(),
             horizons: horizons.clone(),
         };
+        doors.push(("urgent copies", replication.urgent.blocking.clone()));
         if config.backfill.may_have_peers(&config.database.database) {
             children.push(bounty_board(replication.clone()));
         }
@@ -343,7 +351,7 @@ impl Node {
         let door = Door::new(&config.auth, db.clone(), clock.clone(), &logger);
         door.keep();
         let site = Site {
-            overview,
+            overview: overview.clone(),
             peer_access: access.clone(),
             volume: disk.volume.clone(),
             neighbours: Neighbours::default(),
@@ -386,8 +394,28 @@ impl Node {
         write_listen_file(&layout, listening.address, over_tls, &logger);
         let disk_watch = DiskWatch::new(disk, ledger.clone(), health.clone(), metrics.clone(), room, logger.clone());
         actix_rt::spawn(disk_watch.clone().keep());
-        actix_rt::spawn(recover(layout.clone(), temp_mark, ledger.clone(), directory.clone(), metrics, logger.clone()));
+        actix_rt::spawn(recover(
+            layout.clone(),
+            temp_mark,
+            ledger.clone(),
+            directory.clone(),
+            metrics.clone(),
+            logger.clone(),
+        ));
         actix_rt::spawn(probe_ffmpeg(ffmpeg, logger.clone()));
+        let admin = Admin {
+            overview,
+            guardian: guardian.clone(),
+            level: log.level.clone(),
+            metrics: metrics.clone(),
+            doors,
+            answers: {
+                let under_way = under_way.clone();
+                Arc::new(move || under_way.count())
+            },
+            log: logger.clone(),
+        };
+        operators::listen(&layout, admin);
         health.set_started();
         info!(logger, "node is up"; "name" => %config.node.name, "address" => %listening.address,
             "dir" => %config.node.dir.display(), "version" => env!("CARGO_PKG_VERSION"));

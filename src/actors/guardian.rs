@@ -152,6 +152,15 @@ pub struct Keep(pub Child);
 #[rtype(result = "()")]
 pub struct Drain;
 
+/// Asks for an actor to be built anew; answered with all that are, as those that share its arbiter are too: KIND NAME. None
+/// where there is no such actor.
+#[derive(Message)]
+#[rtype(result = "Vec<String>")]
+pub struct Restart {
+    pub kind: String,
+    pub name: String,
+}
+
 /// Asks how all of them are.
 #[derive(Message)]
 #[rtype(result = "Vec<ActorState>")]
@@ -306,6 +315,23 @@ impl Handler<TellActors> for Guardian {
             panicked: kept.ended.and_then(|(_, panicked)| panicked),
         };
         MessageResult(self.kept.iter().map(state).collect())
+    }
+}
+
+impl Handler<Restart> for Guardian {
+    type Result = Vec<String>;
+
+    fn handle(&mut self, wanted: Restart, _: &mut Self::Context) -> Self::Result {
+        let is_wanted = |kept: &&Kept| kept.child.kind.as_str() == wanted.kind && kept.child.name == wanted.name;
+        let Some(arbiter) = self.kept.iter().find(is_wanted).map(|kept| kept.child.arbiter.clone()) else {
+            return Vec::new();
+        };
+        // With its arbiter an actor ends, in whatever state; each is built anew when its end is heard of.
+        if let Some(arbiter) = self.arbiters.remove(&arbiter) {
+            arbiter.stop();
+        }
+        let shared = self.kept.iter().filter(|kept| kept.alive && kept.child.arbiter == arbiter);
+        shared.map(|kept| format!("{} {}", kept.child.kind.as_str(), kept.child.name)).collect()
     }
 }
 

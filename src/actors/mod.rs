@@ -31,7 +31,7 @@ pub use coverage_checker::{Checking, CoverageChecker};
 pub use cutter::{Cutter, Cutting};
 pub use directory::Directory;
 pub use downloader::{Downloader, FindMedia, MediaFound};
-pub use guardian::{ActorKind, Child, Drain, Guardian, Sentinel};
+pub use guardian::{ActorKind, Child, Drain, Guardian, Restart, Sentinel};
 pub use hour_cache::{CacheError, GetHours, GetListing, HourCache};
 pub use left_behind::tell_left_behind;
 pub use live_edges::{GetGeneration, GetLive, LiveEdges, LiveError, LiveReading};

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration.
 
+mod admin;
 mod backfill;
 pub mod config;
 mod coverage;
@@ -84,6 +85,8 @@ enum Command {
     Link(link::LinkArgs),
     /// Ask the node that runs on a directory whether it lives.
     Health(health::HealthArgs),
+    /// Ask the node that runs on a directory how it is, have a part of it built anew, or change how much it logs.
+    Admin(admin::AdminArgs),
     /// Write manual pages into a directory, one for each command.
     Man(man::ManArgs),
     /// Keep ranges that retention would delete.
@@ -179,6 +182,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Coverage(args) => coverage::run(&args),
         Command::Losses(args) => losses::run(&args),
         Command::Quarantine(command) => quarantine::run(&command),
+        Command::Admin(args) => admin::run(&args),
         Command::Link(args) => link::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Man(args) => man::run(&args),

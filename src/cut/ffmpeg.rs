@@ -89,6 +89,11 @@ impl Ffmpeg {
     }
 
     /// Pieces of work that run now.
+    /// How many may run.
+    pub fn at_once(&self) -> usize {
+        self.shared.limits.at_once
+    }
+
     pub fn in_use(&self) -> usize {
         self.shared.limits.at_once - self.shared.seats.available_permits()
     }

@@ -29,8 +29,8 @@ mod srv;
 mod told;
 mod twins;
 
-pub use access::{AccessError, PeerAccess};
 pub use crate::throttle::Throttle;
+pub use access::{AccessError, PeerAccess};
 pub use book::{BookError, PeerSource};
 pub use bounty::{Bounties, LostLately, Opened};
 pub use census::{Found, Standing, TombstoneState, find_nodes, holders, tombstone_state};

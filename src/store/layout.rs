@@ -54,6 +54,11 @@ impl Layout {
         self.own_dir().join("listen")
     }
 
+    /// Where operators speak to a node that runs.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.own_dir().join("admin.sock")
+    }
+
     /// Where what is kept out of the record lies, in the same order as the record.
     pub fn quarantine(&self) -> Self {
         Self::new(self.own_dir().join("quarantine"))

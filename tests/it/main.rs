@@ -1,6 +1,7 @@
 //! Tests of the whole: golden cases of the existing system, real processes, real HTTP, real ffmpeg.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
 mod auth;
 mod commands;
 mod coverage;

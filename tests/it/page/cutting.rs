@@ -151,7 +151,7 @@ fn change(node: &crate::support::NodeProcess, id: &str, fields: &Value) -> Value
     let length = body.len().to_string();
     let mut stream = std::net::TcpStream::connect(&address).unwrap();
     let head = format!(
-        "PATCH /api/v1/events/{id} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "PATCH /api/v1/events/{id} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {length}\r\n\r\n{body}"
     );
     std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();

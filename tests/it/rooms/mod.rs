@@ -14,7 +14,7 @@ const LEVELS: &[&[&str]] = &[
     &["model"],
     &["hls", "media", "select"],
     &["auth", "edits", "ingest", "peers", "cut", "upload", "db", "store"],
-    &["http", "actors"],
+    &["http", "actors", "admin"],
     &["node"],
     &["cli"],
     &["main"],
@@ -45,6 +45,7 @@ const BESIDE: &[(&str, &str)] = &[
     ("auth", "db"),
     // Requests ask actors; actors know of no requests.
     ("http", "actors"),
+    ("admin", "actors"),
 ];
 /// Passed in to whoever needs them. They know the vocabulary and each other.
 const CROSS_CUTTING: &[&str] = &[
