@@ -33,7 +33,7 @@ const READ_BYTES: usize = 64 * 1024;
 const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
 /// For edges of H.264 and HEVC, and for cuts that are re-encoded as a whole.
 const ENCODERS: [&str; 5] = ["libx264", "libx265", "aac", "libvpx-vp9", "libopus"];
-/// `ffmpeg -version` is done in 0.1 s.
+/// `ffmpeg -encoders` is done in 0.1 s.
 const PROBE_WAIT: Duration = Duration::from_secs(10);
 
 /// What the use of ffmpeg may cost.
@@ -127,29 +127,25 @@ impl Ffmpeg {
         probed
     }
 
+    /// One process for both: the list of encoders comes after a banner that begins with the version.
     async fn ask_all(&self) -> Result<Probe, CutError> {
-        let version = self.ask("-version").await?;
-        let encoders = self.ask("-encoders").await?;
-        let has = |name: &str| encoders.lines().any(|line| line.split_whitespace().nth(1) == Some(name));
-        let version = version.strip_prefix("ffmpeg version ").unwrap_or(&version);
-        Ok(Probe {
-            version: version.split_whitespace().next().unwrap_or("unknown").to_owned(),
-            missing: ENCODERS.into_iter().filter(|encoder| !has(encoder)).collect(),
-        })
-    }
-
-    async fn ask(&self, question: &str) -> Result<String, CutError> {
         let mut command = Command::new(&self.shared.program);
-        command.args(["-hide_banner", question]).stdin(Stdio::null()).kill_on_drop(true);
+        command.arg("-encoders").stdin(Stdio::null()).kill_on_drop(true);
         let output = timeout(PROBE_WAIT, command.output())
             .await
             .map_err(|_| CutError::FfmpegStalled { waited: PROBE_WAIT })?
             .map_err(|source| CutError::FfmpegMissing { program: self.shared.program.clone(), source })?;
+        let banner = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            let last_words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(CutError::FfmpegFailed { status: output.status, last_words });
+            return Err(CutError::FfmpegFailed { status: output.status, last_words: banner.trim().to_owned() });
         }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        let encoders = String::from_utf8_lossy(&output.stdout);
+        let has = |name: &str| encoders.lines().any(|line| line.split_whitespace().nth(1) == Some(name));
+        let version = banner.lines().find_map(|line| line.strip_prefix("ffmpeg version "));
+        Ok(Probe {
+            version: version.and_then(|rest| rest.split_whitespace().next()).unwrap_or("unknown").to_owned(),
+            missing: ENCODERS.into_iter().filter(|encoder| !has(encoder)).collect(),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ pub mod sending;
 
 use std::cell::{OnceCell, RefCell};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -21,11 +21,11 @@ use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as Tcp
 use actix_web::dev::{Decompress, Payload};
 use awc::SendClientRequest;
 use awc::http::{StatusCode, Uri, Version, header};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::LocalBoxStream;
 use rustls::ClientConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout};
 use url::Url;
 
@@ -171,7 +171,7 @@ impl HttpClient {
                 let (io, uri) = connecting.await?.into_parts();
                 // Small requests must not wait for acknowledgements of earlier ones.
                 let _ = io.set_nodelay(true);
-                Ok::<_, ConnectError>(Connection::new(uri, EndIsError(io)))
+                Ok::<_, ConnectError>(Connection::new(uri, EndIsError::new(io)))
             }
         });
         let connector =
@@ -406,32 +406,69 @@ impl Body {
     }
 }
 
+/// What is read at once of a connection on which much comes.
+const AHEAD_BYTES: usize = 64 * 1024;
+
 /// A TCP stream whose end is an error: awc takes a connection that closes amid a body for the body's end.
+/// It reads ahead, as awc asks for 8 KB at a time (actix-codec): of a long body that is a call of the system for each, and a
+/// window told to the sender.
 #[derive(Debug)]
-struct EndIsError(TcpStream);
+struct EndIsError {
+    tcp: TcpStream,
+    /// Read and not yet asked for. Without memory on a connection that has little to say.
+    ahead: BytesMut,
+    /// The last read filled the room that awc gave: there may be more.
+    is_busy: bool,
+}
+
+impl EndIsError {
+    fn new(tcp: TcpStream) -> Self {
+        Self { tcp, ahead: BytesMut::new(), is_busy: false }
+    }
+}
 
 impl AsyncRead for EndIsError {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let (filled, room) = (buffer.filled().len(), buffer.remaining());
-        ready!(Pin::new(&mut self.0).poll_read(cx, buffer))?;
-        if room > 0 && buffer.filled().len() == filled {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        let this = &mut *self;
+        let room = buffer.remaining();
+        if this.ahead.is_empty() && !this.is_busy {
+            let filled = buffer.filled().len();
+            ready!(Pin::new(&mut this.tcp).poll_read(cx, buffer))?;
+            let read = buffer.filled().len() - filled;
+            this.is_busy = read == room;
+            return Poll::Ready(if room > 0 { not_the_end(read) } else { Ok(()) });
+        }
+        if this.ahead.is_empty() {
+            this.ahead.reserve(AHEAD_BYTES);
+            let read = ready!(pin!(this.tcp.read_buf(&mut this.ahead)).poll(cx))?;
+            not_the_end(read)?;
+            this.is_busy = read >= room;
+        }
+        let given = room.min(this.ahead.len());
+        buffer.put_slice(&this.ahead[..given]);
+        this.ahead.advance(given);
+        if this.ahead.is_empty() && !this.is_busy {
+            this.ahead = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }
 }
 
+fn not_the_end(read_bytes: usize) -> io::Result<()> {
+    if read_bytes == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+}
+
 impl AsyncWrite for EndIsError {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.tcp).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -439,20 +476,20 @@ impl AsyncWrite for EndIsError {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.tcp.is_write_vectored()
     }
 }
 
 impl ActixStream for EndIsError {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_read_ready(&self.0, cx)
+        ActixStream::poll_read_ready(&self.tcp, cx)
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_write_ready(&self.0, cx)
+        ActixStream::poll_write_ready(&self.tcp, cx)
     }
 }
