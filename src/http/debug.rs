@@ -147,9 +147,13 @@ mod tests {
 
     #[test]
     fn a_profile_is_bounded() {
-        for (query, expected) in
-            [("", Some(10)), ("seconds=1", Some(1)), ("seconds=60", Some(60)), ("seconds=61", None), ("seconds=0", None)]
-        {
+        for (query, expected) in [
+            ("", Some(10)),
+            ("seconds=1", Some(1)),
+            ("seconds=60", Some(60)),
+            ("seconds=61", None),
+            ("seconds=0", None),
+        ] {
             assert_eq!(seconds(&Query::parse(query)).ok(), expected, "{query}");
         }
         for odd in ["seconds=", "seconds=-1", "seconds=1.5", "seconds=99999999999999999999"] {

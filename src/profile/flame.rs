@@ -111,15 +111,18 @@ mod tests {
     #[test]
     fn what_was_met_more_is_wider_and_names_are_no_markup() {
         let frame = |function: &str| Frame { function: function.into(), file: String::new(), line: 0 };
-        let stacks: Stacks = [
-            (vec![frame("main"), frame("<a as B>::c")], 3),
-            (vec![frame("main"), frame("segvault::d & e")], 1),
-        ]
-        .into();
+        let stacks: Stacks =
+            [(vec![frame("main"), frame("<a as B>::c")], 3), (vec![frame("main"), frame("segvault::d & e")], 1)].into();
         let svg = svg(&stacks, "a <title>");
         assert!(svg.contains(">a &lt;title&gt;<"));
-        assert!(svg.contains("<title>&lt;a as B&gt;::c (3 samples, 75.0 %)</title><rect x=\"0.0\" y=\"32\" width=\"900.0\""));
-        assert!(svg.contains("<title>segvault::d &amp; e (1 samples, 25.0 %)</title><rect x=\"900.0\" y=\"32\" width=\"300.0\""));
+        assert!(
+            svg.contains(
+                "<title>&lt;a as B&gt;::c (3 samples, 75.0 %)</title><rect x=\"0.0\" y=\"32\" width=\"900.0\""
+            )
+        );
+        assert!(svg.contains(
+            "<title>segvault::d &amp; e (1 samples, 25.0 %)</title><rect x=\"900.0\" y=\"32\" width=\"300.0\""
+        ));
         assert_eq!(svg.matches("<title>main (4 samples, 100.0 %)").count(), 1);
         assert!(roxmltree::Document::parse(&svg).is_ok());
         assert!(roxmltree::Document::parse(&super::svg(&Stacks::new(), "")).is_ok());

@@ -143,11 +143,8 @@ mod tests {
         let frame = |function: &str, line| Frame { function: function.into(), file: "f".into(), line };
         let thread = Frame { function: "t".into(), file: String::new(), line: 0 };
         let profile = CpuProfile {
-            stacks: [
-                (vec![thread.clone(), frame("a", 1)], 1),
-                (vec![thread, frame("a", 1), frame("b", 300)], 2),
-            ]
-            .into(),
+            stacks: [(vec![thread.clone(), frame("a", 1)], 1), (vec![thread, frame("a", 1), frame("b", 300)], 2)]
+                .into(),
             took: Duration::from_nanos(5),
             samples_per_second: 1_000_000_000,
         };

@@ -22,7 +22,12 @@ fn a_profile_of_a_busy_node_names_our_functions_and_costs_no_second() {
         }
     });
     let profile = node.get(&format!("{PROFILE}?seconds=2"));
-    assert_eq!((profile.status, profile.header("content-type")), (200, "application/octet-stream"), "{}", profile.text());
+    assert_eq!(
+        (profile.status, profile.header("content-type")),
+        (200, "application/octet-stream"),
+        "{}",
+        profile.text()
+    );
     let mut bytes = Vec::new();
     flate2::read::GzDecoder::new(&profile.body[..]).read_to_end(&mut bytes).unwrap();
     // The texts of a protobuf stand in it as they are.
@@ -43,7 +48,9 @@ fn a_profile_of_a_busy_node_names_our_functions_and_costs_no_second() {
     assert_eq!((refused.status, refused.json()["code"].clone()), (409, "profile_under_way".into()));
     assert_eq!(crate::support::read_reply(first, false).status, 200);
 
-    for (query, code) in [("seconds=61", "bad_parameter"), ("seconds=0", "bad_parameter"), ("format=x", "bad_parameter")] {
+    for (query, code) in
+        [("seconds=61", "bad_parameter"), ("seconds=0", "bad_parameter"), ("format=x", "bad_parameter")]
+    {
         let reply = node.get(&format!("{PROFILE}?{query}"));
         assert_eq!((reply.status, reply.json()["code"].clone()), (400, code.into()), "{query}");
     }
