@@ -73,18 +73,12 @@ const OVERVIEW: &[Panel] = &[
     panel(
         "Jobs that ended within an hour",
         "none",
-        &[(
-            "sum by (location, outcome) (increase(segvault_jobs_ended_total[1h]))",
-            "{{location}} {{outcome}}",
-        )],
+        &[("sum by (location, outcome) (increase(segvault_jobs_ended_total[1h]))", "{{location}} {{outcome}}")],
     ),
     panel(
         "Sent to places for videos",
         "Bps",
-        &[(
-            "sum by (instance, location) (rate(segvault_upload_sent_bytes_total[5m]))",
-            "{{instance}} to {{location}}",
-        )],
+        &[("sum by (instance, location) (rate(segvault_upload_sent_bytes_total[5m]))", "{{instance}} to {{location}}")],
     ),
     panel("Database", "none", &[("segvault_database_up", "{{instance}}")]),
     panel("Requests", "reqps", &[("sum by (instance) (rate(segvault_http_requests_total[5m]))", "{{instance}}")]),
