@@ -34,6 +34,7 @@ pub mod jitter;
 pub mod log;
 pub mod metrics;
 pub mod png;
+pub mod profile;
 
 pub mod rehearsal;
 pub mod shutdown;

@@ -44,6 +44,7 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::{Channel, NodeIdentity, PeerUrl, Quality, Timestamp, Wording};
 use crate::peers::{AccessError, Claims, Copier, Finisher, PeerAccess, Roots, Throttle};
+use crate::profile::CpuProfiler;
 use crate::store::{
     self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, RoomWatch, Scratch, Spool, StoreError, TempMark,
     Volume,
@@ -381,6 +382,8 @@ impl Node {
             terms: editor_terms(config),
             feed: Feed::default(),
             page_files: PageFiles::default(),
+            debug: config.http.debug,
+            profiler: CpuProfiler::default(),
         };
         let (certificate, renewal) = tls.unzip();
         let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;

@@ -48,7 +48,7 @@ pub(crate) use fault::quoted;
 pub use fault::{Fault, Faults, Origin};
 pub use oidc::{Audience, GOOGLE, Issuer, OidcConfig, Person};
 pub use programs::{AbsentProgram, YT_DLP};
-pub use reach::{HttpConfig, Reading, TlsConfig, WebOrigin};
+pub use reach::{Debugging, HttpConfig, Reading, TlsConfig, WebOrigin};
 pub use reader::Effective;
 pub(crate) use reader::{Reader, Section};
 pub use retention::RetentionConfig;

@@ -16,6 +16,7 @@ const LEAST_KEY_BYTES: usize = 32;
 pub struct HttpConfig {
     /// Without it, plain HTTP.
     pub tls: Option<TlsConfig>,
+    pub debug: Debugging,
 }
 
 /// What a node serves TLS with. Both are looked at again while it runs.
@@ -25,6 +26,37 @@ pub struct TlsConfig {
     pub certificate: PathBuf,
     /// Its private key in PEM.
     pub key: PathBuf,
+}
+
+/// Who may look into the process: profiles, memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Debugging {
+    Off,
+    /// Who asks on this machine itself, without a proxy.
+    Loopback,
+    /// Who has an operator's token, from anywhere.
+    Token,
+}
+
+impl Setting for Debugging {
+    const ALLOWED: &'static str = "write loopback, token or off";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "loopback" => Ok(Self::Loopback),
+            "token" => Ok(Self::Token),
+            _ => Err(format!("{} is none of them", quoted(text))),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Off => "off".into(),
+            Self::Loopback => "loopback".into(),
+            Self::Token => "token".into(),
+        }
+    }
 }
 
 /// Whether something is for everybody.
@@ -100,8 +132,9 @@ pub(super) fn read_http(mut section: Section<'_, '_>) -> Option<HttpConfig> {
             None
         }
     };
+    let debug = section.text("debug", "loopback");
     section.close();
-    tls.map(|tls| HttpConfig { tls })
+    Some(HttpConfig { tls: tls?, debug: debug? })
 }
 
 /// Reads the key that signs links. Blocks.

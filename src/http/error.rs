@@ -13,6 +13,7 @@ use crate::db::DbError;
 use crate::edits::BadPatch;
 use crate::health::NotReady;
 use crate::model::{BadName, BadRange, BadTime, EmptySpan, EventState, Refusal};
+use crate::profile::ProfileError;
 use crate::store::{CoverageError, DigestsError, HideError, StoreError};
 
 /// Why a request is not answered as asked.
@@ -92,6 +93,12 @@ pub enum HttpError {
     NotReady(NotReady),
     #[error("parts of the node do not answer: {0}")]
     NotAlive(String),
+    #[error("who looks into the process must ask on this machine itself, or as http.debug says")]
+    DebugClosed,
+    #[error("the process cannot be looked into")]
+    Profile(#[from] ProfileError),
+    #[error("the allocator keeps no record of who asked for memory; /debug/memory says what the memory is made of")]
+    NoHeapProfile,
 }
 
 impl From<CacheError> for HttpError {
@@ -195,6 +202,12 @@ impl HttpError {
             Self::Feed(FeedError::Stopping) => (S::SERVICE_UNAVAILABLE, "stopping", true),
             Self::NotReady(_) => (S::SERVICE_UNAVAILABLE, "not_ready", true),
             Self::NotAlive(_) => (S::SERVICE_UNAVAILABLE, "not_alive", true),
+            Self::DebugClosed => (S::FORBIDDEN, "debug_closed", true),
+            Self::Profile(ProfileError::UnderWay) => (S::CONFLICT, "profile_under_way", true),
+            Self::Profile(ProfileError::Stopping) => (S::SERVICE_UNAVAILABLE, "stopping", true),
+            Self::Profile(ProfileError::Unable(_)) => (S::NOT_IMPLEMENTED, "no_profile", true),
+            Self::Profile(ProfileError::Panicked(_)) => (S::INTERNAL_SERVER_ERROR, "internal", false),
+            Self::NoHeapProfile => (S::NOT_IMPLEMENTED, "no_heap_profile", true),
         }
     }
 }

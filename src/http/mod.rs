@@ -8,6 +8,7 @@ mod body;
 mod certificate;
 mod coverage;
 mod cuts;
+mod debug;
 mod digest;
 mod encodings;
 mod error;
@@ -62,7 +63,7 @@ use crate::actors::{Directory, Overview};
 use crate::auth::Door;
 use crate::blocking::Blocking;
 use crate::clock::Clock;
-use crate::config::CoverageConfig;
+use crate::config::{CoverageConfig, Debugging};
 use crate::cut::{Ffmpeg, Waveforms};
 use crate::db::Db;
 use crate::health::Health;
@@ -70,6 +71,7 @@ use crate::hls::HourTexts;
 use crate::metrics::Metrics;
 use crate::model::{NodeIdentity, NodeName};
 use crate::peers::PeerAccess;
+use crate::profile::CpuProfiler;
 use crate::store::{Coverages, Digests, Layout, Volume};
 
 /// What handlers need. Cheap to clone.
@@ -119,6 +121,9 @@ pub struct Site {
     pub feed: Feed,
     /// The node's own page.
     pub page_files: PageFiles,
+    /// Who may look into the process.
+    pub debug: Debugging,
+    pub profiler: CpuProfiler,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.
@@ -212,6 +217,9 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(resource_for("/healthz", "GET").route(web::get().to(probes::healthz)))
         .service(resource_for("/readyz", "GET").route(web::get().to(probes::readyz)))
         .service(resource_for("/node", "GET").route(web::get().to(probes::node)))
+        .service(resource_for("/debug/pprof/profile", "GET").route(web::get().to(debug::profile)))
+        .service(resource_for("/debug/pprof/heap", "GET").route(web::get().to(debug::heap)))
+        .service(resource_for("/debug/memory", "GET").route(web::get().to(debug::memory)))
         .service(resource_for("/metrics", "GET").route(web::get().to(probes::metrics)))
         .service(resource_for("/metrics/{anything:.*}", "GET").route(web::get().to(probes::metrics)));
 }
@@ -233,7 +241,7 @@ fn resource_for(pattern: &'static str, allowed: &'static str) -> actix_web::Reso
 }
 
 /// Label of each route's metrics, by the beginning of its path.
-const ROUTES: [&str; 21] = [
+const ROUTES: [&str; 22] = [
     "/ui",
     "/files",
     "/digest",
@@ -255,6 +263,7 @@ const ROUTES: [&str; 21] = [
     "/readyz",
     "/node",
     "/metrics",
+    "/debug",
 ];
 
 fn route_label(path: &str) -> &'static str {

@@ -70,6 +70,16 @@ const OVERVIEW: &[Panel] = &[
     panel("Clocks of peers", "s", &[("segvault_backfill_peer_clock_skew_seconds", "{{peer}} for {{instance}}")]),
     panel("Events to be cut or published", "none", &[("max by (state) (segvault_jobs_entries)", "{{state}}")]),
     panel("The oldest of them", "s", &[("max by (state) (segvault_jobs_oldest_age_seconds)", "{{state}}")]),
+    panel(
+        "Jobs that ended within an hour",
+        "none",
+        &[("sum by (location, outcome) (increase(segvault_jobs_ended_total[1h]))", "{{location}} {{outcome}}")],
+    ),
+    panel(
+        "Sent to places for videos",
+        "Bps",
+        &[("sum by (instance, location) (rate(segvault_upload_sent_bytes_total[5m]))", "{{instance}} to {{location}}")],
+    ),
     panel("Database", "none", &[("segvault_database_up", "{{instance}}")]),
     panel("Requests", "reqps", &[("sum by (instance) (rate(segvault_http_requests_total[5m]))", "{{instance}}")]),
     panel("Versions", "none", &[("count by (version) (segvault_build_info)", "{{version}}")]),
@@ -201,6 +211,14 @@ const NODE: &[Panel] = &[
         &[(
             "sum by (type, outcome) (increase(segvault_cut_cuts_total{instance=\"$instance\"}[1h]))",
             "{{type}} {{outcome}}",
+        )],
+    ),
+    panel(
+        "Uploads, act by act, within an hour",
+        "none",
+        &[(
+            "sum by (location, act, outcome) (increase(segvault_upload_acts_total{instance=\"$instance\"}[1h]))",
+            "{{location}} {{act}} {{outcome}}",
         )],
     ),
     panel("ffmpeg in use", "none", &[("segvault_cut_ffmpeg_in_use_processes{instance=\"$instance\"}", "processes")]),
@@ -354,9 +372,10 @@ fn no_panel_is_without_data() {
     let peer = NodeProcess::start(&dir.path().join("peer"), &[("ch", &live.url(), &qualities)]);
     let more = format!(
         "[[channel]]\nname = \"ch\"\nhls = {:?}\nqualities = {qualities:?}\n[backfill]\npeers = [{:?}]\ninterval = \"1s\"\n\
-         [coverage]\ninterval = \"1s\"\n",
+         [coverage]\ninterval = \"1s\"\n[upload.local]\ntype = \"local\"\npath = {:?}\nurl_prefix = \"http://videos.test/\"\n",
         live.url(),
-        peer.url()
+        peer.url(),
+        dir.path().join("videos")
     );
     let node = NodeProcess::start_with(&dir.path().join("node"), &more, |_| {});
     let wanted: BTreeSet<&str> =

@@ -8,6 +8,7 @@ mod coverage;
 mod cut;
 mod dashboards;
 mod db;
+mod debug;
 mod demo;
 mod deny;
 mod docs;

@@ -49,8 +49,8 @@ const BESIDE: &[(&str, &str)] = &[
 ];
 /// Passed in to whoever needs them. They know the vocabulary and each other.
 const CROSS_CUTTING: &[&str] = &[
-    "blocking", "causes", "child", "clock", "config", "health", "jitter", "log", "metrics", "png", "shutdown",
-    "throttle",
+    "blocking", "causes", "child", "clock", "config", "health", "jitter", "log", "metrics", "png", "profile",
+    "shutdown", "throttle",
 ];
 /// Rooms and files that are pure: what is cross-cutting (clocks, logs, threads) is not for them.
 const PURE: &[&str] = &[
