@@ -262,11 +262,11 @@ fn commands_show_a_closed_node_their_token_and_nobody_else() {
     assert!(out.contains("video_title            \"T\"\n"), "{out}");
 
     for (args, token, code, says) in [
-        (&["events", "show", "e1"][..], None, 1, "(401 "),
-        (&["events", "edit", "e1", "notes=x"], Some(&reader), 1, "(403 "),
+        (&["events", "show", "e1"][..], None, 1, "(401)"),
+        (&["events", "edit", "e1", "notes=x"], Some(&reader), 1, "(403)"),
         (&["events", "edit", "e1", "notes=x", "--version", "1"], Some(&editor), 1, "of version"),
         (&["events", "retry", "e1"], Some(&editor), 1, "nothing about the event has failed"),
-        (&["events", "reset", "e1"], Some(&editor), 1, "(403 "),
+        (&["events", "reset", "e1"], Some(&editor), 1, "(403)"),
         (&["events", "show", "none"], Some(&editor), 1, "no such event"),
         (&["events", "cancel", "e1", "--by", "ann"], Some(&editor), 64, "--by"),
         (&["events", "list", "--set", "log.level=debug"], Some(&editor), 64, "--set"),
