@@ -146,7 +146,7 @@ fn noise(file: &Path, size: &str) -> Vec<u8> {
 fn a_thumbnail_that_is_too_large_is_refused_to_the_editor_or_told(ground: Ground) {
     let (crew, stand_in) = (Crew::new(ground), StandIn::start());
     let node = crew.node("alpha", &channel(&crew, &stand_in, ""));
-    let image = noise(&crew.dir.path().join("noise.png"), "1024x768");
+    let image = noise(&crew.dir.path().join("noise.png"), "2000x900");
     assert!(image.len() > 2 << 20, "{}", image.len());
     let image = base64::engine::general_purpose::STANDARD.encode(image);
 
