@@ -133,12 +133,11 @@ fn what_the_channel_works_on_is_asked_for_until_it_is_done_or_has_failed(ground:
     node.stop();
 }
 
-/// A picture that no compression makes smaller.
-fn noise(file: &Path, size: &str) -> Vec<u8> {
+/// A picture of 2.4 MB, which no compression makes smaller.
+fn noise(file: &Path) -> Vec<u8> {
     let mut command = Command::new("ffmpeg");
-    let picture =
-        format!("nullsrc=s={size},format=rgba,geq=r='random(1)*255':g='random(2)*255':b='random(3)*255':a=255");
-    command.args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", &picture, "-frames:v", "1"]).arg(file);
+    command.args(["-nostdin", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "1000x800"]);
+    command.args(["-i", "/dev/urandom", "-frames:v", "1"]).arg(file);
     assert!(command.status().unwrap().success());
     std::fs::read(file).unwrap()
 }
@@ -146,7 +145,7 @@ fn noise(file: &Path, size: &str) -> Vec<u8> {
 fn a_thumbnail_that_is_too_large_is_refused_to_the_editor_or_told(ground: Ground) {
     let (crew, stand_in) = (Crew::new(ground), StandIn::start());
     let node = crew.node("alpha", &channel(&crew, &stand_in, ""));
-    let image = noise(&crew.dir.path().join("noise.png"), "2000x900");
+    let image = noise(&crew.dir.path().join("noise.png"));
     assert!(image.len() > 2 << 20, "{}", image.len());
     let image = base64::engine::general_purpose::STANDARD.encode(image);
 
