@@ -8,6 +8,9 @@ use crate::model::{
     Timestamp, check_wording, duration_text,
 };
 
+/// What the history calls it when somebody has what failed tried again.
+pub const FILED_AGAIN: &str = "file again";
+
 /// Some fields of an event, and a step perhaps.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Patch {

@@ -26,7 +26,7 @@ use crate::actors::{
     StoredFeed, StreamWorker, tell_left_behind,
 };
 use crate::admin::Admin;
-use crate::auth::Door;
+use crate::auth::{Door, KeyShelf};
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
@@ -350,7 +350,7 @@ impl Node {
             recorded,
         };
         let door = Door::new(&config.auth, db.clone(), clock.clone(), &logger);
-        door.keep();
+        door.keep(&KeyShelf { layout: layout.clone(), blocking: reading.clone(), clock: clock.clone() });
         let site = Site {
             overview: overview.clone(),
             peer_access: access.clone(),

@@ -2,12 +2,13 @@
 //!
 //! Promises: keys are fetched beside requests; one that brings a key's id that nobody knows has them fetched again, not more
 //! often than every few seconds whoever asks, and waits a moment for that; the last good keys are kept while the issuer is
-//! down or lies.
+//! down or lies; over a restart, for a week.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use awc::http::{StatusCode, header};
+use bytes::Bytes;
 use serde::Deserialize;
 use slog::{Logger, info, warn};
 use tokio::sync::{Notify, watch};
@@ -16,10 +17,14 @@ use url::Url;
 
 use super::id_token::Unverified;
 use super::keys::{BadKeys, KeySet, Verdict};
+use crate::blocking::Blocking;
 use crate::causes::chain;
+use crate::clock::Clock;
 use crate::config::Issuer;
 use crate::ingest::{ByteBudget, FetchError, HttpClient};
 use crate::jitter::jittered;
+use crate::model::Timestamp;
+use crate::store::{self, IssuerKeys, Layout};
 
 /// Both answers have a few kilobytes.
 const ANSWER: ByteBudget = ByteBudget { max_bytes: 256 << 10, deadline: Duration::from_secs(10) };
@@ -33,6 +38,18 @@ const LEAST_AGE: Duration = Duration::from_secs(300);
 const MOST_AGE: Duration = Duration::from_secs(24 * 3600);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long keys of an earlier life count while the issuer cannot be asked. Issuers change theirs about as often, and have each for
+/// longer; a key that they took back must not open a door for ever.
+const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Where keys outlive the process. Cheap to clone.
+#[derive(Clone)]
+pub struct KeyShelf {
+    pub layout: Layout,
+    pub blocking: Blocking,
+    pub clock: Clock,
+}
 
 /// One issuer. Cheap to clone; clones share the keys.
 #[derive(Clone)]
@@ -110,12 +127,20 @@ impl KnownIssuer {
     }
 
     /// Keeps the keys fresh, for ever. To be run on one arbiter, once.
-    pub async fn keep(self) {
+    pub async fn keep(self, shelf: KeyShelf) {
         let Inner { issuer, state, wanted, log } = &*self.0;
         let (client, mut failures) = (HttpClient::of_this_arbiter(), 0u32);
+        // Those of an earlier life, until they are too old.
+        let mut restored = shelf.restore(issuer.name()).await;
+        if let Some((keys, until)) = &restored {
+            info!(log, "an issuer's keys are known from before"; "issuer" => issuer.name(), "until" => %until);
+            state.send_modify(|state| state.keys = Some(Arc::clone(keys)));
+        }
         loop {
             let rest = match fetch(&client, issuer).await {
-                Ok((keys, max_age)) => {
+                Ok((keys, text, max_age)) => {
+                    restored = None;
+                    shelf.keep(issuer.name(), text, log).await;
                     let keys = Arc::new(keys);
                     let is_new = state.borrow().keys.as_ref() != Some(&keys);
                     if is_new || failures > 0 {
@@ -131,7 +156,14 @@ impl KnownIssuer {
                             "issuer" => issuer.name(), "error" => chain(&error));
                     }
                     failures = failures.saturating_add(1);
-                    state.send_modify(|state| state.tried = Some((Instant::now(), false)));
+                    let is_too_old = restored.as_ref().is_some_and(|(_, until)| *until < shelf.clock.now());
+                    if is_too_old && restored.take().is_some() {
+                        warn!(log, "an issuer's keys from before are too old to be believed"; "issuer" => issuer.name());
+                    }
+                    state.send_modify(|state| {
+                        state.tried = Some((Instant::now(), false));
+                        state.keys = state.keys.take().filter(|_| !is_too_old);
+                    });
                     FIRST_PAUSE.saturating_mul(1 << failures.min(6)).min(LONGEST_PAUSE)
                 }
             };
@@ -139,6 +171,29 @@ impl KnownIssuer {
             let least = ASK_AT_MOST_EVERY.min(rest);
             sleep(least).await;
             let _ = timeout(jittered(rest - least), wanted.notified()).await;
+        }
+    }
+}
+
+impl KeyShelf {
+    /// What an earlier life kept, and until when it counts.
+    async fn restore(&self, issuer: &str) -> Option<(Arc<KeySet>, Timestamp)> {
+        let (layout, of) = (self.layout.clone(), issuer.to_owned());
+        let kept = self.blocking.run(move || store::read_issuer_keys(&layout, &of)).await.ok()??;
+        let (until, now) = (kept.fetched().plus(KEPT_FOR), self.clock.now());
+        // What is of the future was written by a wrong clock: nobody knows how old it is.
+        let is_believed = kept.fetched() <= now && now <= until;
+        let keys = KeySet::read(kept.keys.as_bytes()).ok().filter(|_| is_believed)?;
+        Some((Arc::new(keys), until))
+    }
+
+    /// What cannot be kept is fetched again by the next life.
+    async fn keep(&self, issuer: &str, text: Bytes, log: &Logger) {
+        let Ok(keys) = String::from_utf8(text.to_vec()) else { return };
+        let kept = IssuerKeys { issuer: issuer.to_owned(), fetched_micros: self.clock.now().micros(), keys };
+        let layout = self.layout.clone();
+        if let Ok(Err(error)) = self.blocking.run(move || store::write_issuer_keys(&layout, &kept)).await {
+            warn!(log, "an issuer's keys cannot be kept for the next start"; "error" => chain(&error));
         }
     }
 }
@@ -154,8 +209,8 @@ impl State {
     }
 }
 
-/// The keys, and how long they are good.
-async fn fetch(client: &HttpClient, issuer: &Issuer) -> Result<(KeySet, Option<Duration>), NoKeys> {
+/// The keys, as they came too, and how long they are good.
+async fn fetch(client: &HttpClient, issuer: &Issuer) -> Result<(KeySet, Bytes, Option<Duration>), NoKeys> {
     #[derive(Deserialize)]
     struct Description {
         issuer: String,
@@ -171,13 +226,13 @@ async fn fetch(client: &HttpClient, issuer: &Issuer) -> Result<(KeySet, Option<D
     }
     let place = Url::parse(&description.jwks_uri).ok().filter(|place| issuer.may_have_keys_at(place));
     let url = place.ok_or_else(|| NoKeys::Place { url: url.clone() })?;
-    let (keys, max_age) = get(client, &url).await?;
-    let keys = KeySet::read(&keys).map_err(|source| NoKeys::Keys { url, source })?;
-    Ok((keys, max_age))
+    let (text, max_age) = get(client, &url).await?;
+    let keys = KeySet::read(&text).map_err(|source| NoKeys::Keys { url, source })?;
+    Ok((keys, text, max_age))
 }
 
 /// No redirect is followed: what is signed by whom must not depend on where an answer sends us.
-async fn get(client: &HttpClient, url: &Url) -> Result<(bytes::Bytes, Option<Duration>), NoKeys> {
+async fn get(client: &HttpClient, url: &Url) -> Result<(Bytes, Option<Duration>), NoKeys> {
     let failed = |source| NoKeys::Fetch { url: url.clone(), source };
     let headers = [(header::ACCEPT_ENCODING, "identity")];
     let answer = client.ask_here(url, &headers, ANSWER.patience()).await.map_err(failed)?;

@@ -26,6 +26,7 @@ use crate::model::{Email, Role, Roles};
 use failures::Failures;
 pub use id_token::Unfit;
 use id_token::Unverified;
+pub use issuer::KeyShelf;
 use issuer::{Judgement, KnownIssuer};
 pub use link::{LinkKey, SignedLink};
 use people::People;
@@ -94,9 +95,9 @@ impl Door {
     }
 
     /// Fetches issuers' keys for as long as the arbiter runs on which this is called.
-    pub fn keep(&self) {
+    pub fn keep(&self, shelf: &KeyShelf) {
         for issuer in self.0.id_tokens.iter().flat_map(|id_tokens| &id_tokens.issuers) {
-            actix_rt::spawn(issuer.clone().keep());
+            actix_rt::spawn(issuer.clone().keep(shelf.clone()));
         }
     }
 

@@ -20,9 +20,11 @@ use url::Url;
 
 use super::Failure;
 use super::config::EXIT_OK;
+use super::node_token::TokenArgs;
 use super::place::StreamArgs;
 use super::run::install_tls;
 use crate::blocking::Blocking;
+use crate::config::Secret;
 use crate::cut::{
     self, CutError, CutType, Ffmpeg, Joint, KnownEncodings, Limits, OnChange, Outline, Piece, Plan, PlanError, Receipt,
     Record,
@@ -46,6 +48,8 @@ pub struct CutArgs {
     /// A node that has the record, such as http://alpha:8000.
     #[arg(long, value_name = "URL")]
     url: Option<Url>,
+    #[command(flatten)]
+    token: TokenArgs,
     #[command(flatten)]
     stream: StreamArgs,
     /// What to cut, in UTC, such as 2026-01-02T03:04:05,2026-01-02T03:05:00.5 or 2026-01-02T03:04:05+1m30s; several follow
@@ -96,7 +100,7 @@ struct Source {
 enum ReceiptSource {
     Here(Receipt),
     /// At a node, if it keeps any.
-    At(Option<Url>),
+    At(Option<remote::ReceiptAt>),
 }
 
 impl ReceiptSource {
@@ -104,7 +108,7 @@ impl ReceiptSource {
     async fn json(&self, is_needed: bool) -> Option<Value> {
         match self {
             Self::Here(receipt) => Some(receipt.json()),
-            Self::At(Some(url)) if is_needed => remote::receipt(url).await,
+            Self::At(Some(at)) if is_needed => remote::receipt(at).await,
             Self::At(_) => None,
         }
     }
@@ -113,11 +117,12 @@ impl ReceiptSource {
 pub fn run(args: &CutArgs) -> Result<u8, Failure> {
     let pieces = cut::pieces(&args.ranges, &args.transitions).map_err(|error| Failure::Usage(error.to_string()))?;
     let layout = args.dir.as_deref().map(|dir| layout(dir, &args.stream)).transpose()?;
+    let authorization = if args.url.is_some() { args.token.authorization()? } else { None };
     install_tls();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let done = LocalSet::new().block_on(&runtime, async {
         tokio::select! {
-            done = cut(args, &pieces, layout) => done,
+            done = cut(args, &pieces, layout, authorization) => done,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.context("cannot listen to signals")?;
                 let left = args.output.as_ref().map(Target::what_is_left).unwrap_or_default();
@@ -140,7 +145,12 @@ fn layout(dir: &std::path::Path, stream: &StreamArgs) -> Result<Layout, Failure>
     Ok(layout)
 }
 
-async fn cut(args: &CutArgs, pieces: &[Piece<Span>], layout: Option<Layout>) -> anyhow::Result<()> {
+async fn cut(
+    args: &CutArgs,
+    pieces: &[Piece<Span>],
+    layout: Option<Layout>,
+    authorization: Option<Secret>,
+) -> anyhow::Result<()> {
     let Some(target) = &args.output else {
         let layout = layout.expect("clap wants --dir for a plan");
         return print_plan(&plan(args, pieces, &layout)?, args.json);
@@ -148,7 +158,7 @@ async fn cut(args: &CutArgs, pieces: &[Piece<Span>], layout: Option<Layout>) -> 
     let blocking = Blocking::new(BLOCKING_AT_ONCE);
     let mut source = match layout {
         Some(layout) => local(args, pieces, layout, blocking.clone()).await?,
-        None => remote::open(args.url.as_ref().expect("clap wants --dir or --url"), args).await?,
+        None => remote::open(args.url.as_ref().expect("clap wants --dir or --url"), authorization, args).await?,
     };
     let mut output = Output::create(target, source.size_bytes, blocking).await?;
     let written = write(&mut source, &mut output).await;

@@ -1,13 +1,21 @@
-//! `segvault events`: events in the database of the configuration, with no node running.
+//! `segvault events`: events in the database of the configuration, with no node running; or those of a node, over HTTP.
+
+mod remote;
 
 use std::io::{self, Write};
 
 use anyhow::{Context as _, anyhow};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use tokio::task::LocalSet;
+use url::Url;
 
 use super::Failure;
 use super::config::{ConfigArgs, EXIT_OK};
 use super::db::advice;
+use super::node_token::TokenArgs;
+use super::run::install_tls;
 use crate::causes::chain;
 use crate::clock::Clock;
 use crate::db::{Author, Changed, Db, DbError, EventFilter, MAX_PAGE};
@@ -25,6 +33,8 @@ pub enum EventsCommand {
     Add(FieldsArgs),
     /// Change an event; with --state EDITED it is ready to be cut.
     Edit(EditArgs),
+    /// File an event again that failed, or waits after a failure, as it was edited.
+    Retry(OneArgs),
     /// Take an event back that is not published yet.
     Cancel(OneArgs),
     /// Forget what became of an event, published or not; look after its video yourself.
@@ -38,6 +48,11 @@ pub enum EventsCommand {
 pub struct CommonArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Ask this node, such as http://alpha:8000, in place of a database. A change is put down to whose token it is.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "set", "by"])]
+    url: Option<Url>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -108,7 +123,9 @@ impl EventsCommand {
             Self::List(args) => &args.common,
             Self::Add(args) => &args.common,
             Self::Edit(args) => &args.fields.common,
-            Self::Show(args) | Self::Cancel(args) | Self::Reset(args) | Self::History(args) => &args.common,
+            Self::Show(args) | Self::Retry(args) | Self::Cancel(args) | Self::Reset(args) | Self::History(args) => {
+                &args.common
+            }
         }
     }
 }
@@ -121,18 +138,32 @@ struct Answer {
 
 /// Runs the command. Blocks.
 pub fn run(command: EventsCommand) -> Result<u8, Failure> {
-    let database = command.common().config.load()?.config.database.database;
     let is_json = command.common().json;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().context("cannot start")?;
-    let db = Db::new(&database);
-    let answer = runtime.block_on(answer(&db, &command));
-    // A thread that still waits for the server must not hold up the exit.
-    runtime.shutdown_background();
-    let answer = answer?;
+    let answer = match &command.common().url {
+        Some(url) => at_node(url.clone(), &command)?,
+        None => in_database(&command)?,
+    };
     let mut out = io::stdout().lock();
     let text = if is_json { format!("{}\n", answer.json) } else { answer.text };
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot print")?;
     Ok(EXIT_OK)
+}
+
+fn in_database(command: &EventsCommand) -> Result<Answer, Failure> {
+    let database = command.common().config.load()?.config.database.database;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().context("cannot start")?;
+    let db = Db::new(&database);
+    let answer = runtime.block_on(answer(&db, command));
+    // A thread that still waits for the server must not hold up the exit.
+    runtime.shutdown_background();
+    answer
+}
+
+fn at_node(url: Url, command: &EventsCommand) -> Result<Answer, Failure> {
+    let authorization = command.common().token.authorization()?;
+    install_tls();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    LocalSet::new().block_on(&runtime, async { remote::Node::new(url, authorization).answer(command).await })
 }
 
 async fn answer(db: &Db, command: &EventsCommand) -> Result<Answer, Failure> {
@@ -151,7 +182,7 @@ async fn answer(db: &Db, command: &EventsCommand) -> Result<Answer, Failure> {
         EventsCommand::List(args) => list(db, args).await.map_err(failed),
         EventsCommand::Show(args) => {
             let event = db.event(&args.id).await.map_err(failed)?;
-            event.map(|event| shown(&event)).ok_or_else(|| absent(&args.id))
+            event.map(|event| shown(event.to_json())).ok_or_else(|| absent(&args.id))
         }
         EventsCommand::Add(args) => {
             let mut event = Event::new(args.id.clone(), SheetFields::default());
@@ -159,10 +190,10 @@ async fn answer(db: &Db, command: &EventsCommand) -> Result<Answer, Failure> {
             if !db.add_event(&event, &author, now).await.map_err(failed)? {
                 return Err(Failure::Other(anyhow!("there is an event {} already", args.id)));
             }
-            Ok(shown(&event))
+            Ok(shown(event.to_json()))
         }
         EventsCommand::Edit(args) => {
-            let patch = patch(args)?;
+            let patch = Patch::read(patch_body(args)?).map_err(|bad| Failure::Usage(bad.to_string()))?;
             let editor = command.common().by.clone();
             let (id, what) = (args.fields.id.clone(), patch.what());
             let known = patch.version;
@@ -175,6 +206,12 @@ async fn answer(db: &Db, command: &EventsCommand) -> Result<Answer, Failure> {
                 return Err(Failure::Other(anyhow!(why)));
             }
             done(&id, changed)
+        }
+        EventsCommand::Retry(args) => {
+            let editor = command.common().by.clone();
+            let act = move |event: &mut Event| event.file_again(&editor, now);
+            let changed = db.change_event(&args.id, edits::FILED_AGAIN, &author, now, act).await.map_err(failed)?;
+            done(&args.id, changed)
         }
         EventsCommand::Cancel(args) => {
             let changed = change(args.id.clone(), EventStep::Cancel, Event::cancel).await.map_err(failed)?;
@@ -189,20 +226,8 @@ async fn answer(db: &Db, command: &EventsCommand) -> Result<Answer, Failure> {
             if lines.is_empty() {
                 return Err(absent(&args.id));
             }
-            let tell = |line: &crate::db::HistoryLine| {
-                let columns: Vec<&str> =
-                    line.changes.as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
-                let by = line.by.escape_debug();
-                format!(
-                    "{:>4}  {}  {:<11} {by}  {}\n",
-                    line.version,
-                    line.at,
-                    line.what.escape_debug(),
-                    columns.join(" ")
-                )
-            };
-            let json = lines.iter().map(|line| line.to_json()).collect();
-            Ok(Answer { text: lines.iter().map(tell).collect(), json })
+            let lines: Vec<Value> = lines.iter().map(|line| line.to_json()).collect();
+            Ok(Answer { text: history_text(&lines), json: lines.into() })
         }
     }
 }
@@ -225,42 +250,61 @@ async fn list(db: &Db, args: &ListArgs) -> Result<Answer, DbError> {
             break;
         }
     }
+    let events: Vec<Value> = events.iter().map(Event::to_json).map(Value::from).collect();
+    let unreadable: Vec<(String, String)> = unreadable.into_iter().map(|(id, why)| (id, why.to_string())).collect();
+    Ok(Answer { text: events_text(&events, &unreadable, after.is_some()), json: events.into() })
+}
+
+fn events_text(events: &[Value], unreadable: &[(String, String)], are_more: bool) -> String {
     let mut text: String = events.iter().map(line).collect();
     for (id, why) in unreadable {
         text.push_str(&format!("# {} cannot be read: {}\n", id.escape_debug(), why.escape_debug()));
     }
-    if after.is_some() {
+    if are_more {
         text.push_str("# there are more; see --limit\n");
     }
-    Ok(Answer { text, json: events.iter().map(Event::to_json).map(Value::from).collect() })
+    text
 }
 
-fn line(event: &Event) -> String {
-    let start = event.sheet.event_start.map_or("-".to_owned(), |start| start.to_string());
-    let title = event.edit.video_title.as_ref().unwrap_or(&event.sheet.description);
-    let error = event.job.error.as_ref().map_or(String::new(), |error| format!("  ({})", error.escape_debug()));
-    format!("{start:<26}  {:<11}  {}  {}{error}\n", event.job.state, event.id, title.escape_debug())
+fn line(event: &Value) -> String {
+    let said = |name: &str| event[name].as_str().map(|text| text.escape_debug().to_string());
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let title = said("video_title").or_else(|| said("description")).unwrap_or_default();
+    let error = said("error").map_or(String::new(), |error| format!("  ({error})"));
+    let (start, state, id) = (or_none(said("event_start")), or_none(said("state")), or_none(said("id")));
+    format!("{start:<26}  {state:<11}  {id}  {title}{error}\n")
 }
 
-fn shown(event: &Event) -> Answer {
-    let mut json = event.to_json();
-    let mut text = String::new();
-    for (name, value) in &json {
-        if name != "thumbnail_image" && !value.is_null() {
-            // As JSON: nothing in it moves a terminal's cursor.
-            text.push_str(&format!("{name:<22} {value}\n"));
-        }
+fn history_text(lines: &[Value]) -> String {
+    let tell = |line: &Value| {
+        let columns: Vec<String> = line["changes"]
+            .as_object()
+            .into_iter()
+            .flat_map(Map::keys)
+            .map(|column| column.escape_debug().to_string())
+            .collect();
+        let said = |name: &str| line[name].as_str().unwrap_or_default().escape_debug().to_string();
+        let (at, by, what) = (said("at"), said("by"), said("what"));
+        format!("{:>4}  {at}  {what:<11} {by}  {}\n", line["version"].to_string(), columns.join(" "))
+    };
+    lines.iter().map(tell).collect()
+}
+
+/// An event as its JSON has it, with its image as the number of its bytes.
+fn shown(mut event: Map<String, Value>) -> Answer {
+    let image = event.get("thumbnail_image").and_then(Value::as_str);
+    if let Some(bytes) = image.map(|image| STANDARD.decode(image).map_or(image.len(), |bytes| bytes.len())) {
+        event.insert("thumbnail_image".into(), json!(format!("{bytes} bytes")));
     }
-    if let Some(image) = &event.edit.thumbnail.image {
-        text.push_str(&format!("{:<22} {} bytes\n", "thumbnail_image", image.len()));
-        json.insert("thumbnail_image".into(), json!(format!("{} bytes", image.len())));
-    }
-    Answer { text, json: json.into() }
+    let said = event.iter().filter(|(_, value)| !value.is_null());
+    // As JSON: nothing in it moves a terminal's cursor.
+    let text = said.map(|(name, value)| format!("{:<22} {value}\n", name.escape_debug().to_string())).collect();
+    Answer { text, json: event.into() }
 }
 
 fn done(id: &EventId, changed: Changed) -> Result<Answer, Failure> {
     match changed {
-        Changed::Done(event) => Ok(shown(&event)),
+        Changed::Done(event) => Ok(shown(event.to_json())),
         Changed::Absent => Err(absent(id)),
         Changed::Refused(refusal) => Err(Failure::Other(anyhow!("{id}: {refusal}"))),
     }
@@ -281,7 +325,7 @@ fn fields(texts: &[String]) -> Result<Map<String, Value>, Failure> {
     Ok(fields)
 }
 
-fn patch(args: &EditArgs) -> Result<Patch, Failure> {
+fn patch_body(args: &EditArgs) -> Result<Map<String, Value>, Failure> {
     let mut body = fields(&args.fields.fields)?;
     if let Some(state) = args.state {
         body.insert("state".into(), state.as_str().into());
@@ -292,5 +336,5 @@ fn patch(args: &EditArgs) -> Result<Patch, Failure> {
     if body.is_empty() {
         return Err(Failure::Usage("say what to change: FIELD=VALUE, or --state".into()));
     }
-    Patch::read(body).map_err(|bad| Failure::Usage(bad.to_string()))
+    Ok(body)
 }

@@ -13,6 +13,7 @@ mod health;
 mod link;
 mod losses;
 mod man;
+mod node_token;
 mod nodes;
 mod pin;
 mod place;

@@ -273,6 +273,17 @@ impl<'t> Section<'_, 't> {
         self.maybe(key, read, ByteSize::ALLOWED, ByteSize::shown)
     }
 
+    /// A whole number within `range`, which may be absent.
+    pub fn optional_integer(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Option<Option<u32>> {
+        let allowed = format!("write a whole number from {} to {}", range.start(), range.end());
+        let Some(node) = self.take(key) else {
+            self.remember(key, None, Origin::Default);
+            return Some(None);
+        };
+        let (found, at) = (whole_number(&node.value, &range), node.at.clone());
+        self.keep(key, at, &allowed, found, |number| number.to_string()).map(Some)
+    }
+
     /// `true` or `false`.
     pub fn boolean(&mut self, key: &'static str, default: bool) -> Option<bool> {
         let (found, at) = match self.take(key) {

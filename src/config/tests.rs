@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{CutType, Quality, UploadLocation, VideoCodec};
+use crate::model::{CutType, EncoderPreset, FullCodec, FullEncode, Quality, UploadLocation, VideoCodec};
 
 const SAMPLE: &str = include_str!("../../docs/segvault.sample.toml");
 
@@ -146,6 +146,24 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
             "4:7: upload.a.api: not the address of a server that may see tokens; write the address of a server, with https: \
              unless it is on this machine"
                 .into(),
+        ),
+        (
+            "[upload.a]\ntype = \"local\"\npath = \"v\"\nencode_crf = 20",
+            "4:14: upload.a.encode_crf: a smart cut copies what it shows; it goes with cut_type \"mpegts\" or \"webm\"".into(),
+        ),
+        (
+            "[upload.a]\ntype = \"local\"\npath = \"v\"\ncut_type = \"webm\"\nencode_preset = \"fast\"",
+            "5:17: upload.a.encode_preset: it goes with cut_type \"mpegts\"; a webm is VP9, as fast as can be".into(),
+        ),
+        (
+            "[upload.a]\ntype = \"local\"\npath = \"v\"\ncut_type = \"mpegts\"\nencode_preset = \"fast -f null\"",
+            "5:17: upload.a.encode_preset: \"fast -f null\" is no preset; write ultrafast, superfast, veryfast, faster, fast, \
+             medium, slow, slower or veryslow"
+                .into(),
+        ),
+        (
+            "[upload.a]\ntype = \"local\"\npath = \"v\"\ncut_type = \"mpegts\"\nencode_crf = 60",
+            "5:14: upload.a.encode_crf: 60 is out of range; write a whole number from 0 to 51".into(),
         ),
         ("upload = 3", "1:10: upload: an integer where tables are due; write [upload.NAME]".into()),
         ("[upload]\na = 3", "2:5: upload.a: an integer where a table is due; write [upload.NAME]".into()),
@@ -556,6 +574,13 @@ fn each_location_is_read() {
     let dir = TempDir::new().unwrap();
     let text = "[upload.local]\ntype = \"local\"\npath = \"videos\"\ncut_type = \"fast\"\nurl_prefix = \"http://v/\"\n\
         [upload.\"a b\"]\ntype = \"archive\"\npath = \"/srv\"\n[cutter]\nlease = \"10s\"\n";
+    let web = "[upload.web]\ntype = \"local\"\npath = \"w\"\ncut_type = \"mpegts\"\nencode_codec = \"hevc\"\nencode_preset = \"slow\"\n\
+        encode_crf = 0\nencode_max_kbps = 900\nencode_audio_kbps = 64\n";
+    let encode = load(web).unwrap().config.uploads[0].encode;
+    let (codec, preset) = (Some(FullCodec::Hevc), Some(EncoderPreset::Slow));
+    assert_eq!(encode, FullEncode { codec, preset, crf: Some(0), max_kbps: Some(900), audio_kbps: Some(64) });
+    let webm = "[upload.web]\ntype = \"local\"\npath = \"w\"\ncut_type = \"webm\"\nencode_crf = 60\n";
+    assert_eq!(load(webm).unwrap().config.uploads[0].encode, FullEncode { crf: Some(60), ..FullEncode::default() });
     let loaded = load_in(&dir, text, &["upload.local.path=/else", "cutter.at_once=2"], &[]).unwrap();
     let [archive, local] = &loaded.config.uploads[..] else { panic!("{loaded:?}") };
     assert_eq!(
@@ -668,6 +693,11 @@ fn the_sample_holds_every_key_with_its_default() {
         "type",
         "path",
         "url_prefix",
+        "encode_codec",
+        "encode_preset",
+        "encode_crf",
+        "encode_max_kbps",
+        "encode_audio_kbps",
     ];
     for ((section, key), given) in sample {
         assert_ne!(given.origin, Origin::Default, "{section}.{key} is not in the sample");

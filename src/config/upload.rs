@@ -2,6 +2,7 @@
 //!
 //! To add a type of destination: a variant of `DestinationType` and of `DestinationConfig`, the function that reads its keys.
 
+mod encode;
 mod s3;
 mod youtube;
 
@@ -20,7 +21,7 @@ use super::values::{ByteSize, Setting};
 pub use s3::{BucketName, Endpoint, S3Config};
 pub use youtube::{Language, YoutubeConfig};
 
-use crate::model::{CutType, UnknownCutType, UploadLocation};
+use crate::model::{CutType, FullEncode, UnknownCutType, UploadLocation};
 
 /// More cuts at once only wait for each other's ffmpeg.
 const AT_ONCE: RangeInclusive<u32> = 1..=16;
@@ -36,6 +37,8 @@ const RETRY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::f
 pub struct UploadConfig {
     pub location: UploadLocation,
     pub cut_type: CutType,
+    /// Usual where the type of cut copies.
+    pub encode: FullEncode,
     pub destination: DestinationConfig,
 }
 
@@ -162,27 +165,35 @@ fn read_upload(location: UploadLocation, mut section: Section<'_, '_>) -> Option
     let kind = section.required::<DestinationType>("type");
     let upload = match kind {
         Some(DestinationType::Local) => {
-            let cut_type = read_cut_type(&mut section);
+            let cut = read_cut(&mut section);
             let local = read_local(&mut section);
-            (cut_type, local.map(DestinationConfig::Local))
+            (cut, local.map(DestinationConfig::Local))
         }
         Some(DestinationType::Archive) => {
-            (Some(CutType::Archive), read_local(&mut section).map(DestinationConfig::Local))
+            let cut = Some((CutType::Archive, FullEncode::default()));
+            (cut, read_local(&mut section).map(DestinationConfig::Local))
         }
         Some(DestinationType::S3) => {
-            let cut_type = read_cut_type(&mut section);
-            (cut_type, s3::read_s3(&mut section).map(DestinationConfig::S3))
+            let cut = read_cut(&mut section);
+            (cut, s3::read_s3(&mut section).map(DestinationConfig::S3))
         }
         Some(DestinationType::Youtube) => {
-            let cut_type = read_cut_type(&mut section);
-            (cut_type, youtube::read_youtube(&mut section).map(DestinationConfig::Youtube))
+            let cut = read_cut(&mut section);
+            (cut, youtube::read_youtube(&mut section).map(DestinationConfig::Youtube))
         }
         // What else stands there cannot be judged.
         None => return None,
     };
     section.close();
-    let (cut_type, destination) = upload;
-    Some(UploadConfig { location, cut_type: cut_type?, destination: destination? })
+    let (cut, destination) = upload;
+    let (cut_type, encode) = cut?;
+    Some(UploadConfig { location, cut_type, encode, destination: destination? })
+}
+
+fn read_cut(section: &mut Section<'_, '_>) -> Option<(CutType, FullEncode)> {
+    let cut_type = read_cut_type(section);
+    let encode = encode::read_encode(section, cut_type);
+    Some((cut_type?, encode?))
 }
 
 fn read_cut_type(section: &mut Section<'_, '_>) -> Option<CutType> {

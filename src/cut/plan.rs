@@ -6,8 +6,7 @@
 
 use super::change::{EncodingFrom, KnownEncodings};
 use super::piece::{Look, Piece};
-use crate::model::CutType;
-use crate::model::{SegmentName, Span, Timestamp};
+use crate::model::{CutType, FullEncode, SegmentName, Span, Timestamp};
 use crate::select::{self, ContainsHoles, Hole, Selection};
 
 /// Why there is no cut.
@@ -67,6 +66,7 @@ pub struct PlannedRange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     cut_type: CutType,
+    encode: FullEncode,
     look: Look,
     pub(super) pieces: Vec<Piece<PlannedRange>>,
     /// Where a known encoding begins, in the order of the cut; the first one's is what all of it comes out in.
@@ -94,12 +94,17 @@ impl Plan {
             plan_range(cut_type, selection)
         };
         let pieces = pieces.iter().map(|piece| piece.try_map(planned)).collect::<Result<_, PlanError>>()?;
-        Ok(Self { cut_type, look: Look::Full, pieces, encodings: Vec::new() })
+        Ok(Self { cut_type, encode: FullEncode::default(), look: Look::Full, pieces, encodings: Vec::new() })
     }
 
     /// The same, its blends drawn for a quick look.
     pub fn previewed(self) -> Self {
         Self { look: Look::Preview, ..self }
+    }
+
+    /// The same, encoded in this way where all of it is encoded.
+    pub fn encoded(self, encode: FullEncode) -> Self {
+        Self { encode, ..self }
     }
 
     /// One archive for each stretch of a selection without holes and without a change of encoding.
@@ -121,13 +126,18 @@ impl Plan {
             let span = Span::new(segments.first()?.start(), segments.last()?.end()).ok()?;
             let range = PlannedRange { span, parts: vec![Part::Copy { segments }], lead_in: None, holes: Vec::new() };
             let pieces = vec![Piece::Range(range)];
-            Some(Self { cut_type: CutType::Archive, look: Look::Full, pieces, encodings: Vec::new() })
+            let (cut_type, encode) = (CutType::Archive, FullEncode::default());
+            Some(Self { cut_type, encode, look: Look::Full, pieces, encodings: Vec::new() })
         };
         runs.into_iter().filter_map(plan).collect()
     }
 
     pub fn cut_type(&self) -> CutType {
         self.cut_type
+    }
+
+    pub fn encode(&self) -> FullEncode {
+        self.encode
     }
 
     pub fn look(&self) -> Look {

@@ -90,7 +90,7 @@ pub async fn start(record: Record, ffmpeg: Ffmpeg, plan: Plan) -> Result<CutStre
     if plan.cut_type() != CutType::Rough {
         all_carried(&files)?;
     }
-    let packing = Packing::of(plan.cut_type());
+    let (packing, encode) = (Packing::of(plan.cut_type()), plan.encode());
     let is_rough = plan.cut_type() == CutType::Rough;
     let content_type = match packing {
         Some(packing) => packing.content_type(),
@@ -120,7 +120,7 @@ pub async fn start(record: Record, ffmpeg: Ffmpeg, plan: Plan) -> Result<CutStre
             let args = move |path: &Path| faststart_args(&audio, path);
             (size_bytes, bytes) = all_or_later(place.spooled(seat, args, bytes, source_bytes).boxed()).await?;
         } else {
-            for args in packing.chain(&audio) {
+            for args in packing.chain(&audio, encode) {
                 bytes = seat.run(args, bytes)?.into_stream();
             }
             bytes = begun(bytes).await?;

@@ -189,7 +189,9 @@ impl HttpError {
             Self::Patch(_) => (S::BAD_REQUEST, "bad_field", true),
             Self::MissingFields(_) => (S::BAD_REQUEST, "missing_fields", true),
             Self::Taken => (S::CONFLICT, "taken", true),
-            Self::Refused(Refusal::Illegal(_) | Refusal::NotClaimed(_)) => (S::CONFLICT, "state", true),
+            Self::Refused(Refusal::Illegal(_) | Refusal::NotClaimed(_) | Refusal::NotFailed(_)) => {
+                (S::CONFLICT, "state", true)
+            }
             Self::Refused(Refusal::Changed(_)) => (S::CONFLICT, "changed", true),
             Self::Stale { .. } => (S::CONFLICT, "changed", true),
             Self::Refused(Refusal::Missing(_)) => (S::BAD_REQUEST, "missing_fields", true),

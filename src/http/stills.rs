@@ -14,7 +14,7 @@ use super::params::{self, Query};
 use super::playlists::{AskedRange, hours_of, select, span_of};
 use super::{HttpError, Site};
 use crate::cut::{self, Area, BadArea, CutError, Framing, TemplateAbout, Waveform, still_span};
-use crate::model::{Channel, FileName, Quality, Timestamp};
+use crate::model::{Channel, FileName, PixelBox, Quality, TemplateName, Timestamp};
 use crate::store;
 
 /// As much as editors ask for at once.
@@ -42,8 +42,8 @@ pub async fn frame(
     Ok(answer("image/png").body(picture))
 }
 
-/// That frame, cropped to `crop` and scaled to `location`; under the template that a POST brings, or that lies here by the name
-/// `template`, which may have a crop and a location of its own.
+/// That frame, cropped to `crop` and scaled to `location`; under the template that a POST brings, or that is called `template` in
+/// the database or on this disk, which may have a crop and a location of its own.
 pub async fn thumbnail(
     site: web::Data<Site>,
     path: web::Path<(String, String)>,
@@ -68,7 +68,36 @@ pub async fn thumbnail(
     Ok(answer("image/png").body(picture))
 }
 
+/// That of the database, which is what videos get, goes before a file of the same name. While the database is down, files are
+/// used all the same.
 async fn named_template(site: &Site, name: &str) -> Result<(Bytes, TemplateAbout), HttpError> {
+    // A file may have a longer name than a template of the database.
+    let Ok(known) = name.parse::<TemplateName>() else { return template_of_disk(site, name).await };
+    match template_of_db(site, &known).await {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => template_of_disk(site, name).await,
+        Err(unknown) => template_of_disk(site, name).await.map_err(|missing| match missing {
+            HttpError::Absent(_) => unknown,
+            other => other,
+        }),
+    }
+}
+
+async fn template_of_db(site: &Site, name: &TemplateName) -> Result<Option<(Bytes, TemplateAbout)>, HttpError> {
+    let Some(template) = site.db.template(name).await? else { return Ok(None) };
+    let Some(image) = site.db.template_image(name).await? else { return Ok(None) };
+    let area = |parameter: &'static str, sides: PixelBox| {
+        let [left, top, right, bottom] = sides.0.map(|side| u32::try_from(side).ok());
+        let whole = left.zip(top).zip(right.zip(bottom)).ok_or(BadArea);
+        let area = whole.and_then(|((left, top), (right, bottom))| Area::try_from([left, top, right, bottom]));
+        let bad = |why: BadArea| HttpError::Parameter { parameter, why: format!("of the template {name}: {why}") };
+        area.map(Some).map_err(bad)
+    };
+    let about = TemplateAbout { crop: area("crop", template.crop)?, location: area("location", template.location)? };
+    Ok(Some((image.into(), about)))
+}
+
+async fn template_of_disk(site: &Site, name: &str) -> Result<(Bytes, TemplateAbout), HttpError> {
     let name: FileName = name.parse().map_err(|why| HttpError::Name { what: "template", why })?;
     let layout = site.layout.clone();
     let files = site.blocking.run(move || store::read_template(&layout, &name)).await??;

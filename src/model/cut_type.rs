@@ -46,6 +46,14 @@ impl CutType {
             Self::Rough | Self::Archive => false,
         }
     }
+
+    /// Whether all of a cut is encoded, and not its edges alone.
+    pub const fn encodes_all(self) -> bool {
+        match self {
+            Self::Mpegts | Self::Webm => true,
+            Self::Smart | Self::Rough | Self::Mp4 | Self::Faststart | Self::Archive => false,
+        }
+    }
 }
 
 impl fmt::Display for CutType {

@@ -22,6 +22,9 @@ pub enum Refusal {
     Missing(Vec<Column>),
     #[error("{column}: {why}")]
     Field { column: Column, why: String },
+    /// There is nothing to try again.
+    #[error("nothing about the event has failed, it is {0}")]
+    NotFailed(EventState),
     /// Somebody else works on it by now.
     #[error("the event is claimed by {}", .0.as_ref().map_or("nobody", NodeName::as_str))]
     NotClaimed(Option<NodeName>),
@@ -63,6 +66,21 @@ impl Event {
         self.check_edit()?;
         self.begin_anew(state, editor, at);
         Ok(())
+    }
+
+    /// EDITED again as it was edited: what made it fail, or wait, has been mended.
+    pub fn file_again(&mut self, editor: &Email, at: Timestamp) -> Result<(), Refusal> {
+        let state = self.job.state;
+        match state {
+            EventState::Unedited | EventState::Edited if self.job.error.is_some() => self.submit(editor, at),
+            EventState::Unedited | EventState::Edited => Err(Refusal::NotFailed(state)),
+            // From CLAIMED on it goes on by itself, or is there.
+            EventState::Claimed
+            | EventState::Finalizing
+            | EventState::Transcoding
+            | EventState::Done
+            | EventState::Modified => Err(IllegalStep { state, step: EventStep::Edit }.into()),
+        }
     }
 
     /// UNEDITED: what the editor said so far is kept.
@@ -353,6 +371,23 @@ mod tests {
         assert_eq!((event.job.state, event.job.upload_time), (EventState::Done, Some(at(30))));
         event.reset().unwrap();
         assert_eq!((event.job.video_link, event.job.error), (None, None));
+    }
+
+    #[test]
+    fn what_failed_is_filed_again_and_nothing_else() {
+        let (alpha, mut event) = (node("alpha"), ready());
+        assert_eq!(event.file_again(&ann(), at(1)), Err(Refusal::NotFailed(EventState::Unedited)));
+        event.submit(&ann(), at(1)).unwrap();
+        assert_eq!(event.file_again(&ann(), at(2)), Err(Refusal::NotFailed(EventState::Edited)));
+        event.claim(&alpha, at(10)).unwrap();
+        assert!(matches!(event.file_again(&ann(), at(2)), Err(Refusal::Illegal(_))));
+        // It waits for its next attempt, and need not.
+        event.retry(&alpha, "the disk was slow", at(50)).unwrap();
+        event.file_again(&ann(), at(3)).unwrap();
+        assert_eq!((event.job.state, event.job.attempts, event.job.retry_at), (EventState::Edited, 0, None));
+        event.fail(&alpha, "no such template").unwrap();
+        event.file_again(&ann(), at(4)).unwrap();
+        assert_eq!((event.job.state, &event.job.error, event.job.edit_time), (EventState::Edited, &None, Some(at(4))));
     }
 
     #[test]

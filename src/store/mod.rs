@@ -12,6 +12,7 @@ mod digests;
 mod extras;
 mod forecast;
 mod hide;
+mod issuer_keys;
 mod job_files;
 mod layout;
 mod ledger;
@@ -52,6 +53,7 @@ pub use forecast::RoomWatch;
 pub use hide::{
     HideError, Hiding, Wish, Wished, are_hidden, channels_to_hide, ends_of, hide, qualities_to_hide, touches, wishes_in,
 };
+pub use issuer_keys::{IssuerKeys, read_issuer_keys, write_issuer_keys};
 pub use job_files::{PendingJobFile, job_file, remove_job_file, sweep_job_files, verify_job_file};
 pub use layout::Layout;
 pub use ledger::{Keeper, Ledger, LedgerOf, LossLine, full_within, is_noted, losses, note_losses, recorded_until};

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -232,6 +233,67 @@ async fn a_schema_that_is_newer_is_left_alone(ground: Ground) {
     assert_eq!(db.migrate().await.unwrap(), [""; 0]);
     assert_eq!(db.migrations().await.unwrap().applied.last().unwrap(), "9999");
     db.keep_node(&own("alpha", "2026-01-02")).await.unwrap();
+}
+
+/// `segvault db migrate` as a process, which can be killed.
+fn migrating(ground: &Ground) -> std::process::Child {
+    let sets = [format!("node.dir={}", ground.dir.path().display()), format!("database.url={}", ground.url)];
+    let mut command = crate::support::segvault();
+    command.args(["db", "migrate"]).stdout(Stdio::null()).stderr(Stdio::null());
+    for set in &sets {
+        command.args(["--set", set]);
+    }
+    command.spawn().unwrap()
+}
+
+/// What is there is all of it or nothing, and the next one brings it up to date.
+async fn assert_migrates_after_a_kill(ground: &Ground) -> bool {
+    let before = ground.db().migrations().await.unwrap();
+    assert!(before.applied.is_empty() || before.pending.is_empty(), "half of it is there: {before:?}");
+    let db = ground.db();
+    assert_eq!(db.migrate().await.unwrap(), before.pending);
+    assert_eq!(db.migrations().await.unwrap().pending, [""; 0]);
+    let untouched = Ground::sqlite();
+    untouched.db().migrate().await.unwrap();
+    assert_eq!(columns(ground), columns(&untouched));
+    db.keep_node(&own("alpha", "2026-01-02")).await.unwrap();
+    !before.pending.is_empty()
+}
+
+#[actix_rt::test]
+async fn a_migration_whose_process_is_killed_is_done_by_the_next_on_sqlite() {
+    let mut killed_amid = 0;
+    for round in 0..12 {
+        let ground = Ground::sqlite();
+        let file = ground.dir.path().join(".segvault/own/vault.db");
+        let mut process = migrating(&ground);
+        crate::support::eventually("it has begun", || file.exists().then_some(()));
+        std::thread::sleep(Duration::from_millis(round));
+        let _ = process.kill();
+        process.wait().unwrap();
+        killed_amid += u32::from(assert_migrates_after_a_kill(&ground).await);
+    }
+    assert!(killed_amid > 0, "each was done before it was killed");
+}
+
+/// The server goes on with what it was told, and finds that nobody is there to commit it.
+#[actix_rt::test]
+async fn a_migration_whose_process_is_killed_is_done_by_the_next_on_postgres() {
+    let (server, ground) = (Postgres::shared(), Ground::postgres());
+    let name = ground.url.rsplit('/').next().unwrap().to_owned();
+    server.sql(
+        &name,
+        "CREATE FUNCTION slowly() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); END $$; \
+         CREATE EVENT TRIGGER slowly ON ddl_command_end EXECUTE FUNCTION slowly()",
+    );
+    let mut process = migrating(&ground);
+    let amid = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND wait_event = 'PgSleep'");
+    crate::support::eventually("it is amid", || (server.sql(&name, &amid).trim() == "1").then_some(()));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    // It waits for the lock that the dead one still has.
+    assert!(assert_migrates_after_a_kill(&ground).await, "it was done before it was killed");
+    server.sql(&name, "DROP EVENT TRIGGER slowly");
 }
 
 /// Table, column, type, whether it may be NULL; without what the engines and diesel keep for themselves.

@@ -153,7 +153,7 @@ impl CutJob {
             self.standing.since.set(Instant::now());
             self.standing.making.replace(making);
         };
-        let cut = cutting.spool(&self.key, chosen, self.upload.cut_type, told).await?;
+        let cut = cutting.spool(&self.key, chosen, &self.upload, told).await?;
         let thumbnail = cutting.thumbnail(&self.event).await?;
         let attempt = Attempt {
             key: self.key.clone(),

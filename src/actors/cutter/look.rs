@@ -322,7 +322,8 @@ impl Look {
             if !is_mine || self.running.contains_key(&event.id) || self.memory.is_resting(&event) {
                 continue;
             }
-            self.memory.resting.insert(event.id.clone(), (event.version, Instant::now() + ERRAND_EVERY));
+            let due = Instant::now() + ERRAND_EVERY.min(self.cutting.config.lease);
+            self.memory.resting.insert(event.id.clone(), (event.version, due));
             let errand =
                 Errand { cutting: self.cutting.clone(), destination: Rc::clone(destination), event: event.clone() };
             self.found.push((event.id, Work::Errand(Box::new(errand))));

@@ -94,10 +94,10 @@ impl Cutting {
         &self,
         key: &UploadKey,
         chosen: Chosen,
-        cut_type: CutType,
+        upload: &UploadConfig,
         told: impl Fn(Making),
     ) -> Result<SpooledCut, JobError> {
-        let plan = self.plan(&chosen, cut_type).await?;
+        let plan = self.plan(&chosen, upload.cut_type).await?.encoded(upload.encode);
         if self.is_short_of_room().await? {
             return Err(JobError::NoRoom);
         }
@@ -136,7 +136,7 @@ impl Cutting {
 
     /// How large it may become; unknown of what is encoded anew.
     async fn estimate(&self, record: &Record, plan: &Plan) -> Option<u64> {
-        if matches!(plan.cut_type(), CutType::Mpegts | CutType::Webm) {
+        if plan.cut_type().encodes_all() {
             return None;
         }
         let path = |segment| record.layout.segment_path(&record.channel, &record.quality, segment);

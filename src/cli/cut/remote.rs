@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use awc::http::header;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 use url::Url;
 
 use super::{CutArgs, ReceiptSource, Source, StreamArgs};
+use crate::config::Secret;
 use crate::cut::{CutType, OnChange};
-use crate::ingest::{Body, HttpClient, Patience};
+use crate::ingest::{Body, FetchError, HttpClient, Patience, Response};
 
 /// A node waits up to a minute for a place for ffmpeg and another for ffmpeg itself, before the first byte and again
 /// amid the cut.
@@ -23,22 +25,38 @@ const MAX_REFUSAL_BYTES: usize = 4096;
 /// A day of segments of 2 s has 43,200 names of 150 bytes.
 const MAX_RECEIPT_BYTES: usize = 16 << 20;
 
-pub async fn open(node: &Url, args: &CutArgs) -> anyhow::Result<Source> {
+/// The receipt of a cut that a node made.
+pub struct ReceiptAt {
+    url: Url,
+    authorization: Option<Secret>,
+}
+
+pub async fn open(node: &Url, authorization: Option<Secret>, args: &CutArgs) -> anyhow::Result<Source> {
     let url = address(node, args)?;
     let patience = if args.cut_type == CutType::Faststart { PATIENCE_TO_THE_END } else { PATIENCE };
-    let response = HttpClient::of_this_arbiter().ask(&url, patience).await;
+    let response = ask(&url, authorization.as_ref(), patience).await;
     let response = response.with_context(|| format!("cannot ask {node}; is the node running?"))?;
     if response.status != 200 {
         let refusal = refusal(response.body).await;
         anyhow::bail!("{node} refused the cut ({}): {refusal}", response.status);
     }
     let size_bytes = response.body.expected_bytes();
-    let receipt = ReceiptSource::At(response.cut_number.and_then(|number| receipt_address(node, number)));
+    let place = response.cut_number.and_then(|number| receipt_address(node, number));
+    let receipt = ReceiptSource::At(place.map(|url| ReceiptAt { url, authorization }));
     let bytes = stream::unfold(response.body, |mut body| async move {
         let next = body.next().await?;
         Some((next.map_err(anyhow::Error::from), body))
     });
     Ok(Source { size_bytes, receipt, bytes: bytes.boxed_local() })
+}
+
+/// A redirect is followed where it takes no token along.
+async fn ask(url: &Url, authorization: Option<&Secret>, patience: Patience) -> Result<Response, FetchError> {
+    let http = HttpClient::of_this_arbiter();
+    match authorization {
+        Some(value) => http.ask_here(url, &[(header::AUTHORIZATION, value.expose())], patience).await,
+        None => http.ask(url, patience).await,
+    }
 }
 
 fn receipt_address(node: &Url, number: u64) -> Option<Url> {
@@ -49,8 +67,8 @@ fn receipt_address(node: &Url, number: u64) -> Option<Url> {
 }
 
 /// What a node says of a cut that has ended; `None` if it does not.
-pub async fn receipt(url: &Url) -> Option<Value> {
-    let response = HttpClient::of_this_arbiter().ask(url, PATIENCE).await.ok()?;
+pub async fn receipt(at: &ReceiptAt) -> Option<Value> {
+    let response = ask(&at.url, at.authorization.as_ref(), PATIENCE).await.ok()?;
     if response.status != 200 {
         return None;
     }

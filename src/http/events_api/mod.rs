@@ -3,6 +3,7 @@
 mod openapi;
 mod stream;
 
+use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -39,6 +40,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .route(web::patch().to(change)),
         )
         .service(resource("/api/v1/events/{id}/history").route(get_or_head().to(history)))
+        .service(resource("/api/v1/events/{id}/receipt").route(get_or_head().to(receipt)))
+        .service(resource_for("/api/v1/events/{id}/retry", "POST").app_data(payload()).route(web::post().to(retry)))
         .service(resource_for("/api/v1/events/{id}/cancel", "POST").app_data(payload()).route(web::post().to(cancel)))
         .service(resource_for("/api/v1/events/{id}/reset", "POST").app_data(payload()).route(web::post().to(reset)))
         .service(resource_for("/api/v1/events/{id}/link", "POST").app_data(payload()).route(web::post().to(link)));
@@ -179,6 +182,30 @@ async fn history(site: web::Data<Site>, path: web::Path<String>) -> Result<HttpR
         return Err(HttpError::Absent("event"));
     }
     Ok(HttpResponse::Ok().json(lines.iter().map(HistoryLine::to_json).collect::<Vec<_>>()))
+}
+
+/// What was checked about the cut that the event's last upload is of.
+async fn receipt(site: web::Data<Site>, path: web::Path<String>) -> Result<HttpResponse, HttpError> {
+    let event = site.db.event(&event_id(&path)?).await?.ok_or(HttpError::Absent("event"))?;
+    let attempt = match &event.job.upload {
+        Some(key) => site.db.attempt(key).await?,
+        None => None,
+    };
+    let receipt = attempt.ok_or(HttpError::Absent("receipt: no cut of this event is kept"))?.cut.receipt;
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(receipt))
+}
+
+/// Files an event again that failed, or waits after a failure, as it was edited.
+async fn retry(
+    site: web::Data<Site>,
+    path: web::Path<String>,
+    request: HttpRequest,
+    body: web::Bytes,
+) -> Result<HttpResponse, HttpError> {
+    let (who, _) = admit_with_body(&site, &request, &body, Role::Editor).await?;
+    let (id, at, author) = (event_id(&path)?, site.clock.now(), Author::Person(who.email.clone()));
+    let change = move |event: &mut Event| event.file_again(&who.email, at);
+    answer(site.db.change_event(&id, edits::FILED_AGAIN, &author, at, change).await?)
 }
 
 async fn cancel(

@@ -105,6 +105,28 @@ const OPERATIONS: &[Operation] = &[
         refusals: &[404],
     },
     Operation {
+        method: "get",
+        path: "/api/v1/events/{id}/receipt",
+        summary: "What was checked about the cut that is published, or on its way: frames, segments, holes, as the receipt of \
+                  a cut has them. 404 before anything was cut.",
+        role: None,
+        query: &[],
+        body: None,
+        answer: (200, "CutReceipt"),
+        refusals: &[404],
+    },
+    Operation {
+        method: "post",
+        path: "/api/v1/events/{id}/retry",
+        summary: "EDITED again, as it was edited, and cut as soon as a node can: an event that failed (UNEDITED with an \
+                  error), or that waits after a failure. 409 where nothing failed.",
+        role: Some(Role::Editor),
+        query: &[],
+        body: None,
+        answer: (200, "Event"),
+        refusals: &[404, 409],
+    },
+    Operation {
         method: "post",
         path: "/api/v1/events/{id}/cancel",
         summary: "Back to UNEDITED, unless it may be published already.",
@@ -312,6 +334,20 @@ fn schemas() -> Value {
                 "changes": { "type": "object", "description": "{column: [before, after]}" },
             },
             "required": ["event_id", "version", "at", "by", "what", "changes"],
+        },
+        "CutReceipt": {
+            "type": "object",
+            "properties": {
+                "outcome": { "enum": ["done", "failed", "running", "left"] },
+                "type": { "type": "string" },
+                "bytes": { "type": "integer" },
+                "ranges": { "type": "array", "items": { "type": "object" } },
+                "frames": { "type": ["object", "null"] },
+                "segments": { "type": "array", "items": { "type": "object" } },
+                "holes": { "type": "array", "items": { "type": "object" } },
+                "checks": { "type": "array", "items": { "type": "object" } },
+            },
+            "required": ["outcome", "type", "bytes"],
         },
         "History": { "type": "array", "items": { "$ref": "#/components/schemas/HistoryLine" } },
         "Refusal": {

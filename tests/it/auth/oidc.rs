@@ -149,3 +149,38 @@ fn an_issuer_that_was_never_reached_is_no_fault_of_who_asks() {
     assert_eq!(node.logged("an issuer's keys cannot be fetched, the last ones are kept").len(), 1);
     node.stop();
 }
+
+#[test]
+fn a_node_that_starts_while_its_issuer_is_down_knows_the_keys_of_before_for_a_week() {
+    let (key, strange) = (Key::p256("key"), Key::p256("strange"));
+    let issuer = Issuer::start(&[&key]);
+    let ground = Ground::sqlite();
+    let section = section(&issuer, "people = [\"ann@example.org editor\"]\n");
+    let ask = |node: &NodeProcess, key: &Key| whoami(node, &key.token(&claims(&issuer, "ann@example.org"))).0;
+    let node = start(&ground, &section);
+    eventually("the keys are fetched", || (ask(&node, &key) == 200).then_some(()));
+    let dir = node.base.join(".segvault/issuers");
+    let file = eventually("they are kept", || {
+        let mut files = std::fs::read_dir(&dir).ok()?.map(|entry| entry.unwrap().path());
+        files.find(|file| file.extension().is_some_and(|ending| ending == "json"))
+    });
+    node.stop();
+
+    issuer.be(Mood::Down);
+    let node = start(&ground, &section);
+    eventually("they are known at once", || node.logged("an issuer's keys are known from before").pop());
+    assert_eq!(ask(&node, &key), 200);
+    assert_eq!(ask(&node, &strange), 503, "nobody can be asked for another");
+    node.stop();
+
+    // After a week they open nothing.
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let week_micros = 7 * 24 * 3600 * 1_000_000_i64;
+    kept["fetched_micros"] = json!(kept["fetched_micros"].as_i64().unwrap() - week_micros - 1_000_000);
+    std::fs::write(&file, kept.to_string()).unwrap();
+    let node = start(&ground, &section);
+    assert_eq!(ask(&node, &key), 503);
+    issuer.be(Mood::Well);
+    eventually("the issuer is back", || (ask(&node, &key) == 200).then_some(()));
+    node.stop();
+}

@@ -215,3 +215,81 @@ fn nodes_show_each_other_a_token() {
     without.stop();
     peer.stop();
 }
+
+#[test]
+fn commands_show_a_closed_node_their_token_and_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("base");
+    plant_segment(&base.join("ch/source").join(HOUR), "00:00.0", "full", b"x");
+    let node = NodeProcess::start_with(&base, &closed(dir.path(), ""), |_| {});
+    eventually("the schema is there", || (get(&node, "/api/v1/events", Some(READER)).status == 200).then_some(()));
+    let token_file = |token: &str| {
+        let file = dir.path().join(token);
+        std::fs::write(&file, format!("{token}\n")).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let (reader, editor, url) = (token_file(READER), token_file(EDITOR), node.url());
+    let ask = |args: &[&str], token: Option<&str>, variable: Option<&str>| {
+        let mut command = segvault();
+        command.args(args).args(["--url", &url]);
+        command.args(token.into_iter().flat_map(|file| ["--token-file", file]));
+        command.envs(variable.map(|token| ("SEGVAULT_TOKEN", token)));
+        run(&mut command)
+    };
+    let events = |args: &[&str]| -> serde_json::Value {
+        let (code, out, error) = ask(&[&["events"], args, &["--json"]].concat(), Some(&editor), None);
+        assert_eq!(code, 0, "{args:?}: {error}");
+        serde_json::from_str(&out).unwrap()
+    };
+
+    let added = events(&["add", "e1", "event_start=2026-01-02T03:00:00", "description=A run"]);
+    assert_eq!((&added["id"], &added["state"]), (&"e1".into(), &"UNEDITED".into()));
+    let edited = events(&["edit", "e1", "video_title=T", "--version", "1"]);
+    assert_eq!((&edited["video_title"], &edited["editor"]), (&"T".into(), &"editor@example.org".into()));
+    events(&["add", "e2", "event_start=2026-01-02T04:00:00"]);
+    let listed = events(&["list", "--state", "UNEDITED", "--limit", "1"]);
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &"e1".into()));
+    let history = events(&["history", "e1"]);
+    assert_eq!((history.as_array().unwrap().len(), &history[1]["by"]), (2, &"editor@example.org".into()));
+    assert_eq!(events(&["cancel", "e1"])["state"], "UNEDITED");
+    // As text, and with the token in the environment.
+    let (code, out, error) = ask(&["events", "list", "--limit", "1"], None, Some(READER));
+    assert!(
+        code == 0 && out.contains("UNEDITED") && out.contains("  e1  T\n") && out.contains("there are more"),
+        "{error}{out}"
+    );
+    let (_, out, _) = ask(&["events", "show", "e1"], Some(&reader), None);
+    assert!(out.contains("video_title            \"T\"\n"), "{out}");
+
+    for (args, token, code, says) in [
+        (&["events", "show", "e1"][..], None, 1, "(401)"),
+        (&["events", "edit", "e1", "notes=x"], Some(&reader), 1, "(403)"),
+        (&["events", "edit", "e1", "notes=x", "--version", "1"], Some(&editor), 1, "of version"),
+        (&["events", "retry", "e1"], Some(&editor), 1, "nothing about the event has failed"),
+        (&["events", "reset", "e1"], Some(&editor), 1, "(403)"),
+        (&["events", "show", "none"], Some(&editor), 1, "no such event"),
+        (&["events", "cancel", "e1", "--by", "ann"], Some(&editor), 64, "--by"),
+        (&["events", "list", "--set", "log.level=debug"], Some(&editor), 64, "--set"),
+    ] {
+        let (ended, out, error) = ask(args, token.map(String::as_str), None);
+        assert!(ended == code && error.contains(says), "{args:?}: {ended} {out} {error}");
+        assert!(!error.contains("s3cret") || token.is_some(), "{error}");
+    }
+    let mut without_url = segvault();
+    let (code, _, error) = run(without_url.args(["events", "list", "--token-file", &reader]));
+    assert!(code == 64 && error.contains("--url"), "{error}");
+
+    let file = dir.path().join("cut.ts");
+    let range = format!("{HOUR}:00:00,{HOUR}:00:01");
+    let cut =
+        ["cut", "ch", "source", "--range", &range, "--type", "rough", "--allow-holes", "-o", file.to_str().unwrap()];
+    let (code, _, error) = ask(&cut, None, None);
+    assert!(code == 1 && error.contains("(401 "), "{error}");
+    let receipt = dir.path().join("receipt.json");
+    let with_receipt = [&cut[..], &["--receipt", receipt.to_str().unwrap()]].concat();
+    let (code, _, error) = ask(&with_receipt, Some(&reader), None);
+    assert_eq!((code, std::fs::read(&file).unwrap()), (0, b"x".to_vec()), "{error}");
+    let receipt: serde_json::Value = serde_json::from_slice(&std::fs::read(receipt).unwrap()).unwrap();
+    assert_eq!(receipt["outcome"], "done");
+    node.stop();
+}

@@ -20,6 +20,7 @@ const WRITES: &[(&str, &str, &str, &str, &str)] = &[
     ("POST", "/api/v1/events", "/api/v1/events", "editor", "artist"),
     ("PATCH", "/api/v1/events/{id}", "/api/v1/events/e1", "editor", "artist"),
     ("POST", "/api/v1/events/{id}/cancel", "/api/v1/events/e1/cancel", "editor", "artist"),
+    ("POST", "/api/v1/events/{id}/retry", "/api/v1/events/e1/retry", "editor", "artist"),
     ("POST", "/api/v1/events/{id}/link", "/api/v1/events/e1/link", "editor", "artist"),
     ("POST", "/api/v1/events/{id}/reset", "/api/v1/events/e1/reset", "operator", "editor"),
     ("POST", "/thrimshim/{id}", "/thrimshim/e1", "editor", "artist"),

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
 
+use base64::Engine as _;
+
 use super::{HEIGHT, PLAIN, Recipe, Source, WIDTH, decode, number, picture, record, run};
 use crate::support::{NodeProcess, Reply, read_reply};
 
@@ -144,7 +146,25 @@ fn a_thumbnail_is_the_frame_cropped_and_under_its_template() {
     assert_eq!(elsewhere.status, 200);
     assert_ne!(gray(&elsewhere.body), shown);
 
+    // The database's go before files: they are what videos get.
+    let keep = |name: &str, location: [u32; 4]| {
+        let image = base64::engine::general_purpose::STANDARD.encode(&template);
+        let body = serde_json::json!({
+            "name": name, "description": "", "attribution": "", "crop": [0, 0, 192, 64], "location": location,
+            "image": image,
+        });
+        let kept = crate::events::send(&node, "POST", "/thrimshim/add-template", None, &body);
+        assert_eq!(kept.status, 201, "{}", kept.text());
+    };
+    keep("of all", [192, 0, 384, 128]);
+    let named = node.get(&format!("{path}&template=of%20all"));
+    assert_eq!((named.status, gray(&named.body)), (200, shown.clone()));
+    keep("half", [0, 0, 192, 128]);
+    assert_eq!(gray(&node.get(&format!("{path}&template=half")).body), gray(&elsewhere.body));
+    keep("odd", [192, 0, 100, 128]);
+
     for (reply, status, code) in [
+        (node.get(&format!("{path}&template=odd")), 400, "bad_parameter"),
         (node.get(&format!("{path}&template=bad")), 400, "bad_framing"),
         (node.get(&format!("{path}&template=half&location=0,0,385,9")), 400, "bad_framing"),
         (node.get(&format!("{path}&template=..%2Fhalf")), 403, "bad_name"),

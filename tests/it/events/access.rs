@@ -16,6 +16,7 @@ const WRITES: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/events", "editor"),
     ("PATCH", "/api/v1/events/e1", "editor"),
     ("POST", "/api/v1/events/e1/cancel", "editor"),
+    ("POST", "/api/v1/events/e1/retry", "editor"),
     ("POST", "/api/v1/events/e1/link", "editor"),
     ("POST", "/api/v1/events/e1/reset", "operator"),
     ("POST", "/thrimshim/e1", "editor"),

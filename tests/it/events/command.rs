@@ -58,6 +58,8 @@ fn events_are_kept_from_a_shell(ground: Ground) {
     assert_eq!(json(&["list", "--state", "DONE"]), json!([]));
     let (code, out, _) = events(&["show", "e1"]);
     assert!(code == 0 && out.contains("video_title            \"T\""), "{out}");
+    let (code, _, error) = events(&["retry", "e1"]);
+    assert!(code == 1 && error.contains("nothing about the event has failed"), "{error}");
     assert_eq!(json(&["cancel", "e1"])["state"], "UNEDITED");
     assert_eq!(json(&["reset", "e1"])["state"], "UNEDITED");
     let history = json(&["history", "e1"]);

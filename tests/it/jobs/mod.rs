@@ -1,5 +1,6 @@
 //! Events on their way to published videos, by real nodes: what is published is there once, with the right frames.
 
+mod editor_pages;
 mod left;
 mod refused;
 mod storm;
@@ -210,6 +211,7 @@ pub const RANGES: &[(&str, &str)] =
 over_both! {
     what_is_filed_on_one_node_is_published_once_by_another,
     what_is_changed_of_a_video_is_told_to_its_destination,
+    a_location_says_how_what_it_gets_is_encoded,
 }
 
 fn what_is_filed_on_one_node_is_published_once_by_another(ground: Ground) {
@@ -271,5 +273,27 @@ fn what_is_changed_of_a_video_is_told_to_its_destination(ground: Ground) {
     submit(&node, "e1", &RANGES[..1], &third);
     eventually("it is told", || (event(&node, "e1")["state"] == "DONE").then_some(()));
     assert!(!video.with_extension("png").exists() && !picture.is_empty());
+    node.stop();
+}
+
+fn a_location_says_how_what_it_gets_is_encoded(ground: Ground) {
+    let crew = Crew::new(ground);
+    let place = |name: &str, more: &str| {
+        let path = crew.dir.path().join(name);
+        format!("[upload.{name}]\ntype = \"local\"\npath = {path:?}\ncut_type = \"mpegts\"\n{more}")
+    };
+    let places = place("usual", "")
+        + &place("small", "encode_preset = \"ultrafast\"\nencode_crf = 45\nencode_audio_kbps = 32\n");
+    let node = crew.node("alpha", &crew.cutting(&places));
+    for name in ["usual", "small"] {
+        file(&node, name, &RANGES[..1], &json!({ "upload_location": name }));
+    }
+    let lens = ["usual", "small"].map(|name| {
+        let done = wait_for(&node, name, "DONE");
+        let video = crew.dir.path().join(name).join(done["video_id"].as_str().unwrap());
+        assert_shows(&video, &RANGES[..1]);
+        std::fs::metadata(video).unwrap().len()
+    });
+    assert!(lens[1] * 3 < lens[0] * 2, "{lens:?}");
     node.stop();
 }

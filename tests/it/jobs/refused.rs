@@ -4,8 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{Crew, RANGES, assert_shows, event, file, over_both, source, submit, wait_for};
+use super::{Crew, RANGES, assert_shows, edit, event, file, over_both, source, steps, submit, wait_for};
 use crate::db::Ground;
+use crate::events::send;
 use crate::support::{NodeProcess, eventually};
 
 over_both! {
@@ -35,9 +36,24 @@ fn what_nobody_may_cut_goes_back_to_its_editor(ground: Ground) {
         let error = refused["error"].as_str().unwrap_or_default();
         assert!(error.starts_with(says), "{id}: {error}");
     }
+    // Whoever has mended something else has it tried again; what did not fail is not filed twice.
+    let retried = send(&node, "POST", "/api/v1/events/moon/retry", None, &Value::Null);
+    assert_eq!((retried.status, &retried.json()["state"]), (200, &json!("EDITED")), "{}", retried.text());
+    assert_eq!(retried.json()["error"], Value::Null);
+    let again = eventually("moon again", || Some(event(&node, "moon")).filter(|event| event["state"] == "UNEDITED"));
+    assert!(again["error"].as_str().unwrap().starts_with("no node has the upload location moon"), "{again}");
+    assert_eq!(steps(&node, "moon"), ["add", "edit", "fail", "file again", "fail"]);
     // The editor changes what was wrong.
     submit(&node, "listed", RANGES, &json!({ "uploader_whitelist": ["alpha"] }));
     assert_eq!(wait_for(&node, "listed", "DONE")["error"], Value::Null);
+    assert_eq!(send(&node, "POST", "/api/v1/events/listed/retry", None, &Value::Null).json()["code"], "state");
+    // What was checked about the cut is kept with it.
+    let receipt = node.get("/api/v1/events/listed/receipt").json();
+    assert_eq!((&receipt["outcome"], &receipt["frames"]["missing"]), (&json!("done"), &json!(0)), "{receipt}");
+    assert_eq!(receipt["bytes"], fs::metadata(crew.only_video()).unwrap().len());
+    for never_cut in ["moon", "none"] {
+        assert_eq!(node.get(&format!("/api/v1/events/{never_cut}/receipt")).status, 404);
+    }
     [node, archive].into_iter().for_each(NodeProcess::stop);
 }
 
@@ -81,6 +97,11 @@ fn while_the_database_takes_no_writes_jobs_wait(ground: Ground) {
     file(&node, "e3", &RANGES[1..], &Value::Null);
     eventually("one is claimed", || ["e2", "e3"].iter().any(|id| event(&node, id)["state"] == "CLAIMED").then_some(()));
     crew.execute(refuse);
+    // Editors are told at once, and what they sent changes nothing.
+    let row = node.get("/thrimshim/e1").json();
+    let refused = send(&node, "POST", "/thrimshim/e1", None, &edit(&row, RANGES, &json!({ "state": "MODIFIED" })));
+    assert_eq!((refused.status, refused.header("retry-after").is_empty()), (503, false), "{}", refused.text());
+    assert_eq!((node.get("/thrimshim/e1").status, &event(&node, "e1")["state"]), (200, &json!("DONE")));
     // The one in flight is cut to its end, and waits for its state to be written.
     fs::remove_file(crew.hold()).unwrap();
     eventually("it waits", || node.logged("a job's state cannot be written yet, the job goes on").pop());

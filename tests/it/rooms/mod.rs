@@ -43,6 +43,8 @@ const BESIDE: &[(&str, &str)] = &[
     // An issuer's keys are fetched as anything is; what people may stands in the database.
     ("auth", "ingest"),
     ("auth", "db"),
+    // Those keys outlive a restart on this machine's disk.
+    ("auth", "store"),
     // Requests ask actors; actors know of no requests.
     ("http", "actors"),
     ("admin", "actors"),
