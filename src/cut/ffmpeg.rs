@@ -137,7 +137,8 @@ impl Ffmpeg {
             .map_err(|source| CutError::FfmpegMissing { program: self.shared.program.clone(), source })?;
         let banner = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            return Err(CutError::FfmpegFailed { status: output.status, last_words: banner.trim().to_owned() });
+            let last_words = banner.lines().last().unwrap_or_default().trim().to_owned();
+            return Err(CutError::FfmpegFailed { status: output.status, last_words });
         }
         let encoders = String::from_utf8_lossy(&output.stdout);
         let has = |name: &str| encoders.lines().any(|line| line.split_whitespace().nth(1) == Some(name));
