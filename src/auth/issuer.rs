@@ -45,10 +45,12 @@ struct Inner {
     log: Logger,
 }
 
-/// What is known of the keys.
+/// What is known of it.
 #[derive(Debug, Clone, Default)]
 struct State {
     keys: Option<Arc<KeySet>>,
+    /// Its own page, on which people log in.
+    page: Option<Url>,
     /// When an attempt to fetch them ended last, and whether it had them.
     tried: Option<(Instant, bool)>,
 }
@@ -89,6 +91,11 @@ impl KnownIssuer {
         self.0.issuer.name()
     }
 
+    /// Where people log in (`authorization_endpoint`), once it has told.
+    pub fn page(&self) -> Option<Url> {
+        self.0.state.borrow().page.clone()
+    }
+
     /// Waits for new keys, for `WAIT` at most, if it takes another one than those known.
     pub async fn judge(&self, token: &Unverified<'_>) -> Judgement {
         let mut news = self.0.state.subscribe();
@@ -115,14 +122,14 @@ impl KnownIssuer {
         let (client, mut failures) = (HttpClient::of_this_arbiter(), 0u32);
         loop {
             let rest = match fetch(&client, issuer).await {
-                Ok((keys, max_age)) => {
+                Ok(Told { keys, page, max_age }) => {
                     let keys = Arc::new(keys);
                     let is_new = state.borrow().keys.as_ref() != Some(&keys);
                     if is_new || failures > 0 {
                         info!(log, "an issuer's keys are there"; "issuer" => issuer.name(), "new" => is_new);
                     }
                     failures = 0;
-                    state.send_replace(State { keys: Some(keys), tried: Some((Instant::now(), true)) });
+                    state.send_replace(State { keys: Some(keys), page, tried: Some((Instant::now(), true)) });
                     max_age.unwrap_or(USUAL_AGE).clamp(LEAST_AGE, MOST_AGE)
                 }
                 Err(error) => {
@@ -154,12 +161,20 @@ impl State {
     }
 }
 
-/// The keys, and how long they are good.
-async fn fetch(client: &HttpClient, issuer: &Issuer) -> Result<(KeySet, Option<Duration>), NoKeys> {
+/// What an issuer tells of itself.
+struct Told {
+    keys: KeySet,
+    page: Option<Url>,
+    /// How long the keys are good.
+    max_age: Option<Duration>,
+}
+
+async fn fetch(client: &HttpClient, issuer: &Issuer) -> Result<Told, NoKeys> {
     #[derive(Deserialize)]
     struct Description {
         issuer: String,
         jwks_uri: String,
+        authorization_endpoint: Option<String>,
     }
     let url = issuer.discovery();
     let (description, _) = get(client, url).await?;
@@ -169,11 +184,13 @@ async fn fetch(client: &HttpClient, issuer: &Issuer) -> Result<(KeySet, Option<D
     if description.issuer != issuer.name() {
         return Err(NoKeys::Another { url: url.clone(), named: description.issuer });
     }
-    let place = Url::parse(&description.jwks_uri).ok().filter(|place| issuer.may_have_keys_at(place));
+    let own = |text: &str| Url::parse(text).ok().filter(|place| issuer.may_be_at(place));
+    let page = description.authorization_endpoint.as_deref().and_then(own);
+    let place = own(&description.jwks_uri);
     let url = place.ok_or_else(|| NoKeys::Place { url: url.clone() })?;
     let (keys, max_age) = get(client, &url).await?;
     let keys = KeySet::read(&keys).map_err(|source| NoKeys::Keys { url, source })?;
-    Ok((keys, max_age))
+    Ok(Told { keys, page, max_age })
 }
 
 /// No redirect is followed: what is signed by whom must not depend on where an answer sends us.
