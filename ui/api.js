@@ -70,6 +70,8 @@ export class ApiError extends Error {
 export class Api {
   /** Asks somebody for a token; null if they would rather not. @type {(why: string) => Promise<string | null>} */
   askToken = async () => null;
+  /** Is told when there is a token, or none any more. */
+  onToken = () => {};
   /** Is told when a node answers again, or does not any more. @type {(isReachable: boolean) => void} */
   onReachable = () => {};
   #reachable = true;
@@ -99,6 +101,7 @@ export class Api {
   set token(token) {
     if (token) sessionStorage.setItem(TOKEN, token);
     else sessionStorage.removeItem(TOKEN);
+    this.onToken();
   }
 
   /**
@@ -144,7 +147,9 @@ export class Api {
         if (asked.signal?.aborted) throw error;
         this.#tell(error.status !== 0);
         if (error.status === 401 && asked.signs) {
-          const token = await this.askToken(error.code === "bad_token" ? error.message : "");
+          // One that has ended, or never was one, is of no use; what is being done waits for another.
+          this.token = null;
+          const token = await this.askToken(error.code === "no_token" ? "" : sentence(error.message));
           if (token === null) throw error;
           this.token = token;
           continue;
@@ -292,6 +297,16 @@ export class Api {
     return { ...readSpan(told), peaks: told.peaks };
   }
 
+  /** @param {string} channel */
+  masterPath(channel) {
+    return `/playlist/${part(channel)}.m3u8`;
+  }
+
+  /** Its text. @param {string} channel @param {string} query empty for live @param {AbortSignal} [signal] */
+  async master(channel, query, signal) {
+    return (await this.ask(this.masterPath(channel) + query, { signal, tries: 1 })).text();
+  }
+
   /** @param {string} channel @param {string} quality @param {Record<string, string | number>} query */
   playlistUrl(channel, quality, query) {
     return this.url(`/playlist/${part(channel)}/${part(quality)}.m3u8`, query);
@@ -330,6 +345,11 @@ export class Api {
   /** @param {string} id @param {AbortSignal} [signal] @returns {Promise<any[]>} */
   history(id, signal) {
     return this.json(`/api/v1/events/${part(id)}/history`, { signal });
+  }
+
+  /** Of the cut that its video is; 404 where there is none. @param {string} id @param {AbortSignal} [signal] @returns {Promise<any>} */
+  eventReceipt(id, signal) {
+    return this.json(`/api/v1/events/${part(id)}/receipt`, { signal });
   }
 
   /** @param {Record<string, unknown>} fields with the id @returns {Promise<JobEvent>} */
@@ -413,6 +433,11 @@ export function pause(ms, signal) {
     if (signal?.aborted) left();
     else signal?.addEventListener("abort", left, { once: true });
   });
+}
+
+/** @param {string} text */
+function sentence(text) {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
 
 /** What to say of anything that was thrown. @param {unknown} error */

@@ -6,6 +6,7 @@
 import { Api, ApiError, inWords } from "./api.js";
 import { button, el } from "./dom.js";
 import { Live } from "./live.js";
+import { SignIn } from "./sign.js";
 
 /** @typedef {Record<string, string>} Params `channel` and `quality` from the path, the rest from the query */
 /**
@@ -20,10 +21,10 @@ import { Live } from "./live.js";
 /** @typedef {{unmount(): void}} Mounted */
 /** @typedef {{name: string, title: string, module: string, styles: string[]}} View */
 
-/** In the order of the navigation. @type {View[]} */
+/** In the order of the navigation; what the first of them takes is in index.html. @type {View[]} */
 const VIEWS = [
-  { name: "watch", title: "Watch", module: "./views/watch.js", styles: ["views/deck.css"] },
-  { name: "cut", title: "Mark and cut", module: "./views/cut.js", styles: ["views/deck.css", "views/cut.css"] },
+  { name: "watch", title: "Watch", module: "./views/watch.js", styles: [] },
+  { name: "cut", title: "Mark and cut", module: "./views/cut.js", styles: ["views/cut.css"] },
   { name: "jobs", title: "Jobs", module: "./views/jobs.js", styles: ["views/jobs.css"] },
   { name: "record", title: "Record", module: "./views/record.js", styles: ["views/record.css"] },
 ];
@@ -35,6 +36,7 @@ const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.get
 
 const api = new Api();
 const live = new Live(api);
+const signIn = new SignIn(api);
 
 // Where we are.
 
@@ -132,16 +134,16 @@ function showLinks() {
 
 function showTheme() {
   const chosen = localStorage.getItem(THEME);
-  if (chosen) document.documentElement.dataset.theme = chosen;
-  else delete document.documentElement.dataset.theme;
+  const light = /** @type {HTMLLinkElement} */ ($("light"));
+  light.media = chosen === "light" ? "all" : chosen === "dark" ? "not all" : "(prefers-color-scheme: light)";
+  // Canvases are painted in the theme's colours.
+  document.dispatchEvent(new CustomEvent("themechange"));
 }
 
 function switchTheme() {
   const isDark = getComputedStyle(document.documentElement).colorScheme === "dark";
   localStorage.setItem(THEME, isDark ? "light" : "dark");
   showTheme();
-  // Canvases are painted in the theme's colours.
-  document.dispatchEvent(new CustomEvent("themechange"));
   announce(isDark ? "Light" : "Dark");
 }
 
@@ -165,31 +167,8 @@ function announce(text, { urgent = false } = {}) {
 
 // Who asks.
 
-/** @type {Promise<string | null> | null} */
-let asking = null;
-
-/** One dialog for all that wait for it. @param {string} why @returns {Promise<string | null>} */
-function askToken(why) {
-  asking ??= new Promise((done) => {
-    const input = el("input", { type: "password", name: "token", autocomplete: "off", required: true, "aria-label": "Token" });
-    const form = el("form", { method: "dialog" },
-      el("h2", { id: "token-title" }, "Sign in"),
-      el("p", {}, why || "This changes something, which takes a token. It is kept until this tab is closed."),
-      input,
-      el("div", { class: "row" }, el("button", { type: "submit", class: "primary" }, "Sign in"), button("Not now", () => dialog.close())));
-    const dialog = el("dialog", { "aria-labelledby": "token-title" }, form);
-    let token = /** @type {string | null} */ (null);
-    form.addEventListener("submit", () => { token = input.value.trim() || null; });
-    dialog.addEventListener("close", () => { dialog.remove(); asking = null; done(token); showSigned(token); });
-    document.body.append(dialog);
-    dialog.showModal();
-  });
-  return asking;
-}
-
-/** @param {string | null} [token] */
-function showSigned(token = api.token) {
-  $("sign").textContent = token ? "Sign out" : "Sign in";
+function showSigned() {
+  $("sign").textContent = api.token ? "Sign out" : "Sign in";
 }
 
 async function sign() {
@@ -197,7 +176,7 @@ async function sign() {
     api.token = null;
     announce("Signed out");
   } else {
-    const token = await askToken("");
+    const token = await signIn.ask("");
     if (!token) return;
     api.token = token;
     try {
@@ -207,7 +186,6 @@ async function sign() {
       announce(inWords(error), { urgent: true });
     }
   }
-  showSigned();
 }
 
 // The node itself.
@@ -216,12 +194,15 @@ async function nameNode() {
   try {
     const { name } = await api.node();
     $("node").textContent = name;
+    // Where nobody is asked, nobody has to say.
+    $("sign").hidden = (await signIn.ways()).mode === "none";
   } catch {
     // The view says what is wrong.
   }
 }
 
-api.askToken = askToken;
+api.askToken = (/** @type {string} */ why) => signIn.ask(why);
+api.onToken = showSigned;
 api.onReachable = (/** @type {boolean} */ isReachable) => {
   const link = $("link");
   link.hidden = isReachable;
@@ -232,6 +213,7 @@ showTheme();
 showSigned();
 $("theme").addEventListener("click", switchTheme);
 $("sign").addEventListener("click", () => void sign());
+window.matchMedia("(prefers-color-scheme: light)").addEventListener("change", showTheme);
 window.addEventListener("hashchange", () => void show());
 // `#view` is the skip link's address and no view of ours.
 document.querySelector(".skip")?.addEventListener("click", (event) => { event.preventDefault(); $("view").focus(); });

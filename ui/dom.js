@@ -79,10 +79,8 @@ export class Hold {
    * @returns {() => void} ends it
    */
   after(ms, act) {
-    /** @type {() => void} */
-    let end = () => {};
-    const timer = setTimeout(() => { this.#ends.delete(end); act(); }, ms);
-    end = this.add(() => clearTimeout(timer));
+    const timer = setTimeout(() => { end(); act(); }, ms);
+    const end = this.add(() => clearTimeout(timer));
     return end;
   }
 

@@ -62,10 +62,12 @@ struct Inner {
     log: Logger,
 }
 
-/// What is known of the keys.
+/// What is known of it.
 #[derive(Debug, Clone, Default)]
 struct State {
     keys: Option<Arc<KeySet>>,
+    /// Its own page, on which people log in.
+    page: Option<Url>,
     /// When an attempt to fetch them ended last, and whether it had them.
     tried: Option<(Instant, bool)>,
 }
@@ -106,6 +108,11 @@ impl KnownIssuer {
         self.0.issuer.name()
     }
 
+    /// Where people log in (`authorization_endpoint`), once it has told.
+    pub fn page(&self) -> Option<Url> {
+        self.0.state.borrow().page.clone()
+    }
+
     /// Waits for new keys, for `WAIT` at most, if it takes another one than those known.
     pub async fn judge(&self, token: &Unverified<'_>) -> Judgement {
         let mut news = self.0.state.subscribe();
@@ -138,7 +145,7 @@ impl KnownIssuer {
         }
         loop {
             let rest = match fetch(&client, issuer).await {
-                Ok((keys, text, max_age)) => {
+                Ok(Told { keys, text, page, max_age }) => {
                     restored = None;
                     shelf.keep(issuer.name(), text, log).await;
                     let keys = Arc::new(keys);
@@ -147,7 +154,7 @@ impl KnownIssuer {
                         info!(log, "an issuer's keys are there"; "issuer" => issuer.name(), "new" => is_new);
                     }
                     failures = 0;
-                    state.send_replace(State { keys: Some(keys), tried: Some((Instant::now(), true)) });
+                    state.send_replace(State { keys: Some(keys), page, tried: Some((Instant::now(), true)) });
                     max_age.unwrap_or(USUAL_AGE).clamp(LEAST_AGE, MOST_AGE)
                 }
                 Err(error) => {
@@ -209,12 +216,22 @@ impl State {
     }
 }
 
-/// The keys, as they came too, and how long they are good.
-async fn fetch(client: &HttpClient, issuer: &Issuer) -> Result<(KeySet, Bytes, Option<Duration>), NoKeys> {
+/// What an issuer tells of itself.
+struct Told {
+    keys: KeySet,
+    /// The keys as they came.
+    text: Bytes,
+    page: Option<Url>,
+    /// How long the keys are good.
+    max_age: Option<Duration>,
+}
+
+async fn fetch(client: &HttpClient, issuer: &Issuer) -> Result<Told, NoKeys> {
     #[derive(Deserialize)]
     struct Description {
         issuer: String,
         jwks_uri: String,
+        authorization_endpoint: Option<String>,
     }
     let url = issuer.discovery();
     let (description, _) = get(client, url).await?;
@@ -224,11 +241,13 @@ async fn fetch(client: &HttpClient, issuer: &Issuer) -> Result<(KeySet, Bytes, O
     if description.issuer != issuer.name() {
         return Err(NoKeys::Another { url: url.clone(), named: description.issuer });
     }
-    let place = Url::parse(&description.jwks_uri).ok().filter(|place| issuer.may_have_keys_at(place));
+    let own = |text: &str| Url::parse(text).ok().filter(|place| issuer.may_be_at(place));
+    let page = description.authorization_endpoint.as_deref().and_then(own);
+    let place = own(&description.jwks_uri);
     let url = place.ok_or_else(|| NoKeys::Place { url: url.clone() })?;
     let (text, max_age) = get(client, &url).await?;
     let keys = KeySet::read(&text).map_err(|source| NoKeys::Keys { url, source })?;
-    Ok((keys, text, max_age))
+    Ok(Told { keys, text, page, max_age })
 }
 
 /// No redirect is followed: what is signed by whom must not depend on where an answer sends us.

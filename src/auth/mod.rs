@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use slog::Logger;
+use url::Url;
 
 use crate::clock::Clock;
 use crate::config::{Audience, AuthConfig, AuthMode, OidcConfig, StaticToken};
@@ -73,6 +74,15 @@ struct Inner {
     failures: Mutex<Failures>,
 }
 
+/// An issuer's page on which people log in, for the node's own page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginPage {
+    pub issuer: String,
+    /// Whom the tokens are for.
+    pub client_id: String,
+    pub address: Url,
+}
+
 /// How ID tokens are judged.
 struct IdTokens {
     issuers: Vec<KnownIssuer>,
@@ -108,6 +118,23 @@ impl Door {
             AuthMode::Tokens => !self.0.tokens.is_empty(),
             AuthMode::Oidc => true,
         }
+    }
+
+    pub fn mode(&self) -> AuthMode {
+        self.0.mode
+    }
+
+    /// Of those issuers that have told where it is. The first client id is that of the node's own page.
+    pub fn login_pages(&self) -> Vec<LoginPage> {
+        let Some(id_tokens) = &self.0.id_tokens else { return Vec::new() };
+        let Some(client_id) = id_tokens.audiences.first() else { return Vec::new() };
+        let told = id_tokens.issuers.iter().filter_map(|issuer| Some((issuer.name(), issuer.page()?)));
+        told.map(|(issuer, address)| LoginPage {
+            issuer: issuer.to_owned(),
+            client_id: client_id.as_str().to_owned(),
+            address,
+        })
+        .collect()
     }
 
     /// Who has this token and may do what needs `needed`.

@@ -37,8 +37,9 @@ impl Issuer {
         &self.discovery
     }
 
-    /// Whether it may be asked for keys at `url`: nobody on the way may exchange them, so without TLS only on this machine.
-    pub fn may_have_keys_at(&self, url: &Url) -> bool {
+    /// Whether `url`, which it names, is taken for its own: for keys, and to log in. Nobody on the way may exchange what comes
+    /// from there, so without TLS only on this machine.
+    pub fn may_be_at(&self, url: &Url) -> bool {
         url.scheme() == "https" || (self.discovery.scheme() == "http" && is_near(url))
     }
 }
@@ -146,7 +147,7 @@ mod tests {
         {
             assert!(Issuer::read(bad).is_err(), "{bad}");
         }
-        let allows = |issuer: &str, url: &str| Issuer::read(issuer).unwrap().may_have_keys_at(&url.parse().unwrap());
+        let allows = |issuer: &str, url: &str| Issuer::read(issuer).unwrap().may_be_at(&url.parse().unwrap());
         assert!(allows(GOOGLE, "https://www.googleapis.com/oauth2/v3/certs"));
         assert!(!allows(GOOGLE, "http://127.0.0.1/certs") && !allows("http://127.0.0.1", "http://10.0.0.1/certs"));
         assert!(allows("http://127.0.0.1:9000", "http://localhost:9000/keys"));

@@ -84,7 +84,11 @@ files![
     "dom.js",
     "icon.svg",
     "index.html",
+    "light.css",
     "live.js",
+    "sign.js",
+    "signed-in.html",
+    "signed-in.js",
     "style.css",
     "time.js",
     "vendor/hls.js/LICENSE",
@@ -96,6 +100,7 @@ files![
     "views/jobs.js",
     "views/jobs/event.js",
     "views/jobs/filters.js",
+    "views/jobs/receipt.js",
     "views/jobs/words.js",
     "views/record.css",
     "views/record.js",
@@ -166,8 +171,11 @@ async fn send(site: &Site, request: &HttpRequest, name: &str) -> Result<HttpResp
         .insert_header((header::VARY, "accept-encoding"))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((header::REFERRER_POLICY, "no-referrer"));
-    if name == INDEX {
-        response.insert_header((header::CONTENT_SECURITY_POLICY, policy(&peers(site))));
+    if name.ends_with(".html") {
+        // Where people come back to from logging in, nobody else is asked.
+        let peers = if name == INDEX { peers(site) } else { Vec::new() };
+        response.insert_header((header::CONTENT_SECURITY_POLICY, policy(&peers)));
+        // An issuer's window gets no hold of the page that opened it.
         response.insert_header(("cross-origin-opener-policy", "same-origin"));
     }
     if params::matches_etag(request.headers().get(header::IF_NONE_MATCH), &tag) {

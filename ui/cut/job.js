@@ -13,6 +13,7 @@ import * as drafts from "./draft.js";
 const MODES = /** @type {const} */ ([["NONE", "none"], ["BARE", "a frame"], ["TEMPLATE", "a frame under a template"], ["CUSTOM", "a picture of mine"]]);
 /** What YouTube takes, and so a node. */
 const MOST_IMAGE_BYTES = 2 << 20;
+const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 /** What people call the columns. @type {Record<string, string>} */
 const WORDS = {
   video_ranges: "Ranges", video_transitions: "Transitions", video_title: "Title", video_description: "Description", video_tags: "Tags",
@@ -141,11 +142,11 @@ export class Job {
   async #upload() {
     const file = this.file.files?.[0];
     if (!file) return;
-    if (file.size > MOST_IMAGE_BYTES) {
-      this.pictureSaid.textContent = "It has more than 2 MB.";
-      return;
-    }
-    this.#setThumbnail({ image: base64(new Uint8Array(await file.arrayBuffer())) });
+    const bytes = file.size <= MOST_IMAGE_BYTES ? new Uint8Array(await file.arrayBuffer()) : null;
+    // The one that was chosen before stays.
+    if (bytes === null) this.pictureSaid.textContent = `${file.name} has more than 2 MB.`;
+    else if (!await isPng(bytes)) this.pictureSaid.textContent = `${file.name} is no PNG that can be shown.`;
+    else this.#setThumbnail({ image: base64(bytes) });
   }
 
   #thumbnailKey = "";
@@ -209,10 +210,12 @@ export class Job {
   async hand() {
     if (this.#isBusy) return;
     const { now } = this.drafting;
-    const fault = drafts.fault(now) ?? (now.title.trim() === "" ? "It needs a title." : null) ?? thumbnailFault(now.thumbnail);
+    const lacks = now.title.trim() === "" ? this.title : now.location.trim() === "" ? this.location : null;
+    const unsaid = lacks === this.title ? "It needs a title." : "It needs a place to go: “Where to”.";
+    const fault = drafts.fault(now) ?? (lacks ? unsaid : thumbnailFault(now.thumbnail));
     if (fault) {
       this.said.textContent = fault;
-      if (now.title.trim() === "") this.title.focus();
+      lacks?.focus();
       return;
     }
     this.#isBusy = true;
@@ -256,7 +259,7 @@ export class Job {
     this.#know(event);
     localStorage.removeItem(`${this.drafting.name}.id`);
     const { address } = this.context;
-    const link = el("a", { href: address("jobs", { text: event.video_title ?? event.id }) }, "see it among the jobs");
+    const link = el("a", { href: address("jobs", { event: event.id }) }, "see it among the jobs");
     this.said.replaceChildren(`Filed as ${event.id}, ${event.state}: `, link);
     this.context.announce(`Filed: ${event.video_title}`);
     this.show(this.drafting.now);
@@ -325,6 +328,12 @@ function thumbnailFault({ mode, time, template, image }) {
 function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(12));
   return `page-${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}
+
+/** @param {Uint8Array<ArrayBuffer>} bytes */
+async function isPng(bytes) {
+  if (!PNG_SIGNATURE.every((byte, at) => bytes[at] === byte)) return false;
+  return createImageBitmap(new Blob([bytes], { type: "image/png" })).then(() => true, () => false);
 }
 
 /** @param {Uint8Array} bytes */

@@ -140,12 +140,15 @@ export class Deck {
         const channels = await api.channels(this.hold.signal);
         const channel = params.channel ?? channels[0];
         if (channel !== undefined) {
+          // Which one it will be takes another answer; what is live of each is asked for meanwhile.
+          const master = this.player || params.at ? null : api.master(channel, "", this.hold.signal);
+          master?.catch(() => {});
           const qualities = await api.qualities(channel, this.hold.signal);
           const quality = params.quality ?? bestOf(qualities);
           if (quality !== undefined) {
             options(this.channels, [...new Set([...channels, channel])], channel);
             options(this.qualities, [...new Set([...qualities, quality])], quality);
-            if (!this.player) await this.#show(channel, quality);
+            if (!this.player) await this.#show(channel, quality, master);
             return;
           }
         }
@@ -169,8 +172,8 @@ export class Deck {
     this.context.navigate(this.view, { channel, quality: chosen, at });
   }
 
-  /** @param {string} channel @param {string} quality */
-  async #show(channel, quality) {
+  /** @param {string} channel @param {string} quality @param {Promise<string> | null} [master] */
+  async #show(channel, quality, master = null) {
     [this.channel, this.quality] = [channel, quality];
     options(this.channels, [channel], channel);
     options(this.qualities, [quality], quality);
@@ -182,7 +185,7 @@ export class Deck {
       jumped: (jump) => this.#jumped(jump),
       ended: (end) => this.#goOn(end),
       said: (text) => { this.#say(text); this.context.announce(text); },
-    });
+    }, master);
     this.book = new Book(api, channel, quality, () => this.timeline.view, () => this.dirty());
     const middle = at ?? now();
     this.timeline.show({ start: middle - 4 * MINUTE, end: middle + (at === null ? 0.5 : 4) * MINUTE });

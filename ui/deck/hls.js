@@ -1,5 +1,7 @@
 /** The player of ui/vendor/, fetched once, and as much of its interface as is used here. */
 
+import { el } from "../dom.js";
+
 /**
  * @typedef {object} Fragment
  * @property {number} start s on the video's own time
@@ -39,16 +41,20 @@ let loading = null;
 /** @returns {Promise<HlsClass>} */
 export function loadHls() {
   loading ??= new Promise((done, fail) => {
-    const script = document.createElement("script");
-    script.src = "/ui/vendor/hls.js/hls.min.js";
-    script.onload = () => done(/** @type {any} */ (window).Hls);
-    script.onerror = () => {
+    const there = () => /** @type {any} */ (window).Hls;
+    if (there()) {
+      done(there());
+      return;
+    }
+    // index.html has it already: it is on its way while everything else is.
+    const script = document.getElementById("hls") ?? document.head.appendChild(el("script", { src: "/ui/vendor/hls.js/hls.min.js" }));
+    script.addEventListener("load", () => done(there()));
+    script.addEventListener("error", () => {
       // The node may be away for a moment: the next who asks tries again.
       script.remove();
       loading = null;
       fail(new Error("The player could not be fetched."));
-    };
-    document.head.append(script);
+    });
   });
   return loading;
 }

@@ -74,6 +74,8 @@ export class Player {
   frameMicros = USUAL_FRAME;
   /** Nothing is recorded where we are. */
   isEmpty = false;
+  /** The master playlist of live, if somebody has asked for it already. @type {Promise<string> | null} */
+  #asked = null;
 
   /**
    * @param {HTMLVideoElement} video
@@ -81,8 +83,10 @@ export class Player {
    * @param {string} channel
    * @param {string} quality
    * @param {PlayerEvents} events
+   * @param {Promise<string> | null} [asked]
    */
-  constructor(video, api, channel, quality, events) {
+  constructor(video, api, channel, quality, events, asked = null) {
+    this.#asked = asked;
     this.video = video;
     this.api = api;
     this.channel = channel;
@@ -295,9 +299,10 @@ export class Player {
 
   /** @param {string} query @param {AbortSignal} signal */
   async #renditions(query, signal) {
-    const path = `/playlist/${encodeURIComponent(this.channel)}.m3u8`;
-    const text = await (await this.api.ask(path + query, { signal, tries: 1 })).text();
-    return readMaster(text, new URL(path, location.origin));
+    const asked = query === "" ? this.#asked : null;
+    this.#asked = null;
+    const text = await (asked ?? this.api.master(this.channel, query, signal));
+    return readMaster(text, new URL(this.api.masterPath(this.channel), location.origin));
   }
 
   /** @param {Rendition[]} all */

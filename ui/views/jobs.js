@@ -99,7 +99,7 @@ export function mount(root, context) {
     older.hidden = next === null;
     const isFiltered = Object.values(toParams({ ...filters, order: "newest", after: "" })).some((value) => value);
     say(summary, events.length > 0
-      ? `${events.length} events${next ? ", and more" : ""}${filters.after ? " on this page" : ""}`
+      ? `${events.length} ${events.length === 1 ? "event" : "events"}${next ? ", and more" : ""}${filters.after ? " on this page" : ""}`
       : isFiltered ? "There is no such event." : "There are no events yet. Mark ranges in Watch and file them in Cut.");
   }
 

@@ -1,10 +1,11 @@
 //! `/api/v1/node…` and what else people ask of the record as a whole: how this node and the others are, what each has, what
-//! is hidden, whether the node may be stopped.
+//! is hidden, whether the node may be stopped; how to say who asks.
 
 mod drain;
 mod nodes;
 mod openapi;
 mod recent;
+mod sign_in;
 mod tombstones;
 
 use actix_web::web;
@@ -22,6 +23,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(resource("/api/v1/node").route(get_or_head().to(nodes::own)))
         .service(resource("/api/v1/nodes").route(get_or_head().to(nodes::all)))
         .service(resource("/api/v1/coverage/{channel}/{quality}").route(get_or_head().to(nodes::coverage)))
+        .service(resource("/api/v1/sign-in").route(get_or_head().to(sign_in::ways)))
         .service(
             resource_for("/api/v1/tombstones/{channel}", "GET, HEAD, POST")
                 .app_data(payload())

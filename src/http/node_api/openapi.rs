@@ -18,6 +18,17 @@ pub const OPERATIONS: &[Operation] = &[
     },
     Operation {
         method: "get",
+        path: "/api/v1/sign-in",
+        summary: "How to say who asks: not at all, by a token, or by an ID token of one of these issuers too \
+                  (`response_type=id_token`, with a nonce), whose page sends people back to `signed_in` on this address.",
+        role: None,
+        query: &[],
+        body: None,
+        answer: (200, "SignIn"),
+        refusals: &[],
+    },
+    Operation {
+        method: "get",
         path: "/api/v1/nodes",
         summary: "How this node and those that it copies from are, each asked now. Of a node of the existing system, what its \
                   listings show (`listed`).",
@@ -144,7 +155,12 @@ pub fn schemas() -> Value {
         "by": or_null("string"), "at": or_null("string"), "reason": or_null("string"),
         "nodes": { "type": ["object", "null"], "description": "{URL: {tombstone, bytes}, or null of one that does not answer}" },
     }));
+    let issuer = object(json!({ "issuer": text(), "client_id": text(), "authorization_endpoint": text() }));
     json!({
+        "SignIn": object(json!({
+            "mode": { "enum": ["none", "tokens", "oidc"] }, "signed_in": text(),
+            "issuers": { "type": "array", "items": issuer },
+        })),
         "Name": { "type": "string", "minLength": 1, "maxLength": 128 },
         "Seconds": { "type": "integer", "minimum": 1 },
         "Flag": { "type": "boolean" },

@@ -15,6 +15,7 @@ use ring::signature::{
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
+use url::Url;
 
 /// A key of an issuer.
 pub struct Key {
@@ -111,6 +112,9 @@ pub enum Mood {
     Page,
 }
 
+/// What its own page answers to a login with this nonce, the n-th from 0 on: an ID token.
+type Login = Box<dyn FnMut(usize, &str) -> String + Send>;
+
 /// The server. It goes on until the test ends.
 #[derive(Clone)]
 pub struct Issuer {
@@ -122,6 +126,8 @@ struct Told {
     keys: Vec<Value>,
     mood: Mood,
     asked: usize,
+    login: Option<Login>,
+    logins: usize,
 }
 
 impl Issuer {
@@ -129,7 +135,8 @@ impl Issuer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let keys = keys.iter().map(|key| key.published()).collect();
-        let issuer = Self { url, told: Arc::new(Mutex::new(Told { keys, mood: Mood::Well, asked: 0 })) };
+        let told = Told { keys, mood: Mood::Well, asked: 0, login: None, logins: 0 };
+        let issuer = Self { url, told: Arc::new(Mutex::new(told)) };
         let served = issuer.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -148,6 +155,23 @@ impl Issuer {
         self.told.lock().unwrap().mood = mood;
     }
 
+    /// Whoever comes to its page is logged in, and sent back with this.
+    pub fn log_in(&self, login: impl FnMut(usize, &str) -> String + Send + 'static) {
+        self.told.lock().unwrap().login = Some(Box::new(login));
+    }
+
+    /// Where its page sends somebody who came with this query (OpenID Connect Core 1.0 §3.2.2.5).
+    fn back(&self, path: &str) -> Option<String> {
+        let asked = Url::parse(&format!("{}{path}", self.url)).unwrap();
+        let part = |name: &str| Some(asked.query_pairs().find(|(known, _)| known == name)?.1.into_owned());
+        assert_eq!((part("response_type")?.as_str(), part("scope")?.as_str()), ("id_token", "openid email"));
+        let mut told = self.told.lock().unwrap();
+        let nth = told.logins;
+        told.logins += 1;
+        let token = told.login.as_mut()?(nth, &part("nonce")?);
+        Some(format!("{}#state={}&id_token={token}", part("redirect_uri")?, part("state")?))
+    }
+
     /// How often its keys were asked for, or would have been.
     pub fn asked(&self) -> usize {
         self.told.lock().unwrap().asked
@@ -163,6 +187,14 @@ impl Issuer {
             told.asked += usize::from(path.starts_with("/.well-known"));
             (told.keys.clone(), told.mood.clone())
         };
+        if path.starts_with("/login?") {
+            let back = self.back(&path).unwrap_or_default();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 302 Found\r\nLocation: {back}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            return;
+        }
         let (name, place) = match &mood {
             Mood::Down => return,
             Mood::Slow(wait) => {
@@ -176,7 +208,8 @@ impl Issuer {
         let text = match path.as_str() {
             _ if mood == Mood::Page => "<html>Log in to our network</html>".to_owned(),
             "/.well-known/openid-configuration" => {
-                json!({ "issuer": name, "jwks_uri": format!("{place}/keys"), "x": 1 }).to_string()
+                let (keys, page) = (format!("{place}/keys"), format!("{place}/login"));
+                json!({ "issuer": name, "jwks_uri": keys, "authorization_endpoint": page, "x": 1 }).to_string()
             }
             _ => json!({ "keys": keys }).to_string(),
         };

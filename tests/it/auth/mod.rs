@@ -1,7 +1,7 @@
 //! Who may do what, and who has to prove it.
 
-mod issuer;
-mod oidc;
+pub mod issuer;
+pub mod oidc;
 mod pages;
 mod reading;
 mod tls;

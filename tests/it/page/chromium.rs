@@ -163,6 +163,14 @@ impl Chromium {
         self.tell("Input.insertText", json!({ "text": text }));
     }
 
+    /// Chooses a file, as somebody does in the system's dialog.
+    pub fn choose_file(&mut self, selector: &str, file: &Path) {
+        let found =
+            self.tell("Runtime.evaluate", json!({ "expression": format!("document.querySelector({selector:?})") }));
+        let chosen = json!({ "files": [file], "objectId": found["result"]["objectId"] });
+        self.tell("DOM.setFileInputFiles", chosen);
+    }
+
     /// Where downloads go, each under its own name.
     pub fn downloads(&mut self) -> std::path::PathBuf {
         let dir = self.profile.path().join("downloads");

@@ -107,14 +107,8 @@ fn a_job_is_filed_and_a_conflict_is_explained_with_nothing_lost() {
     let mut chromium = Chromium::start(1500, 1000);
     chromium.open(&format!("{}/#/cut/c/source?range={start},{end}&at={start}", node.url()));
     chromium.until("document.querySelectorAll('.range').length === 1");
-    let fill = |name: &str, text: &str| {
-        format!(
-            "(() => {{ const of = document.querySelector('.job [name={name}]'); of.focus(); of.select(); return of.name; }})() && {text:?}"
-        )
-    };
     for (name, text) in [("title", "A run"), ("description", "As it was"), ("tags", "a, b"), ("location", "local")] {
-        chromium.value(&fill(name, text));
-        chromium.type_in(text);
+        chromium.fill(name, text);
     }
     chromium.press("Enter");
     chromium.until("document.querySelector('.job > p')?.textContent.startsWith('Filed as')");
@@ -130,8 +124,7 @@ fn a_job_is_filed_and_a_conflict_is_explained_with_nothing_lost() {
     let id = event["id"].as_str().unwrap();
     let theirs = change(&node, id, &json!({ "video_title": "Their run" }));
     assert_eq!(theirs["video_title"], "Their run");
-    chromium.value(&fill("title", "My run"));
-    chromium.type_in("My run");
+    chromium.fill("title", "My run");
     chromium.press("Enter");
     chromium.until("document.querySelector('dialog[open] h2')?.textContent.startsWith('Somebody else')");
     let told = chromium.text("dialog");

@@ -5,7 +5,11 @@
 
 pub mod chromium;
 mod cutting;
+mod following;
+mod hands;
+mod signing;
 mod watching;
+mod week;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -91,12 +95,28 @@ impl Chromium {
         }
     }
 
+    /// Types into a field of the job that is to be filed, in place of what stands there.
+    fn fill(&mut self, name: &str, text: &str) {
+        self.value(&format!("{{ const of = document.querySelector('.job [name={name}]'); of.focus(); of.select(); }}"));
+        self.type_in(text);
+    }
+
     /// Nothing was said that somebody should look into.
     fn assert_silent(&self) {
         let said = self.said();
         assert!(said.is_empty(), "the console: {said:#?}");
     }
 }
+
+/// Programs that want a processor, for each that there is, over the last minute. Where others take it, nothing is soon.
+fn load() -> f64 {
+    let told = std::fs::read_to_string("/proc/loadavg").unwrap();
+    let load: f64 = told.split(' ').next().unwrap().parse().unwrap();
+    load / std::thread::available_parallelism().unwrap().get() as f64
+}
+
+/// A machine is quiet below this load.
+const QUIET: f64 = 0.7;
 
 /// Where pictures of the page are left for people.
 pub fn kept_in() -> PathBuf {

@@ -4,13 +4,14 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::chromium::Chromium;
-use super::{ANY_PORT, PLAYS, Stage, kept_in, wait_for_something};
+use super::{ANY_PORT, PLAYS, QUIET, Stage, kept_in, load, wait_for_something};
 use crate::support::{eventually, free_address, stored};
 
 /// Of the first view, as it goes over the wire.
 const MOST_BYTES: f64 = 400_000.0;
-/// What is promised is 1.5 s, on a machine that does nothing else (docs/performance.md).
-const SOON: Duration = Duration::from_secs(40);
+/// From opening the page to moving picture, on a machine that does nothing else; and on one that is busy with other tests.
+const SOON: Duration = Duration::from_millis(1500);
+const LATE: Duration = Duration::from_secs(40);
 /// The page looks every 2.5 s, and shows what it found within 5 s; a busy machine gets more.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 /// `resource` entries count what went over the wire, whatever was loaded before anybody looked.
@@ -31,8 +32,9 @@ fn a_page_plays_live_soon_with_little_and_without_a_word() {
     chromium.until(PLAYS);
     let took = began.elapsed();
     let bytes = chromium.value(TRANSFERRED).as_f64().unwrap();
-    println!("a moving picture after {} ms, {bytes} bytes of the page", took.as_millis());
-    assert!(took < SOON, "{took:?}");
+    let load = load();
+    println!("a moving picture after {} ms, {bytes} bytes of the page, at a load of {load:.1}", took.as_millis());
+    assert!(took < if load < QUIET { SOON } else { LATE }, "{took:?}");
     assert!((100_000.0..MOST_BYTES).contains(&bytes), "{bytes} bytes");
     assert_eq!(chromium.value(ORIGINS), serde_json::json!([node.url()]), "nobody else is asked for anything");
     chromium.until("document.querySelector('#delay').textContent.startsWith('live, ')");

@@ -6,6 +6,7 @@
 import { ApiError, inWords, wasLeft } from "../../api.js";
 import { button, el, put } from "../../dom.js";
 import { dress, follower, say } from "../record/keep.js";
+import { receiptOf } from "./receipt.js";
 import { actionsOf, isBusy, sayColumn, sayLengthOf, sayProgress, sayState, sayWho, showShare, titleOf, when } from "./words.js";
 
 /** @typedef {import("./words.js").JobEvent} JobEvent */
@@ -40,8 +41,9 @@ export function eventPanel(id, context, hold, seen) {
   const form = el("form", { class: "edit" });
   const history = el("ol", { class: "history small" });
   const past = el("details", {}, el("summary", {}, "What happened to it"), history);
+  const receipt = receiptOf(id, api, hold);
   const element = el("section", { class: "panel event", "aria-labelledby": "event-title" },
-    el("div", { class: "row" }, state, title), fault, progress, told, facts, actions, conflict, form, past);
+    el("div", { class: "row" }, state, title), fault, progress, told, facts, receipt.element, actions, conflict, form, past);
   const followFacts = follower(facts, (/** @type {[string, string, string?]} */ [name]) => name, fact);
   progress.hidden = true;
 
@@ -148,14 +150,15 @@ export function eventPanel(id, context, hold, seen) {
     fault.hidden = !event.error;
     const link = /^https?:/.test(event.video_link ?? "") ? String(event.video_link) : "";
     followFacts(/** @type {[string, string, string?][]} */ ([
-      ["Published at", link, link], ["Channel", [event.video_channel, event.video_quality].filter((part) => part).join(" ")],
+      ["Published at", link, link], ["Channel", event.video_channel ? `${event.video_channel} ${event.video_quality ?? ""}` : ""],
       ["Begins", when(event.event_start)], ["Length", sayLengthOf(event)], ["Who", sayWho(event)],
       ["To", event.upload_location ?? ""], ["Edited", when(event.edit_time)], ["Published", when(event.upload_time)], ["Id", event.id],
     ].filter(([, said]) => said)));
+    void receipt.look(event);
     showProgress();
     actions.replaceChildren();
     put(actions,
-      may.edit && !may.published ? el("a", { class: "button", href: context.address("cut", { event: id }) }, "Open in Cut") : null,
+      may.edit && !may.published ? el("a", { class: "button", href: context.address("cut", whereToCut(event)) }, "Open in Cut") : null,
       may.retry ? button("Try again now", () => void act("It will be cut as soon as a node is free", () => api.changeEvent(id, { state: "EDITED", version: event?.version })), { class: "primary" }) : null,
       may.cancel ? button("Cancel", () => void act("Cancelled", () => api.step(id, "cancel"))) : null,
       may.reset ? button("Reset…", confirmReset) : null);
@@ -185,6 +188,12 @@ export function eventPanel(id, context, hold, seen) {
     const person = of.state === "UNEDITED" ? " Nobody tries again by themselves." : "";
     const ends = /[.!?]$/.test(String(of.error)) ? "" : ".";
     return `${of.error}${ends}${again}${person}`;
+  }
+
+  /** The view Cut of its channel, where it begins. @param {JobEvent} of @returns {Record<string, string>} */
+  function whereToCut(of) {
+    const at = of.video_ranges?.[0]?.[0] ?? of.event_start ?? "";
+    return of.video_channel ? { channel: of.video_channel, quality: of.video_quality ?? "", event: id, at } : { event: id, at };
   }
 
   // What is done.
