@@ -81,7 +81,7 @@ impl BlendJob {
         let audio = out.summary.audio.first().or(into.summary.audio.first());
         let mux = Mux {
             program: out.summary.program.clone(),
-            pcr_lead_90k: out.summary.pcr_lead_90k,
+            pcr_lead_90k: out.summary.pcr_lead_90k(),
             pids: std::iter::once(video.pid).chain(audio.map(|track| track.pid)).collect(),
         };
         let delay = |track: &Track| track.lowest_pts() - track.lowest_dts();

@@ -119,7 +119,7 @@ impl TrimJob {
             audio: summary.audio.iter().map(|track| track.pid).collect(),
             program: summary.program.clone(),
             starts_fresh: summary.starts_fresh,
-            pcr_lead_90k: summary.pcr_lead_90k,
+            pcr_lead_90k: summary.pcr_lead_90k(),
             is_heard_at_end,
             expected,
         }
