@@ -79,6 +79,25 @@ pub(super) struct Row {
 /// `like`: the file that converted ones are made to be like.
 pub(super) fn steps(plan: &Plan, files: Vec<SourceFile>, like: Option<&SourceFile>) -> Row {
     let mut deal = Deal { is_raw: plan.cut_type() == CutType::Rough, like, files: files.into_iter() };
+impl Row {
+    /// Whether anything is made to be like something else.
+    pub fn converts(&self) -> bool {
+        self.steps.iter().any(|(_, step)| matches!(step, Step::Convert { .. }))
+    }
+
+    /// The same, with a step for each file that is copied in which it can be made otherwise.
+    pub fn all_made(self) -> Self {
+        let trims = |step| match step {
+            Step::Copy(file) => vec![Step::Trim { file, from: None, until: None }],
+            Step::Remux(files) => files.into_iter().map(|file| Step::Trim { file, from: None, until: None }).collect(),
+            step @ (Step::Raw { .. } | Step::Trim { .. } | Step::Convert { .. } | Step::Blend(_)) => vec![step],
+        };
+        let steps = self.steps.into_iter();
+        let steps = steps.flat_map(|(number, step)| trims(step).into_iter().map(move |step| (number, step))).collect();
+        Self { steps, lead_ins: self.lead_ins }
+    }
+}
+
     let mut row = Row::default();
     for piece in plan.pieces() {
         match piece {

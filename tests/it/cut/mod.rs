@@ -15,6 +15,7 @@ mod matrix;
 mod matrix_judge;
 mod matrix_reels;
 mod played;
+mod previews;
 mod processes;
 mod receipts;
 mod served;
