@@ -7,7 +7,7 @@ use segvault::model::{SegmentKind, Timestamp};
 use segvault::rehearsal::barcode;
 
 use super::matrix_reels::{Film, KINDS};
-use super::{put, run};
+use super::{packets, put, run};
 use crate::player::browser::{Browser, Told};
 use crate::support::{NodeProcess, eventually};
 
@@ -109,14 +109,19 @@ fn soak_chromium_plays_cuts_of_every_stream_to_the_end() {
     }
 }
 
-/// Whether Chromium refuses the source's own packets from an open GOP on, where any player may start: x264 has a decoder forget
-/// pictures before the key picture by name, and what has never seen them, ffmpeg in Chromium takes for broken.
+/// Whether Chromium refuses the source's own packets from the key picture of an open GOP on: x264 has a decoder forget pictures
+/// before that by name, and what has never seen them, ffmpeg in Chromium takes for broken.
 fn is_refused_from_open_gop(film: &Film, node: &NodeProcess) -> bool {
     const FROM: usize = 3;
     let record = Record { channel: "own".parse().unwrap(), ..film.source.record.clone() };
     let stream: Vec<u8> = (FROM..FROM + 2).flat_map(|at| std::fs::read(film.source.path(at)).unwrap()).collect();
-    let pack = "-nostdin -v error -f mpegts -i - -map 0:v -c copy -movflags \
-                frag_keyframe+empty_moov+default_base_moof+delay_moov -f mp4 -";
+    let key_pts = packets(&stream, "v")[0].0;
+    // What leads up to it cannot be decoded there.
+    let pack = format!(
+        "-nostdin -v error -copyts -f mpegts -i - -map 0:v -c copy \
+         -bsf:v noise=drop=lt(pts\\,{key_pts}),setts=pts=PTS-{key_pts}:dts=DTS-{key_pts} \
+         -movflags frag_keyframe+empty_moov+default_base_moof+delay_moov -f mp4 -"
+    );
     let (content, _) = run(Command::new("ffmpeg").args(pack.split_whitespace()), &stream);
     let (start, end) = (film.source.segments[FROM].start(), film.source.segments[FROM + 1].end());
     put(&record, start, end, SegmentKind::Full, &content);
