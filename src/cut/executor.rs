@@ -13,11 +13,11 @@ use futures_util::stream::{self, StreamExt};
 
 use super::CutError;
 use super::blend::BlendJob;
-use super::check::{FrameCounter, first_stamps};
+use super::check::{Expected, FrameCounter, first_stamps};
 use super::convert::{ConvertJob, Like};
 use super::current::{Current, Job};
 use super::ffmpeg::Seat;
-use super::files::{ByteStream, FileReader, SourceFile, rough_skip, survey_helper};
+use super::files::{ByteStream, FileReader, SourceFile, rough_len, rough_skip, survey_helper};
 use super::output::{MAX_JUMP_90K, Output, START_90K};
 use super::piece::Look;
 use super::plan::ticks_of_micros;
@@ -77,6 +77,24 @@ impl Executor {
         }
     }
 
+    /// The first `bytes` of a rough cut are there already, made of the same files: they are no part of what comes.
+    pub fn passing(mut self, mut bytes: u64) -> Result<Self, CutError> {
+        while bytes > 0
+            && let Some((_, Step::Raw { file, done_bytes })) = self.steps.front_mut()
+        {
+            let len_bytes = rough_len(file);
+            if bytes < len_bytes {
+                *done_bytes = bytes;
+                break;
+            }
+            self.account.begin(Did::Whole, vec![file.segment.clone()], 0);
+            self.account.end(Expected::default())?;
+            bytes -= len_bytes;
+            self.steps.pop_front();
+        }
+        Ok(self)
+    }
+
     /// `file`: the one that converted ones are made to be like.
     pub fn like_file(self, file: Option<SourceFile>) -> Self {
         Self { like: file, ..self }
@@ -125,8 +143,8 @@ impl Executor {
 
     async fn open(&mut self, range: usize, step: Step) -> Result<Option<Current>, CutError> {
         match step {
-            Step::Raw(file) => {
-                let skip_bytes = rough_skip(&file);
+            Step::Raw { file, done_bytes } => {
+                let skip_bytes = rough_skip(&file) + done_bytes;
                 self.account.begin(Did::Whole, vec![file.segment.clone()], 0);
                 Ok(Some(Current::Raw(FileReader::open(&self.source.record, &file, skip_bytes).await?)))
             }

@@ -13,8 +13,11 @@ use crate::model::{SegmentName, Timestamp};
 /// One thing to do, small enough to be opened as one.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// A file's bytes as they are.
-    Raw(SourceFile),
+    /// A file's bytes as they are, but for those at its start that have gone out before.
+    Raw {
+        file: SourceFile,
+        done_bytes: u64,
+    },
     /// The packets of a transport stream, joined to what went before.
     Copy(SourceFile),
     /// Files of fragmented MP4 with one initialisation section, repacked.
@@ -37,7 +40,7 @@ impl Step {
     /// Those that it shows; a blend has rows of its own.
     fn files(&self) -> &[SourceFile] {
         match self {
-            Self::Raw(file) | Self::Copy(file) | Self::Trim { file, .. } => std::slice::from_ref(file),
+            Self::Raw { file, .. } | Self::Copy(file) | Self::Trim { file, .. } => std::slice::from_ref(file),
             Self::Remux(files) | Self::Convert { files, .. } => files,
             Self::Blend(_) => &[],
         }
@@ -76,9 +79,6 @@ pub(super) struct Row {
     pub lead_ins: Vec<Option<SegmentName>>,
 }
 
-/// `like`: the file that converted ones are made to be like.
-pub(super) fn steps(plan: &Plan, files: Vec<SourceFile>, like: Option<&SourceFile>) -> Row {
-    let mut deal = Deal { is_raw: plan.cut_type() == CutType::Rough, like, files: files.into_iter() };
 impl Row {
     /// Whether anything is made to be like something else.
     pub fn converts(&self) -> bool {
@@ -98,6 +98,9 @@ impl Row {
     }
 }
 
+/// `like`: the file that converted ones are made to be like.
+pub(super) fn steps(plan: &Plan, files: Vec<SourceFile>, like: Option<&SourceFile>) -> Row {
+    let mut deal = Deal { is_raw: plan.cut_type() == CutType::Rough, like, files: files.into_iter() };
     let mut row = Row::default();
     for piece in plan.pieces() {
         match piece {
@@ -147,7 +150,9 @@ impl Deal<'_> {
                 Part::Trim { from, until, .. } => {
                     runs.into_iter().flatten().map(|file| Step::Trim { file, from: *from, until: *until }).collect()
                 }
-                Part::Copy { .. } if self.is_raw => runs.into_iter().flatten().map(Step::Raw).collect(),
+                Part::Copy { .. } if self.is_raw => {
+                    runs.into_iter().flatten().map(|file| Step::Raw { file, done_bytes: 0 }).collect()
+                }
                 Part::Copy { .. } => runs.into_iter().flat_map(copies).collect(),
                 Part::Convert { from, until, .. } => {
                     runs.into_iter().map(|files| Step::Convert { files, from: *from, until: *until }).collect()

@@ -18,6 +18,7 @@ mod played;
 mod previews;
 mod processes;
 mod receipts;
+mod resumed;
 mod served;
 mod types;
 
