@@ -10,7 +10,7 @@ fn assert_sound(summary: &Summary) {
         assert!(track.lowest_pts() <= track.highest_pts() && track.lowest_dts() <= track.highest_dts());
         assert!(track.all_pts().count() > 0);
     }
-    assert!(summary.pcr_lead_90k >= 0);
+    assert!(summary.pcr_lead_90k() >= 0);
     let _ = summary.main();
 }
 

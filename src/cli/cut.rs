@@ -1,8 +1,10 @@
 //! `segvault cut`: an exact video out of the record, of this machine's disk or of a node's.
 //!
-//! Promises: the file appears under its name only when it is whole; what a failure or ^C leaves is named.
+//! Promises: the file appears under its name only when it is whole; what a failure or ^C leaves is named, and gone on with
+//! where its bytes are known to be those of the same cut.
 
 mod output;
+mod partial;
 mod remote;
 
 use std::collections::BTreeSet;
@@ -26,8 +28,8 @@ use super::run::install_tls;
 use crate::blocking::Blocking;
 use crate::config::Secret;
 use crate::cut::{
-    self, CutError, CutType, Ffmpeg, Joint, KnownEncodings, Limits, OnChange, Outline, Piece, Plan, PlanError, Receipt,
-    Record,
+    self, Begun, CutError, CutType, Ffmpeg, Fingerprint, Joint, KnownEncodings, Limits, OnChange, Outline, Piece, Plan,
+    PlanError, Receipt, Record,
 };
 use crate::media::HourMedia;
 use crate::model::Span;
@@ -72,15 +74,16 @@ pub struct CutArgs {
     /// refuse to cut. A rough cut takes all as it is.
     #[arg(long, value_name = "reencode|refuse", default_value_t = OnChange::Reencode)]
     change: OnChange,
-    /// The file to write; - is standard output.
+    /// The file to write; - is standard output. Until it is whole it is FILE.partial. A rough cut that was interrupted goes on where
+    /// it stopped if it is asked for again, from a directory or a node; of any other type, all of it is made again.
     #[arg(short, long, value_name = "FILE", required_unless_present = "plan")]
     output: Option<Target>,
     /// Print what would be done instead of doing it: which segments are copied, which frames re-encoded. With --json as one
     /// object: {"type", "encodings", "pieces": [{"start", "end", "parts": [{"do": "copy" | "re-encode" | "convert" | "hole", …}]}]}.
     #[arg(long, conflicts_with_all = ["url", "output"])]
     plan: bool,
-    /// At the end print one object: {"file", "bytes", "type", "ranges", "holes", "receipt"} (on standard error after -o -).
-    /// Holes and receipt are null where a node made the cut and says nothing of them.
+    /// At the end print one object: {"file", "bytes", "resumed_bytes", "type", "ranges", "holes", "receipt"} (on standard error
+    /// after -o -); so many of its bytes are of an interrupted run. Holes and receipt are null where a node made the cut and says nothing of them.
     #[arg(long)]
     json: bool,
     /// Write down here, as JSON, what the cut shows: its frames, segments and holes, what was checked about it and what was
@@ -91,7 +94,12 @@ pub struct CutArgs {
 
 /// Bytes on their way from wherever.
 struct Source {
+    /// Of all of it.
     size_bytes: Option<u64>,
+    /// How much at its start is there already and does not come.
+    begins_at_bytes: u64,
+    /// By which it can be gone on with.
+    fingerprint: Option<Fingerprint>,
     receipt: ReceiptSource,
     bytes: LocalBoxStream<'static, anyhow::Result<Bytes>>,
 }
@@ -156,11 +164,20 @@ async fn cut(
         return print_plan(&plan(args, pieces, &layout)?, args.json);
     };
     let blocking = Blocking::new(BLOCKING_AT_ONCE);
+    let left = target.left()?;
+    let begun = left.as_ref().and_then(|left| left.begun);
     let mut source = match layout {
-        Some(layout) => local(args, pieces, layout, blocking.clone()).await?,
-        None => remote::open(args.url.as_ref().expect("clap wants --dir or --url"), authorization, args).await?,
+        Some(layout) => local(args, pieces, layout, begun, blocking.clone()).await?,
+        None => {
+            let node = args.url.as_ref().expect("clap wants --dir or --url");
+            remote::open(node, authorization, args, begun).await?
+        }
     };
-    let mut output = Output::create(target, source.size_bytes, blocking).await?;
+    if left.is_some() {
+        writeln!(io::stderr(), "{}", how_it_begins(target, &source)).context("cannot print")?;
+    }
+    let resumed_bytes = source.begins_at_bytes;
+    let mut output = Output::create(target, &source, left, blocking)?;
     let written = write(&mut source, &mut output).await;
     let receipt = source.receipt.json(args.json || args.receipt.is_some()).await;
     if let Some(path) = &args.receipt {
@@ -168,7 +185,20 @@ async fn cut(
     }
     written.map_err(|error| error.context(format!("the cut broke off{}", target.what_is_left())))?;
     let written_bytes = output.finish().await?;
-    report(args, target, written_bytes, receipt)
+    report(args, target, (written_bytes, resumed_bytes), receipt)
+}
+
+/// Where there is something of an earlier run.
+fn how_it_begins(target: &Target, source: &Source) -> String {
+    match (source.begins_at_bytes, source.fingerprint) {
+        (0, None) => {
+            format!("{target}.partial is made again from its start: only a rough cut goes on where it stopped")
+        }
+        (0, Some(_)) => {
+            format!("{target}.partial is made again from its start: nothing in it is known to be of this cut")
+        }
+        (bytes, _) => format!("{target}.partial has the first {bytes} bytes; the rest follows"),
+    }
 }
 
 async fn write(source: &mut Source, output: &mut Output) -> anyhow::Result<()> {
@@ -235,16 +265,23 @@ fn print_plan(plan: &Plan, as_json: bool) -> anyhow::Result<()> {
     writeln!(io::stdout(), "{text}").context("cannot print")
 }
 
-async fn local(args: &CutArgs, pieces: &[Piece<Span>], layout: Layout, blocking: Blocking) -> anyhow::Result<Source> {
+async fn local(
+    args: &CutArgs,
+    pieces: &[Piece<Span>],
+    layout: Layout,
+    begun: Option<Begun>,
+    blocking: Blocking,
+) -> anyhow::Result<Source> {
     let plan = plan(args, pieces, &layout)?;
     let StreamArgs { channel, quality } = args.stream.clone();
     let record = Record { layout, channel, quality, blocking };
     let ffmpeg = Ffmpeg::with_scratch("ffmpeg", Limits::default(), scratch(args.output.as_ref()));
-    let stream = cut::start(record, ffmpeg, plan).await.map_err(advised)?;
-    let size_bytes = stream.size_bytes();
+    let stream = cut::start_after(record, ffmpeg, plan, begun).await.map_err(advised)?;
+    let (size_bytes, begins_at_bytes, fingerprint) =
+        (stream.size_bytes(), stream.begins_at_bytes(), stream.fingerprint());
     let receipt = ReceiptSource::Here(stream.receipt());
     let bytes = stream.map(|bytes| bytes.map_err(advised)).boxed_local();
-    Ok(Source { size_bytes, receipt, bytes })
+    Ok(Source { size_bytes, begins_at_bytes, fingerprint, receipt, bytes })
 }
 
 /// On the disk where the video is to be: the record's may take no writes, and the system's own may be small.
@@ -293,13 +330,19 @@ fn advised(error: CutError) -> anyhow::Error {
     anyhow::anyhow!("{}; {advice}", crate::causes::chain(&error))
 }
 
-fn report(args: &CutArgs, target: &Target, written_bytes: u64, receipt: Option<Value>) -> anyhow::Result<()> {
+fn report(
+    args: &CutArgs,
+    target: &Target,
+    (written_bytes, resumed_bytes): (u64, u64),
+    receipt: Option<Value>,
+) -> anyhow::Result<()> {
     let holes = receipt.as_ref().map(|receipt| receipt["holes"].clone());
     let text = if args.json {
         let range = |span: &Span| json!({ "start": span.start().to_string(), "end": span.end().to_string() });
         json!({
             "file": target.to_string(),
             "bytes": written_bytes,
+            "resumed_bytes": resumed_bytes,
             "type": args.cut_type.as_str(),
             "ranges": args.ranges.iter().map(range).collect::<Vec<_>>(),
             "holes": holes,

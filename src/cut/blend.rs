@@ -12,14 +12,12 @@ use super::args::Args;
 use super::check::Expected;
 use super::mux::{Mux, mux_args};
 use super::output::START_90K;
-use super::piece::Look;
+use super::piece::{Look, PREVIEW_HEIGHT};
 use super::transition::{Drawn, Transition};
 use crate::media::mpegts::{AudioCoding, Codec, Scan, Summary, Track};
 use crate::media::{Encoding, FrameRate};
 use crate::model::SegmentName;
 
-/// The height of a preview, in pixels.
-const PREVIEW_HEIGHT: u32 = 240;
 /// What ffmpeg is told where a stream does not tell.
 const USUAL_SAMPLE_RATE_HZ: u32 = 48_000;
 const START_SECONDS: i64 = START_90K / 90_000;
@@ -81,7 +79,7 @@ impl BlendJob {
         let audio = out.summary.audio.first().or(into.summary.audio.first());
         let mux = Mux {
             program: out.summary.program.clone(),
-            pcr_lead_90k: out.summary.pcr_lead_90k,
+            pcr_lead_90k: out.summary.pcr_lead_90k(),
             pids: std::iter::once(video.pid).chain(audio.map(|track| track.pid)).collect(),
         };
         let delay = |track: &Track| track.lowest_pts() - track.lowest_dts();
@@ -105,11 +103,12 @@ impl BlendJob {
         let mut args = Args::default();
         args.words("-copyts -f mpegts -i - -f mpegts -i").path(into);
         args.option("-filter_complex", self.graph()).words("-map [v]");
-        args.words("-fps_mode passthrough -enc_time_base:v 1:90000").words(self.encoder);
-        args.words(match self.look {
-            Look::Full => "-preset veryfast -crf 18",
-            Look::Preview => "-preset ultrafast -crf 28",
-        });
+        args.words("-fps_mode passthrough -enc_time_base:v 1:90000");
+        match self.look {
+            Look::Full => args.words(self.encoder).words("-preset veryfast -crf 18"),
+            // Of HEVC too: every browser plays it, and it is quicker.
+            Look::Preview => args.words("-c:v libx264 -bf 0 -x264-params force-cfr=1 -preset ultrafast -crf 28"),
+        };
         args.option("-bsf:v", format!("setts=dts=PTS-{}", self.delay_90k));
         if let Some(sound) = self.sound {
             args.words("-map [a] -b:a 192k").words(sound.encoder);

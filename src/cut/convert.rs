@@ -61,7 +61,7 @@ impl Like {
             sound,
             mux: Mux {
                 program: model.summary.program.clone(),
-                pcr_lead_90k: model.summary.pcr_lead_90k,
+                pcr_lead_90k: model.summary.pcr_lead_90k(),
                 pids: std::iter::once(video.pid).chain(audio).collect(),
             },
         })

@@ -8,16 +8,18 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future;
 use futures_util::stream::{self, StreamExt};
 
 use super::CutError;
 use super::blend::BlendJob;
-use super::check::{FrameCounter, first_stamps};
+use super::check::{Expected, FrameCounter, first_stamps};
 use super::convert::{ConvertJob, Like};
 use super::current::{Current, Job};
 use super::ffmpeg::Seat;
-use super::files::{ByteStream, FileReader, SourceFile, rough_skip, survey_helper};
+use super::files::{ByteStream, FileReader, SourceFile, rough_len, rough_skip, survey_helper};
 use super::output::{MAX_JUMP_90K, Output, START_90K};
+use super::piece::Look;
 use super::plan::ticks_of_micros;
 use super::receipt::{Account, Did, Receipt};
 use super::seam::{seam, without_stray_sound};
@@ -42,6 +44,7 @@ pub(super) struct Executor {
     /// What comes before the next step: the other parts of the file that came last.
     rest_of_file: VecDeque<(usize, SourceFile, TrimJob)>,
     current: Option<Current>,
+    look: Look,
     /// Per range, or blend, the file before its first one.
     lead_ins: Vec<Option<SegmentName>>,
     /// The file that came last, and its range.
@@ -64,6 +67,7 @@ impl Executor {
             steps,
             rest_of_file: VecDeque::new(),
             current: None,
+            look: Look::Full,
             lead_ins,
             before: None,
             output: Output::new(is_exact),
@@ -71,6 +75,24 @@ impl Executor {
             like: None,
             known_like: None,
         }
+    }
+
+    /// The first `bytes` of a rough cut are there already, made of the same files: they are no part of what comes.
+    pub fn passing(mut self, mut bytes: u64) -> Result<Self, CutError> {
+        while bytes > 0
+            && let Some((_, Step::Raw { file, done_bytes })) = self.steps.front_mut()
+        {
+            let len_bytes = rough_len(file);
+            if bytes < len_bytes {
+                *done_bytes = bytes;
+                break;
+            }
+            self.account.begin(Did::Whole, vec![file.segment.clone()], 0);
+            self.account.end(Expected::default())?;
+            bytes -= len_bytes;
+            self.steps.pop_front();
+        }
+        Ok(self)
     }
 
     /// `file`: the one that converted ones are made to be like.
@@ -121,8 +143,8 @@ impl Executor {
 
     async fn open(&mut self, range: usize, step: Step) -> Result<Option<Current>, CutError> {
         match step {
-            Step::Raw(file) => {
-                let skip_bytes = rough_skip(&file);
+            Step::Raw { file, done_bytes } => {
+                let skip_bytes = rough_skip(&file) + done_bytes;
                 self.account.begin(Did::Whole, vec![file.segment.clone()], 0);
                 Ok(Some(Current::Raw(FileReader::open(&self.source.record, &file, skip_bytes).await?)))
             }
@@ -284,7 +306,7 @@ impl Executor {
             Err(CutError::NoStamps { .. }) if file.segment.kind() != SegmentKind::Full => return Ok(None),
             measured => measured?,
         };
-        match edge(&file.segment, summary, from, until)? {
+        match edge(&file.segment, summary, (from, until), self.look)? {
             Edge::Nothing => {
                 // The next file may need it to be decoded.
                 self.before = Some((range, file));
@@ -352,21 +374,29 @@ impl Executor {
     async fn blend(&mut self, range: usize, blend: Blend) -> Result<Current, CutError> {
         let seat = self.seat().await?;
         let segments = blend.out.segments().chain(blend.into.segments()).collect();
-        let into_model = self.source.model(&seat, blend.into.first).await?;
-        let out_model = self.source.model(&seat, blend.out.first).await?;
+        let into_model = self.source.model(&seat, blend.into.first);
+        let out_model = self.source.model(&seat, blend.out.first);
+        let (into_model, out_model) = future::try_join(into_model, out_model).await?;
         let job = BlendJob::new(out_model, &into_model, blend.transition, blend.look, blend.has_holes)?;
         self.account.begin(Did::Blended, segments, 0);
-        let out = begun(self.side(blend.out.row, &seat)).await?;
-        let into = begun(self.side(blend.into.row, &seat)).await?;
+        // Side by side: whoever looks at a preview waits for both.
+        let (out, into) = (self.side(blend.out.row, blend.look, &seat), self.side(blend.into.row, blend.look, &seat));
+        let (out, into) = future::try_join(begun(out), begun(into)).await?;
         self.output.begin(range, START_90K, 0, false);
         let running = seat.run_with_second(|path| job.args(path), out, into)?;
         Ok(Current::Made { running, job: Job::Blend(Box::new(job)), seen: Box::default() })
     }
 
     /// One side of a blend: an exact cut of its own. No `async fn`, as it would contain itself.
-    fn side(&self, row: Row, seat: &Seat) -> ByteStream {
+    fn side(&self, row: Row, look: Look, seat: &Seat) -> ByteStream {
+        // What is converted has a size of its own, which the rest has to have, too.
+        let look = if row.converts() { Look::Full } else { look };
+        let row = match look {
+            Look::Full => row,
+            Look::Preview => row.all_made(),
+        };
         let side = Self::new(self.source.clone(), row, true, Some(seat.clone()), None);
-        Self { like: self.like.clone(), known_like: self.known_like.clone(), ..side }.into_stream()
+        Self { look, like: self.like.clone(), known_like: self.known_like.clone(), ..side }.into_stream()
     }
 
     /// The file before the next one of `range`: the end of another range is no help in decoding it.

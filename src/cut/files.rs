@@ -192,6 +192,11 @@ pub(super) fn rough_skip(file: &SourceFile) -> u64 {
     if file.repeats_init { file.init_bytes } else { 0 }
 }
 
+/// What a rough cut shows of a file.
+pub(super) fn rough_len(file: &SourceFile) -> u64 {
+    file.len_bytes - rough_skip(file)
+}
+
 /// One file, read piece by piece.
 #[derive(Debug)]
 pub(super) struct FileReader {

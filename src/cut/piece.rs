@@ -46,6 +46,9 @@ pub enum Look {
     Preview,
 }
 
+/// The height of a preview, in pixels; of what is lower, its own.
+pub(super) const PREVIEW_HEIGHT: u32 = 240;
+
 /// Why ranges cannot be joined as asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadJoints {

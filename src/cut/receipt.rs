@@ -85,8 +85,8 @@ impl Receipt {
         self.plan.segments().count()
     }
 
-    pub(super) fn sent(&self, bytes: usize) {
-        self.tally().bytes += bytes as u64;
+    pub(super) fn sent(&self, bytes: u64) {
+        self.tally().bytes += bytes;
     }
 
     pub(super) fn sent_bytes(&self) -> u64 {

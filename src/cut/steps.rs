@@ -13,8 +13,11 @@ use crate::model::{SegmentName, Timestamp};
 /// One thing to do, small enough to be opened as one.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// A file's bytes as they are.
-    Raw(SourceFile),
+    /// A file's bytes as they are, but for those at its start that have gone out before.
+    Raw {
+        file: SourceFile,
+        done_bytes: u64,
+    },
     /// The packets of a transport stream, joined to what went before.
     Copy(SourceFile),
     /// Files of fragmented MP4 with one initialisation section, repacked.
@@ -37,7 +40,7 @@ impl Step {
     /// Those that it shows; a blend has rows of its own.
     fn files(&self) -> &[SourceFile] {
         match self {
-            Self::Raw(file) | Self::Copy(file) | Self::Trim { file, .. } => std::slice::from_ref(file),
+            Self::Raw { file, .. } | Self::Copy(file) | Self::Trim { file, .. } => std::slice::from_ref(file),
             Self::Remux(files) | Self::Convert { files, .. } => files,
             Self::Blend(_) => &[],
         }
@@ -74,6 +77,25 @@ pub(super) struct Row {
     pub steps: VecDeque<(usize, Step)>,
     /// Per piece, the file before its first one.
     pub lead_ins: Vec<Option<SegmentName>>,
+}
+
+impl Row {
+    /// Whether anything is made to be like something else.
+    pub fn converts(&self) -> bool {
+        self.steps.iter().any(|(_, step)| matches!(step, Step::Convert { .. }))
+    }
+
+    /// The same, with a step for each file that is copied in which it can be made otherwise.
+    pub fn all_made(self) -> Self {
+        let trims = |step| match step {
+            Step::Copy(file) => vec![Step::Trim { file, from: None, until: None }],
+            Step::Remux(files) => files.into_iter().map(|file| Step::Trim { file, from: None, until: None }).collect(),
+            step @ (Step::Raw { .. } | Step::Trim { .. } | Step::Convert { .. } | Step::Blend(_)) => vec![step],
+        };
+        let steps = self.steps.into_iter();
+        let steps = steps.flat_map(|(number, step)| trims(step).into_iter().map(move |step| (number, step))).collect();
+        Self { steps, lead_ins: self.lead_ins }
+    }
 }
 
 /// `like`: the file that converted ones are made to be like.
@@ -128,7 +150,9 @@ impl Deal<'_> {
                 Part::Trim { from, until, .. } => {
                     runs.into_iter().flatten().map(|file| Step::Trim { file, from: *from, until: *until }).collect()
                 }
-                Part::Copy { .. } if self.is_raw => runs.into_iter().flatten().map(Step::Raw).collect(),
+                Part::Copy { .. } if self.is_raw => {
+                    runs.into_iter().flatten().map(|file| Step::Raw { file, done_bytes: 0 }).collect()
+                }
                 Part::Copy { .. } => runs.into_iter().flat_map(copies).collect(),
                 Part::Convert { from, until, .. } => {
                     runs.into_iter().map(|files| Step::Convert { files, from: *from, until: *until }).collect()

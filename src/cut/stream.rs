@@ -18,10 +18,11 @@ use tokio::time::timeout;
 use super::CutError;
 use super::executor::{Executor, begun};
 use super::ffmpeg::Ffmpeg;
-use super::files::{ByteStream, Record, SourceFile, all_carried, one_container, rough_skip, survey};
+use super::files::{ByteStream, Record, all_carried, one_container, rough_len, survey};
 use super::pack::{ContentType, Packing, faststart_args};
 use super::plan::Plan;
 use super::receipt::Receipt;
+use super::resume::{Begun, Fingerprint};
 use super::source::Source;
 use super::spooled::Place;
 use super::steps::steps;
@@ -35,6 +36,8 @@ const LENGTH_PATIENCE: Duration = Duration::from_secs(60);
 pub struct CutStream {
     content_type: ContentType,
     size_bytes: Option<u64>,
+    fingerprint: Option<Fingerprint>,
+    begins_at_bytes: u64,
     bytes: ByteStream,
     receipt: Receipt,
 }
@@ -44,9 +47,19 @@ impl CutStream {
         self.content_type
     }
 
-    /// How many bytes there will be in all, where that is known.
+    /// How many bytes there will be in all, where that is known: those that are left out, too.
     pub fn size_bytes(&self) -> Option<u64> {
         self.size_bytes
+    }
+
+    /// By which it can be taken up if it breaks off, where that is possible.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
+    }
+
+    /// How many bytes at its start are left out, as they are there already.
+    pub fn begins_at_bytes(&self) -> u64 {
+        self.begins_at_bytes
     }
 
     /// Grows as the cut goes on; complete once the stream has ended.
@@ -62,7 +75,7 @@ impl Stream for CutStream {
         let next = std::task::ready!(self.bytes.poll_next_unpin(context));
         match &next {
             Some(Ok(bytes)) => {
-                self.receipt.sent(bytes.len());
+                self.receipt.sent(bytes.len() as u64);
                 // Whoever knows the size does not ask for the end.
                 if self.size_bytes.is_some_and(|size_bytes| self.receipt.sent_bytes() == size_bytes) {
                     self.receipt.done();
@@ -84,6 +97,16 @@ impl Drop for CutStream {
 /// Begins to execute `plan` over the files of `record`. The first bytes are there when it returns, so that whatever
 /// prevents them can still be answered as an error.
 pub async fn start(record: Record, ffmpeg: Ffmpeg, plan: Plan) -> Result<CutStream, CutError> {
+    start_after(record, ffmpeg, plan, None).await
+}
+
+/// The same, after what has `begun` before, if it is of this cut and can be taken up.
+pub async fn start_after(
+    record: Record,
+    ffmpeg: Ffmpeg,
+    plan: Plan,
+    begun_before: Option<Begun>,
+) -> Result<CutStream, CutError> {
     let files = survey(&record, plan.segments().cloned().collect()).await?;
     let converted: Vec<bool> = plan.parts().flat_map(|part| vec![part.is_converted(); part.segments().len()]).collect();
     let container = one_container(&files, |at| converted[at])?;
@@ -99,6 +122,8 @@ pub async fn start(record: Record, ffmpeg: Ffmpeg, plan: Plan) -> Result<CutStre
     };
     let source_bytes = files.iter().map(|file| file.len_bytes).sum();
     let mut size_bytes = is_rough.then(|| files.iter().map(rough_len).sum());
+    let fingerprint = is_rough.then(|| Fingerprint::of(&files));
+    let begins_at_bytes = Begun::of(begun_before, fingerprint, size_bytes);
     let seat = match packing {
         Some(_) => Some(ffmpeg.seat().await?),
         None => None,
@@ -111,8 +136,9 @@ pub async fn start(record: Record, ffmpeg: Ffmpeg, plan: Plan) -> Result<CutStre
     let row = steps(&plan, files, like.as_ref());
     let is_exact = plan.cut_type().is_exact();
     let receipt = Receipt::new(Arc::new(plan));
+    receipt.sent(begins_at_bytes);
     let executor = Executor::new(source.clone(), row, is_exact, seat.clone(), Some(receipt.clone())).like_file(like);
-    let mut bytes = begun(executor.into_stream()).await?;
+    let mut bytes = begun(executor.passing(begins_at_bytes)?.into_stream()).await?;
     if let (Some(packing), Some(seat), Some(first)) = (packing, seat, first) {
         let audio = source.measure(&seat, &first).await?.audio;
         if packing == Packing::Faststart {
@@ -126,7 +152,7 @@ pub async fn start(record: Record, ffmpeg: Ffmpeg, plan: Plan) -> Result<CutStre
             bytes = begun(bytes).await?;
         }
     }
-    Ok(CutStream { content_type, size_bytes, bytes, receipt })
+    Ok(CutStream { content_type, size_bytes, fingerprint, begins_at_bytes, bytes, receipt })
 }
 
 /// Of a video that is put together first, its length and its bytes; where that takes long, whoever asked is told meanwhile
@@ -147,8 +173,4 @@ impl Container {
             Self::FragmentedMp4 => ContentType::Mp4,
         }
     }
-}
-
-fn rough_len(file: &SourceFile) -> u64 {
-    file.len_bytes - rough_skip(file)
 }

@@ -15,6 +15,7 @@ use super::CutError;
 use super::args::Args;
 use super::check::{Expected, SOLE_FRAME_90K};
 use super::mux::{Mux, mux_args};
+use super::piece::Look;
 use super::plan::ticks_of_micros;
 use crate::media::mpegts::{Pid, Program, Scan, Summary, Track};
 use crate::model::{SegmentKind, SegmentName, Timestamp};
@@ -72,12 +73,13 @@ pub(super) struct TrimJob {
     expected: Expected,
 }
 
-/// Decides how to show of `segment` what lies at ≥ `from` and < `until`.
+/// Decides how to show of `segment` what lies at ≥ the first of these times and < the second. For a preview, all of it is made
+/// small, what would be whole too.
 pub(super) fn edge(
     segment: &SegmentName,
     summary: Summary,
-    from: Option<Timestamp>,
-    until: Option<Timestamp>,
+    (from, until): (Option<Timestamp>, Option<Timestamp>),
+    look: Look,
 ) -> Result<Edge, CutError> {
     // The time of a segment is that of its first frame in presentation order (FORMATS §1).
     let pts_of =
@@ -90,10 +92,10 @@ pub(super) fn edge(
             if wanted == 0 {
                 return Ok(Edge::Nothing);
             }
-            if wanted == track.all_pts().count() {
+            if wanted == track.all_pts().count() && look == Look::Full {
                 return Ok(Edge::Whole);
             }
-            Some(VideoJob::new(segment, track, bounds)?)
+            Some(VideoJob::new(segment, track, bounds)?.looked_at(look))
         }
     };
     Ok(Edge::Some(Box::new(TrimJob::new(segment, &summary, bounds, video))))
@@ -119,7 +121,7 @@ impl TrimJob {
             audio: summary.audio.iter().map(|track| track.pid).collect(),
             program: summary.program.clone(),
             starts_fresh: summary.starts_fresh,
-            pcr_lead_90k: summary.pcr_lead_90k,
+            pcr_lead_90k: summary.pcr_lead_90k(),
             is_heard_at_end,
             expected,
         }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BodyStream, BoxBody, SizedStream};
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -19,8 +19,8 @@ use super::receipts::CUT_HEADER;
 use super::{HttpError, Site};
 use crate::causes::chain;
 use crate::cut::{
-    self, BadTransition, CutError, CutStream, CutType, Joint, KnownEncodings, OnChange, Piece, Plan, PlanError, Record,
-    UnknownCutType, UnknownOnChange,
+    self, BadTransition, Begun, CutError, CutStream, CutType, Joint, KnownEncodings, OnChange, Piece, Plan, PlanError,
+    Record, UnknownCutType, UnknownOnChange,
 };
 use crate::model::{Channel, Quality, Span};
 use crate::select::Selection;
@@ -126,7 +126,7 @@ async fn run(
     plan: Result<Plan, PlanError>,
 ) -> Result<HttpResponse, HttpError> {
     let started = match plan {
-        Ok(plan) => cut::start(record, site.ffmpeg.clone(), plan).await,
+        Ok(plan) => cut::start_after(record, site.ffmpeg.clone(), plan, begun(request)).await,
         Err(error) => Err(error.into()),
     };
     let stream = started.inspect_err(|error| {
@@ -137,12 +137,30 @@ async fn run(
     response.insert_header((header::CONTENT_TYPE, stream.content_type().as_str()));
     response.insert_header((header::CACHE_CONTROL, "no-cache"));
     response.insert_header((CUT_HEADER, site.receipts.keep(stream.receipt()).to_string()));
-    let size_bytes = stream.size_bytes();
+    if let Some(fingerprint) = stream.fingerprint() {
+        response.insert_header((header::ETAG, header::EntityTag::new_strong(fingerprint.to_string()).to_string()));
+    }
+    let (size_bytes, first) = (stream.size_bytes(), stream.begins_at_bytes());
+    if let Some(size_bytes) = size_bytes
+        && first > 0
+    {
+        response.status(StatusCode::PARTIAL_CONTENT);
+        response.insert_header((header::CONTENT_RANGE, format!("bytes {first}-{}/{size_bytes}", size_bytes - 1)));
+    }
     let body = Observed::new(stream, site.clone(), cut_type);
     Ok(response.body(match size_bytes {
-        Some(size_bytes) => BoxBody::new(SizedStream::new(size_bytes, body)),
+        Some(size_bytes) => BoxBody::new(SizedStream::new(size_bytes - first, body)),
         None => BoxBody::new(BodyStream::new(body)),
     }))
+}
+
+/// What a client has of a cut that broke off: it asks for the rest, of the very bytes that it has the start of. A range without
+/// that condition is passed over, as another cut may be what the address means by now.
+fn begun(request: &HttpRequest) -> Option<Begun> {
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let fingerprint = text(header::IF_RANGE)?.strip_prefix('"')?.strip_suffix('"')?.parse().ok()?;
+    let bytes = text(header::RANGE)?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()?;
+    Some(Begun { fingerprint, bytes })
 }
 
 pub fn record(site: &Site, channel: Channel, quality: Quality) -> Record {
@@ -199,7 +217,9 @@ struct Observed {
 
 impl Observed {
     fn new(stream: CutStream, site: Site, cut_type: CutType) -> Self {
-        Self { stream, site, cut_type, began: Instant::now(), sent_bytes: 0, told: false }
+        // What the client has counts, too: it has all of it in the end.
+        let sent_bytes = stream.begins_at_bytes();
+        Self { stream, site, cut_type, began: Instant::now(), sent_bytes, told: false }
     }
 
     fn tell(&mut self, outcome: &'static str) {

@@ -312,6 +312,8 @@ pub struct Response {
     pub url: Url,
     /// As it came, where it is plain text.
     pub etag: Option<Box<str>>,
+    /// Which bytes these are of how many, as it came.
+    pub content_range: Option<Box<str>>,
     /// Under which number a node keeps the receipt of the cut that this is.
     pub cut_number: Option<u64>,
     /// What time it was where it came from.
@@ -332,6 +334,7 @@ impl Response {
         let expected_bytes = header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
         let is_encoded = header(header::CONTENT_ENCODING).is_some();
         let etag = header(header::ETAG).map(Box::from);
+        let content_range = header(header::CONTENT_RANGE).map(Box::from);
         let cut_number = header(header::HeaderName::from_static("x-segvault-cut")).and_then(|text| text.parse().ok());
         let date = header(header::DATE).and_then(Timestamp::from_http_date);
         let max_age = header(header::CACHE_CONTROL).and_then(max_age);
@@ -343,7 +346,7 @@ impl Response {
             deadline,
             patience,
         };
-        Self { status, url, etag, cut_number, date, max_age, body }
+        Self { status, url, etag, content_range, cut_number, date, max_age, body }
     }
 
     /// The body, if it has no more than `max_bytes`.

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,10 +11,10 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::Source;
+use super::partial::{self, Left, Partial, cannot_write};
 use crate::blocking::Blocking;
 
-/// Appended to the name while a file is being written.
-const UNFINISHED_ENDING: &str = ".partial";
 const REDRAW: Duration = Duration::from_millis(200);
 
 /// What `-o` names.
@@ -43,16 +42,18 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    fn unfinished(path: &Path) -> PathBuf {
-        let mut name = path.as_os_str().to_owned();
-        name.push(UNFINISHED_ENDING);
-        name.into()
+    /// What an earlier run has left of it, if anything.
+    pub fn left(&self) -> anyhow::Result<Option<Left>> {
+        match self {
+            Self::Stdout => Ok(None),
+            Self::File(path) => Left::of(path),
+        }
     }
 
     /// For the end of a message about a failure.
     pub fn what_is_left(&self) -> String {
         let Self::File(path) = self else { return String::new() };
-        let unfinished = Self::unfinished(path);
+        let unfinished = partial::unfinished(path);
         match unfinished.metadata() {
             Ok(left) => format!("; its first {} bytes are in {}", left.len(), unfinished.display()),
             Err(_) => String::new(),
@@ -72,36 +73,53 @@ impl Target {
 pub struct Output {
     target: Target,
     /// Away while it is being written to.
-    writer: Option<Box<dyn Write + Send>>,
-    file: Option<File>,
+    sink: Option<Sink>,
+    /// Those of an earlier run, too.
     written_bytes: u64,
     progress: ProgressBar,
     blocking: Blocking,
 }
 
+enum Sink {
+    Stdout(io::Stdout),
+    File(Partial),
+}
+
+impl Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout(stdout) => stdout.write_all(bytes),
+            Self::File(partial) => partial.write(bytes),
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Stdout(mut stdout) => stdout.flush(),
+            Self::File(partial) => partial.finish(),
+        }
+    }
+}
+
 impl Output {
-    pub async fn create(target: &Target, size_bytes: Option<u64>, blocking: Blocking) -> anyhow::Result<Self> {
-        let (writer, file): (Box<dyn Write + Send>, _) = match target {
-            Target::Stdout => (Box::new(io::stdout()), None),
+    /// For what comes of `source`, after what was `left` if that is where it begins.
+    pub fn create(target: &Target, source: &Source, left: Option<Left>, blocking: Blocking) -> anyhow::Result<Self> {
+        let sink = match target {
+            Target::Stdout => Sink::Stdout(io::stdout()),
             Target::File(path) => {
-                let unfinished = Target::unfinished(path);
-                let create = || {
-                    let file = File::create(&unfinished)?;
-                    Ok::<_, io::Error>((file.try_clone()?, file))
-                };
-                let (writer, file) = create().with_context(|| cannot_write(&unfinished))?;
-                (Box::new(writer), Some(file))
+                let known = source.fingerprint.zip(source.size_bytes);
+                Sink::File(Partial::create(path, left, source.begins_at_bytes, known)?)
             }
         };
-        let progress = progress(size_bytes);
-        Ok(Self { target: target.clone(), writer: Some(writer), file, written_bytes: 0, progress, blocking })
+        let progress = progress(source.size_bytes);
+        Ok(Self { target: target.clone(), sink: Some(sink), written_bytes: source.begins_at_bytes, progress, blocking })
     }
 
     pub async fn write(&mut self, bytes: Bytes) -> anyhow::Result<()> {
-        let mut writer = self.writer.take().expect("a write that failed is the last");
+        let mut sink = self.sink.take().expect("a write that failed is the last");
         let len_bytes = bytes.len() as u64;
-        let write = self.blocking.run(move || writer.write_all(&bytes).map(|()| writer));
-        self.writer = Some(write.await?.with_context(|| cannot_write(Path::new(&self.target.to_string())))?);
+        let write = self.blocking.run(move || sink.write(&bytes).map(|()| sink));
+        self.sink = Some(write.await?.with_context(|| cannot_write(Path::new(&self.target.to_string())))?);
         self.written_bytes += len_bytes;
         self.progress.set_position(self.written_bytes);
         Ok(())
@@ -109,26 +127,12 @@ impl Output {
 
     /// Makes the file durable and gives it its name. Answers how many bytes it has.
     pub async fn finish(mut self) -> anyhow::Result<u64> {
-        let mut writer = self.writer.take().expect("a write that failed is the last");
-        let (target, file) = (self.target.clone(), self.file.take());
-        let finish = move || {
-            writer.flush()?;
-            if let (Target::File(path), Some(file)) = (target, file) {
-                // Must precede the rename: the name promises that all bytes are there.
-                file.sync_all()?;
-                std::fs::rename(Target::unfinished(&path), path)?;
-            }
-            Ok(())
-        };
-        let finished: io::Result<()> = self.blocking.run(finish).await?;
+        let sink = self.sink.take().expect("a write that failed is the last");
+        let finished = self.blocking.run(move || sink.finish()).await?;
         finished.with_context(|| cannot_write(Path::new(&self.target.to_string())))?;
         self.progress.finish_and_clear();
         Ok(self.written_bytes)
     }
-}
-
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write {}; choose another place with -o", path.display())
 }
 
 /// Hidden where standard error is no terminal.

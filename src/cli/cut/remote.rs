@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{CutArgs, ReceiptSource, Source, StreamArgs};
 use crate::config::Secret;
-use crate::cut::{CutType, OnChange};
+use crate::cut::{Begun, CutType, OnChange};
 use crate::ingest::{Body, FetchError, HttpClient, Patience, Response};
 
 /// A node waits up to a minute for a place for ffmpeg and another for ffmpeg itself, before the first byte and again
@@ -31,23 +31,69 @@ pub struct ReceiptAt {
     authorization: Option<Secret>,
 }
 
-pub async fn open(node: &Url, authorization: Option<Secret>, args: &CutArgs) -> anyhow::Result<Source> {
+/// Asks for the rest of what has `begun`; a node that does not know its bytes sends all of its own.
+pub async fn open(
+    node: &Url,
+    authorization: Option<Secret>,
+    args: &CutArgs,
+    begun: Option<Begun>,
+) -> anyhow::Result<Source> {
     let url = address(node, args)?;
     let patience = if args.cut_type == CutType::Faststart { PATIENCE_TO_THE_END } else { PATIENCE };
-    let response = ask(&url, authorization.as_ref(), patience).await;
-    let response = response.with_context(|| format!("cannot ask {node}; is the node running?"))?;
-    if response.status != 200 {
-        let refusal = refusal(response.body).await;
-        anyhow::bail!("{node} refused the cut ({}): {refusal}", response.status);
-    }
-    let size_bytes = response.body.expected_bytes();
+    let response = match begun {
+        Some(begun) => rest(&url, authorization.as_ref(), begun, patience).await,
+        None => None,
+    };
+    let (response, begins_at_bytes) = match response {
+        Some((response, begun)) => (response, begun.bytes),
+        None => (whole(node, &url, authorization.as_ref(), patience).await?, 0),
+    };
+    let size_bytes = response.body.expected_bytes().map(|rest_bytes| begins_at_bytes + rest_bytes);
+    let etag = response.etag.as_deref();
+    let fingerprint = etag.and_then(|etag| etag.strip_prefix('"')?.strip_suffix('"')?.parse().ok());
     let place = response.cut_number.and_then(|number| receipt_address(node, number));
     let receipt = ReceiptSource::At(place.map(|url| ReceiptAt { url, authorization }));
     let bytes = stream::unfold(response.body, |mut body| async move {
         let next = body.next().await?;
         Some((next.map_err(anyhow::Error::from), body))
     });
-    Ok(Source { size_bytes, receipt, bytes: bytes.boxed_local() })
+    Ok(Source { size_bytes, begins_at_bytes, fingerprint, receipt, bytes: bytes.boxed_local() })
+}
+
+async fn whole(
+    node: &Url,
+    url: &Url,
+    authorization: Option<&Secret>,
+    patience: Patience,
+) -> anyhow::Result<Response> {
+    let response = ask(url, authorization, patience).await;
+    let response = response.with_context(|| format!("cannot ask {node}; is the node running?"))?;
+    if response.status != 200 {
+        let refusal = refusal(response.body).await;
+        anyhow::bail!("{node} refused the cut ({}): {refusal}", response.status);
+    }
+    Ok(response)
+}
+
+/// `None` if the node has no such rest.
+async fn rest(
+    url: &Url,
+    authorization: Option<&Secret>,
+    begun: Begun,
+    patience: Patience,
+) -> Option<(Response, Begun)> {
+    let own = format!("\"{}\"", begun.fingerprint);
+    let range = format!("bytes={}-", begun.bytes);
+    let mut headers =
+        vec![(header::ACCEPT_ENCODING, "identity"), (header::RANGE, range.as_str()), (header::IF_RANGE, own.as_str())];
+    headers.extend(authorization.map(|value| (header::AUTHORIZATION, value.expose())));
+    let response = HttpClient::of_this_arbiter().ask_here(url, &headers, patience).await.ok()?;
+    // What is told of another cut, or of another place in it, is not what was asked for.
+    let begins = format!("bytes {}-", begun.bytes);
+    let is_rest = response.status == 206
+        && response.etag.as_deref() == Some(own.as_str())
+        && response.content_range.as_deref().is_some_and(|range| range.starts_with(&begins));
+    is_rest.then_some((response, begun))
 }
 
 /// A redirect is followed where it takes no token along.

@@ -22,7 +22,7 @@ fn at(micros: i64) -> Timestamp {
 /// Of two seconds at 30 fps with a delay of two frames.
 fn edge_of_bf2(kind: SegmentKind, from: Option<i64>, until: Option<i64>) -> Edge {
     let summary = scan(&vector("av_bf2")).finish().unwrap();
-    edge(&segment(kind), summary, from.map(at), until.map(at)).unwrap()
+    edge(&segment(kind), summary, (from.map(at), until.map(at)), Look::Full).unwrap()
 }
 
 fn job(edge: Edge) -> TrimJob {
@@ -82,6 +82,6 @@ fn an_output_has_the_wanted_frames_or_is_refused() {
 #[test]
 fn other_video_than_we_encode_is_refused() {
     let summary = scan(&vector("mp2v")).finish().unwrap();
-    let refused = edge(&segment(SegmentKind::Full), summary, Some(at(500_000)), None);
+    let refused = edge(&segment(SegmentKind::Full), summary, (Some(at(500_000)), None), Look::Full);
     assert!(matches!(refused, Err(CutError::Codec { stream_type: 2, .. })), "{refused:?}");
 }

@@ -3,6 +3,7 @@
 use super::{Bounds, trim_filter};
 use crate::cut::CutError;
 use crate::cut::args::Args;
+use crate::cut::piece::{Look, PREVIEW_HEIGHT};
 use crate::media::mpegts::{Codec, Pid, Track};
 use crate::model::SegmentName;
 
@@ -16,6 +17,7 @@ pub(in crate::cut) struct VideoJob {
     pub(super) pid: Pid,
     pub(super) encoder: Encoder,
     decoded: Decoded,
+    look: Look,
     /// The PTS of the frames that must come out, sorted.
     pub(super) wanted: Vec<i64>,
 }
@@ -57,7 +59,13 @@ impl VideoJob {
     pub fn with_encoder(track: &Track, bounds: Bounds, encoder: Encoder) -> Self {
         let mut wanted: Vec<i64> = track.all_pts().filter(|pts| bounds.contain(*pts)).collect();
         wanted.sort_unstable();
-        Self { pid: track.pid, encoder, decoded: Decoded::Before(delay_to_neighbours(track, bounds)), wanted }
+        let decoded = Decoded::Before(delay_to_neighbours(track, bounds));
+        Self { pid: track.pid, encoder, decoded, look: Look::Full, wanted }
+    }
+
+    /// For a preview, frames are small and encoded as fast as can be; nothing else looks at them.
+    pub fn looked_at(self, look: Look) -> Self {
+        Self { look, ..self }
     }
 
     pub fn decoded(self, decoded: Decoded) -> Self {
@@ -95,10 +103,17 @@ impl VideoJob {
             Decoded::Before(delay_90k) => ("", format!("PTS-{delay_90k}")),
             Decoded::At(times) => (ODD_ASPECT, dts_in_turn(times)),
         };
-        let filter = format!("{}{odd_aspect}", trim_filter(wanted));
+        let smaller = match self.look {
+            Look::Full => String::new(),
+            Look::Preview => format!(",scale=-2:min({PREVIEW_HEIGHT}\\,ih):flags=fast_bilinear,format=yuv420p"),
+        };
+        let filter = format!("{}{odd_aspect}{smaller}", trim_filter(wanted));
         args.option("-filter:v", filter).words("-fps_mode passthrough -enc_time_base 1:90000");
-        // Visually lossless, and several times real time on one core.
-        args.words(encoder).words("-preset veryfast -crf 18");
+        match self.look {
+            // Visually lossless, and several times real time on one core.
+            Look::Full => args.words(encoder).words("-preset veryfast -crf 18"),
+            Look::Preview => args.words("-c:v libx264 -bf 0 -x264-params force-cfr=1 -preset ultrafast -crf 18"),
+        };
         args.option("-bsf:v", format!("setts=pts=PTS:dts={dts}"));
     }
 }

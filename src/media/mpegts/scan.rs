@@ -139,14 +139,20 @@ pub struct Summary {
     pub starts_open_gop: bool,
     /// All audio streams that have stamps.
     pub audio: Vec<Track>,
-    /// How far the program clock runs before the decoding of the main track; 0 where it is unknown or absurd.
-    pub pcr_lead_90k: i64,
+    first_pcr: Option<i64>,
 }
 
 impl Summary {
     /// The stream that gives the file its time: the video, or without any, the first audio.
     pub fn main(&self) -> &Track {
         self.video.as_ref().or(self.audio.first()).expect("a summary has a track")
+    }
+
+    /// How far the program clock runs before the decoding of the main track, as that is mended by now; 0 where it is unknown or
+    /// absurd.
+    pub fn pcr_lead_90k(&self) -> i64 {
+        let lead = self.first_pcr.map_or(0, |pcr| self.main().stamps[0].dts - pcr);
+        if (0..=MAX_PCR_LEAD_90K).contains(&lead) { lead } else { 0 }
     }
 }
 
@@ -253,12 +259,12 @@ impl ScanState {
         let video_pid = program.video().map(|stream| stream.pid);
         let video = tracks.iter().position(|track| Some(track.pid) == video_pid).map(|at| tracks.remove(at));
         tracks.retain(|track| matches!(track.codec, Codec::Audio(_)));
-        let main = video.as_ref().or(tracks.first()).ok_or(TsError::NoStamps)?;
-        let lead = self.first_pcr.map_or(0, |pcr| main.stamps[0].dts - pcr);
-        let pcr_lead_90k = if (0..=MAX_PCR_LEAD_90K).contains(&lead) { lead } else { 0 };
+        if video.is_none() && tracks.is_empty() {
+            return Err(TsError::NoStamps);
+        }
         let starts_fresh = self.head.first_picture == Some(FirstPicture::Fresh);
         let starts_open_gop = self.head.first_picture == Some(FirstPicture::Recovery);
-        Ok(Summary { program, video, starts_fresh, starts_open_gop, audio: tracks, pcr_lead_90k })
+        Ok(Summary { program, video, starts_fresh, starts_open_gop, audio: tracks, first_pcr: self.first_pcr })
     }
 }
 
@@ -310,6 +316,18 @@ mod tests {
         let before = two.clone();
         two.mend_dts();
         assert_eq!(two, before);
+    }
+
+    #[test]
+    fn the_clock_runs_ahead_of_decoding_times_that_were_made_up() {
+        let mut summary = scan(&vector("av_bf2"), 1000).unwrap();
+        let right = summary.pcr_lead_90k();
+        assert!(right > 0);
+        let track = summary.video.as_mut().unwrap();
+        track.stamps.iter_mut().for_each(|stamp| stamp.dts = stamp.pts);
+        track.mend_dts();
+        // They are a frame later than the source had them.
+        assert_eq!(summary.pcr_lead_90k(), right + 3000);
     }
 
     #[test]

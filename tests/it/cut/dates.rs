@@ -108,6 +108,12 @@ async fn decoding_times_that_are_left_out_are_made_up_at_edges() {
 }
 
 #[actix_rt::test]
+async fn decoding_times_of_five_b_frames_in_a_row_are_made_up_at_edges() {
+    let extra = &["-x264-params", "bframes=5:b-adapt=0:b-pyramid=normal"];
+    assert_all_mended(Recipe { b_frames: 5, extra, ..PLAIN }, &FAULTS, AT_EDGES).await;
+}
+
+#[actix_rt::test]
 async fn decoding_times_of_a_rate_that_is_no_number_of_ticks_are_made_up_from_the_start_of_a_file() {
     assert_all_mended(Recipe { fps: (30_000, 1001), ..PLAIN }, &FAULTS[3..], FROM_THE_START).await;
 }

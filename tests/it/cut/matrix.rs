@@ -1,7 +1,7 @@
 //! Random cuts of streams of every shape, each judged in every respect.
 //!
 //! A sample runs with the other tests; `make soak` runs all 200. SEGVAULT_MATRIX_SEED is for other cuts than those of the day
-//! when this was written, SEGVAULT_MATRIX_KIND for those of one stream (its number) alone.
+//! when this was written, SEGVAULT_MATRIX_KIND for those of one stream (its number) alone; what Chromium plays, too.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +15,7 @@ use super::run;
 
 const SEED: u64 = 2026;
 
-fn given(name: &str) -> Option<u64> {
+pub fn given(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 

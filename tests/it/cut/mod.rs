@@ -15,8 +15,10 @@ mod matrix;
 mod matrix_judge;
 mod matrix_reels;
 mod played;
+mod previews;
 mod processes;
 mod receipts;
+mod resumed;
 mod served;
 mod types;
 

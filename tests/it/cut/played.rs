@@ -1,9 +1,13 @@
 //! Cuts in a real browser: Chromium plays them from the first frame to the last one, and has nothing to complain about.
 
-use segvault::model::Timestamp;
+use std::process::Command;
+
+use segvault::cut::Record;
+use segvault::model::{SegmentKind, Timestamp};
 use segvault::rehearsal::barcode;
 
 use super::matrix_reels::{Film, KINDS};
+use super::{packets, put, run};
 use crate::player::browser::{Browser, Told};
 use crate::support::{NodeProcess, eventually};
 
@@ -60,12 +64,13 @@ impl Asked {
         assert_eq!((report.how.as_str(), &report.error), ("ended", &None), "{what}: {report:?}");
         assert_eq!(report.complaints, [""; 0], "{what}");
         assert!((report.current_time - SECONDS).abs() < 0.25, "{what}: {report:?}");
+        // One that was not painted in time cannot be read.
         let number = |date| {
             let picture = told.pictures.iter().find(|picture| picture.date == date).unwrap();
-            barcode::read_bytes(&picture.png).unwrap()[0] as usize
+            barcode::read_bytes(&picture.png).ok().map(|numbers| numbers[0] as usize)
         };
         let shown = (number(0), number(1), report.frames);
-        let all = (self.first, self.first + self.count - 1, self.count as u64);
+        let all = (Some(self.first), Some(self.first + self.count - 1), self.count as u64);
         if shown == all { Ok(()) } else { Err(format!("first, last, frames: {shown:?}")) }
     }
 }
@@ -84,13 +89,46 @@ fn chromium_plays_cuts_of_every_type_to_the_end() {
 #[test]
 #[ignore = "takes a minute; run by `make soak`"]
 fn soak_chromium_plays_cuts_of_every_stream_to_the_end() {
-    for kind in KINDS.iter().filter(|kind| kind.has_pictures()) {
+    let only = super::matrix::given("SEGVAULT_MATRIX_KIND").map(|number| number as usize);
+    let kinds =
+        KINDS.iter().enumerate().filter(|(at, kind)| kind.has_pictures() && only.is_none_or(|only| only == *at));
+    for (_, kind) in kinds {
         let film = kind.film();
         let node = NodeProcess::start(film.source.record.layout.base(), &[]);
         let asked = Asked::of(&film);
-        for (cut_type, as_segment) in [("mp4", false), ("faststart", false), ("smart", true)] {
-            asked.assert_played(&node, &format!("{} as {cut_type}", kind.name), cut_type, as_segment);
+        let types = match kind.open_gop && is_refused_from_open_gop(&film, &node) {
+            // What it refuses of the source itself, no copy of its packets can make it take.
+            true => &[("webm", false)][..],
+            false => &[("mp4", false), ("faststart", false), ("smart", true)],
+        };
+        for (cut_type, as_segment) in types {
+            println!("{} as {cut_type}", kind.name);
+            asked.assert_played(&node, &format!("{} as {cut_type}", kind.name), cut_type, *as_segment);
         }
         node.stop();
     }
+}
+
+/// Whether Chromium refuses the source's own packets from the key picture of an open GOP on: x264 has a decoder forget pictures
+/// before that by name, and what has never seen them, ffmpeg in Chromium takes for broken.
+fn is_refused_from_open_gop(film: &Film, node: &NodeProcess) -> bool {
+    const FROM: usize = 3;
+    let record = Record { channel: "own".parse().unwrap(), ..film.source.record.clone() };
+    let stream: Vec<u8> = (FROM..FROM + 2).flat_map(|at| std::fs::read(film.source.path(at)).unwrap()).collect();
+    let key_pts = packets(&stream, "v")[0].0;
+    // What leads up to it cannot be decoded there.
+    let pack = format!(
+        "-nostdin -v error -copyts -f mpegts -i - -map 0:v -c copy \
+         -bsf:v noise=drop=lt(pts\\,{key_pts}),setts=pts=PTS-{key_pts}:dts=DTS-{key_pts} \
+         -movflags frag_keyframe+empty_moov+default_base_moof+delay_moov -f mp4 -"
+    );
+    let (content, _) = run(Command::new("ffmpeg").args(pack.split_whitespace()), &stream);
+    let (start, end) = (film.source.segments[FROM].start(), film.source.segments[FROM + 1].end());
+    put(&record, start, end, SegmentKind::Full, &content);
+    let browser =
+        Browser::play_cut(&format!("{}/cut/own/source.ts?type=rough&start={start}&end={end}", node.url()), None);
+    let report = eventually("a browser has tried a source", || browser.told().report);
+    println!("the source itself: {report:?}");
+    assert!(report.error.as_ref().is_none_or(|error| error.contains("DECODE")), "{report:?}");
+    report.how == "failed"
 }
