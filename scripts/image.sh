@@ -67,8 +67,9 @@ inside=(chroot --userspec=10001:10001 "$root" env -i PATH=/usr/local/bin:/usr/bi
 
 hour=$work/run-record/ch/source/2026-01-02T03
 mkdir -p "$hour"
-empty=47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU
-touch "$hour/00:00.000000-2.0-full-$empty.ts" "$hour/00:02.000000-2.0-full-$empty.ts" "$hour/00:04.000000-2.0-full-$empty.ts"
+# With bytes in it: an empty file is one that went bad. All have the same.
+hash=$(printf 'a segment' | openssl dgst -sha256 -binary | base64 | tr '+/' '-_' | tr -d '=')
+for start in 00:00 00:02 00:04; do printf 'a segment' >"$hour/$start.000000-2.0-full-$hash.ts"; done
 chown -R 10001:10001 "$work/run-record/ch"
 
 "${inside[@]}" /usr/bin/tini -- /usr/local/bin/segvault run 2>"$work/node.log" &
@@ -77,11 +78,12 @@ for _ in $(seq 100); do "${inside[@]}" segvault health --ready >/dev/null 2>&1 &
 "${inside[@]}" segvault health --ready || { cat "$work/node.log" >&2; exit 1; }
 address=$(cat "$work/run-record/.segvault/listen")
 listed() { bash -c 'exec 3<>"/dev/tcp/${1%:*}/${1#*:}"; printf "GET /files/ch/source/2026-01-02T03 HTTP/1.0\r\n\r\n" >&3; tail -n 1 <&3' - "$address" | grep -o full | wc -l; }
-[ "$(listed)" = 3 ]
-"${inside[@]}" segvault tombstone add --dir /var/lib/segvault ch source "2026-01-02T03/00:00.000000-2.0-full-$empty.ts"
-[ "$(listed)" = 2 ]
-"${inside[@]}" touch "/var/lib/segvault/ch/source/2026-01-02T03/00:02.000000-2.0-full-$empty.tombstone"
-[ "$(listed)" = 1 ]
+lists() { [ "$(listed)" = "$1" ] || { say "$(listed) segments are listed, not $1"; cat "$work/node.log" >&2; exit 1; }; }
+lists 3
+"${inside[@]}" segvault tombstone add --dir /var/lib/segvault "ch/source/2026-01-02T03/00:00.000000-2.0-full-$hash.ts"
+lists 2
+"${inside[@]}" touch "/var/lib/segvault/ch/source/2026-01-02T03/00:02.000000-2.0-full-$hash.tombstone"
+lists 1
 "${inside[@]}" ffmpeg -v error -f lavfi -i testsrc2=d=1 -c:v libx264 -f null -
 kill -TERM "$node"
 wait "$node" || { say "the node ended with $?"; cat "$work/node.log" >&2; exit 1; }

@@ -103,6 +103,12 @@ impl Metrics {
         let families = &self.0.families;
         families.record_segments.with_label_values(&[channel.as_str(), quality.as_str(), kind.as_str()]).inc();
         families.record_bytes.with_label_values(&[channel.as_str(), quality.as_str()]).inc_by(bytes);
+        self.segment_is_here(channel, quality, end);
+    }
+
+    /// One that was recorded and is there already: a peer that records the same was faster with it. The record goes on all
+    /// the same.
+    pub fn segment_is_here(&self, channel: &Channel, quality: &Quality, end: Timestamp) {
         let mut newest = self.newest();
         let known = newest.entry((channel.clone(), quality.clone())).or_insert(end);
         *known = end.max(*known);
@@ -589,6 +595,12 @@ mod tests {
         // An older one that comes late is no step back.
         save("2026-01-02T03:04:06");
         assert_eq!(lag(), Some(0.0));
+        // What a peer had here first is recorded, too; it is not counted twice.
+        hand.advance(Duration::from_secs(30));
+        assert_eq!(lag(), Some(30.0));
+        metrics.segment_is_here(&channel, &quality, "2026-01-02T03:05:40".parse().unwrap());
+        assert_eq!(lag(), Some(0.0));
+        assert_eq!(samples(&metrics)["segvault_record_bytes_total{channel=\"gdq\",quality=\"source\"}"], 3.0);
     }
 
     #[test]

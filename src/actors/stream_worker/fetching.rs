@@ -215,8 +215,9 @@ pub fn tell_saved(
     took: Option<Duration>,
 ) {
     let name = saved.name();
-    if let Saved::New(name) = saved {
-        metrics.segment_saved(channel, quality, name.kind(), len_bytes, name.end());
+    match saved {
+        Saved::New(name) => metrics.segment_saved(channel, quality, name.kind(), len_bytes, name.end()),
+        Saved::AlreadyThere(name) => metrics.segment_is_here(channel, quality, name.end()),
     }
     let took_ms = took.map(|took| took.as_millis() as u64);
     if name.kind() == SegmentKind::Full {
