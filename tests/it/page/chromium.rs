@@ -179,6 +179,36 @@ impl Chromium {
         dir
     }
 
+    /// How many bytes of what scripts made are held, after a collection: objects, closures, texts; not the code that was compiled of
+    /// them, which grows for as long as the browser finds something to compile better.
+    pub fn held_bytes(&mut self) -> u64 {
+        self.tell("HeapProfiler.enable", json!({}));
+        self.tell("HeapProfiler.takeHeapSnapshot", json!({ "reportProgress": false }));
+        self.tell("HeapProfiler.disable", json!({}));
+        let mut text = String::new();
+        self.events.lock().unwrap().retain(|event| {
+            let is_part = event["method"] == "HeapProfiler.addHeapSnapshotChunk";
+            if is_part {
+                text.push_str(event["params"]["chunk"].as_str().unwrap());
+            }
+            !is_part
+        });
+        // Nodes are rows of numbers, whose meaning the snapshot itself tells.
+        let snapshot: Value = serde_json::from_str(&text).unwrap();
+        let meta = &snapshot["snapshot"]["meta"];
+        let fields = meta["node_fields"].as_array().unwrap();
+        let place = |name: &str| fields.iter().position(|field| field == name).unwrap();
+        let (kind, size) = (place("type"), place("self_size"));
+        let kinds = meta["node_types"][kind].as_array().unwrap();
+        let nodes = snapshot["nodes"].as_array().unwrap().chunks(fields.len());
+        let number = |value: &Value| value.as_u64().unwrap();
+        let of_scripts = nodes.filter(|node| {
+            let kind = kinds[number(&node[kind]) as usize].as_str().unwrap();
+            !["code", "native", "hidden", "synthetic", "object shape"].contains(&kind)
+        });
+        of_scripts.map(|node| number(&node[size])).sum()
+    }
+
     /// Dark or light, as the system would say it.
     pub fn prefer(&mut self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
