@@ -163,7 +163,7 @@ fn each_kind_of_fault_says_where_what_and_what_is_allowed() {
         ),
         (
             "[upload.a]\ntype = \"local\"\npath = \"v\"\ncut_type = \"mpegts\"\nencode_crf = 60",
-            "5:14: upload.a.encode_crf: 60 is out of range; write a whole number from 0 to 51".into(),
+            "5:14: upload.a.encode_crf: 60 is out of bounds; write a whole number from 0 to 51".into(),
         ),
         ("upload = 3", "1:10: upload: an integer where tables are due; write [upload.NAME]".into()),
         ("[upload]\na = 3", "2:5: upload.a: an integer where a table is due; write [upload.NAME]".into()),
