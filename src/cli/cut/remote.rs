@@ -60,12 +60,7 @@ pub async fn open(
     Ok(Source { size_bytes, begins_at_bytes, fingerprint, receipt, bytes: bytes.boxed_local() })
 }
 
-async fn whole(
-    node: &Url,
-    url: &Url,
-    authorization: Option<&Secret>,
-    patience: Patience,
-) -> anyhow::Result<Response> {
+async fn whole(node: &Url, url: &Url, authorization: Option<&Secret>, patience: Patience) -> anyhow::Result<Response> {
     let response = ask(url, authorization, patience).await;
     let response = response.with_context(|| format!("cannot ask {node}; is the node running?"))?;
     if response.status != 200 {
