@@ -11,10 +11,12 @@ mod job;
 mod look;
 mod making;
 mod persisting;
+mod shared_quota;
 mod verdict;
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -35,6 +37,7 @@ use crate::model::{EventId, NodeName, UploadLocation};
 use crate::store::Layout;
 use crate::upload::{Destination, Means, destination_of};
 use look::{Look, Memory, Work};
+use shared_quota::SharedQuota;
 
 /// While the database fails, between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -100,7 +103,8 @@ pub struct Cutter {
 impl Cutter {
     pub fn new(cutting: Cutting, sentinel: Sentinel) -> Self {
         let (blocking, clock, metrics) = (cutting.blocking.clone(), cutting.clock.clone(), cutting.metrics.clone());
-        let means = Means::new(&cutting.uploads, blocking, clock, metrics);
+        let book = SharedQuota { db: cutting.db.clone(), log: cutting.log.clone() };
+        let means = Means::new(&cutting.uploads, blocking, clock, metrics).noted_in(Arc::new(book));
         let destination = |upload: &UploadConfig| {
             let made = destination_of(upload, &means);
             (upload.location.clone(), (upload.clone(), made))

@@ -241,18 +241,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (code, out, err) = run_on(dir.path(), &["status"]);
         assert_eq!((code, err.as_str()), (0, ""));
-        assert!(out.contains("migrations: 0 applied, 4 pending\n  pending 0001_nodes\n"), "{out}");
+        assert!(out.contains("migrations: 0 applied, 5 pending\n  pending 0001_nodes\n"), "{out}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 
         let file = dir.path().join(".segvault/segvault.db");
         let address = format!("sqlite at {}\n", file.display());
-        let applied = "applied 0001_nodes\napplied 0002_events\napplied 0003_people\napplied 0004_uploads\n";
+        let applied =
+            "applied 0001_nodes\napplied 0002_events\napplied 0003_people\napplied 0004_uploads\napplied 0005_quota\n";
         assert_eq!(run_on(dir.path(), &["migrate"]), (0, format!("{address}{applied}"), String::new()));
         let again = (0, format!("{address}up to date, nothing to apply\n"), String::new());
         assert_eq!(run_on(dir.path(), &["migrate"]), again);
         let (_, out, _) = run_on(dir.path(), &["status"]);
-        let applied = "  applied 0001_nodes\n  applied 0002_events\n  applied 0003_people\n  applied 0004_uploads\n";
-        assert_eq!(out, format!("{address}migrations: 4 applied, 0 pending\n{applied}nodes: 0\n"));
+        let applied = "  applied 0001_nodes\n  applied 0002_events\n  applied 0003_people\n  applied 0004_uploads\n  applied 0005_quota\n";
+        assert_eq!(out, format!("{address}migrations: 5 applied, 0 pending\n{applied}nodes: 0\n"));
     }
 
     #[test]
@@ -275,7 +276,7 @@ mod tests {
         assert_eq!(object["engine"], "sqlite");
         assert_eq!(
             object["migrations"],
-            json!({ "applied": ["0001_nodes", "0002_events", "0003_people", "0004_uploads"], "pending": [] })
+            json!({ "applied": ["0001_nodes", "0002_events", "0003_people", "0004_uploads", "0005_quota"], "pending": [] })
         );
         let node = json!({
             "name": "alpha", "url": null, "backfill_from": true, "version": "1.2.3",

@@ -16,6 +16,7 @@ mod history;
 mod migrate;
 mod nodes;
 mod playlists;
+mod quota;
 mod schema;
 mod templates;
 mod transaction;
@@ -40,7 +41,7 @@ pub(crate) fn forget_schema(file: &std::path::Path) {
     use diesel::Connection;
     use diesel::connection::SimpleConnection;
     let mut conn = diesel::SqliteConnection::establish(file.to_str().unwrap()).unwrap();
-    conn.batch_execute("PRAGMA busy_timeout = 5000; DROP TABLE event_history; DROP TABLE event_progress; DROP TABLE event_uploads; \
+    conn.batch_execute("PRAGMA busy_timeout = 5000; DROP TABLE event_history; DROP TABLE event_progress; DROP TABLE event_uploads; DROP TABLE quota_spent; \
          DROP TABLE uploaders; DROP TABLE events; \
          DROP TABLE users; DROP TABLE templates; DROP TABLE playlists; DROP TABLE nodes; DROP TABLE __diesel_schema_migrations").unwrap();
 }

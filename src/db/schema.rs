@@ -138,6 +138,15 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    quota_spent (project, day) {
+        project -> Text,
+        day -> BigInt,
+        inserts -> BigInt,
+        units -> BigInt,
+    }
+}
+
 // Kept by diesel's migrations; its column `run_on` is of no use to us.
 diesel::table! {
     __diesel_schema_migrations (version) {

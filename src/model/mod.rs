@@ -21,6 +21,7 @@ mod names;
 mod node_id;
 mod node_state;
 mod peer;
+mod quota;
 mod range;
 mod role;
 mod segment;
@@ -49,6 +50,7 @@ pub use node_state::{
     ActorState, DiskState, FfmpegState, NodeState, PeerStanding, PeerState, RecordingPhase, StreamState,
 };
 pub use peer::{BadPeerUrl, CopyOrder, PeerUrl};
+pub use quota::QuotaSpent;
 pub use range::BadRange;
 pub use role::{BadEmail, BadRole, Email, Role, Roles};
 pub use segment::{

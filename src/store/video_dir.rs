@@ -125,6 +125,11 @@ impl VideoDir {
         if let Some(png) = picture {
             write(&self.hidden(key, "png"), png)?;
         }
+        // Whoever does not want it any more has discarded it, perhaps before the last of it was written.
+        if !told(copied) {
+            self.remove_begun(key)?;
+            return Ok(None);
+        }
         Ok(Some(hasher.finalize().into()))
     }
 
@@ -143,10 +148,7 @@ impl VideoDir {
 
     /// Takes away what was begun.
     pub fn discard(&self, key: &UploadKey, name: &FileName) -> Result<(), StoreError> {
-        // The video's first: without it nothing can be published.
-        for what in ["video", "json", "png"] {
-            remove(&self.hidden(key, what))?;
-        }
+        self.remove_begun(key)?;
         let path = self.path_of(name);
         if !path.exists() {
             remove(&sidecar_of(&path))?;
@@ -181,6 +183,11 @@ impl VideoDir {
         write(&temp, png)?;
         fs::rename(&temp, &path).map_err(|source| StoreError::new("rename to", &path, source))?;
         flush_dir(&self.0)
+    }
+
+    /// The video's first: without it nothing can be published.
+    fn remove_begun(&self, key: &UploadKey) -> Result<(), StoreError> {
+        ["video", "json", "png"].into_iter().try_for_each(|what| remove(&self.hidden(key, what)))
     }
 
     fn hidden(&self, key: &UploadKey, what: &str) -> PathBuf {
@@ -239,6 +246,18 @@ mod tests {
         assert_eq!(videos.standing(&key, &name).unwrap(), VideoStanding::Absent);
         assert_eq!(videos.copy(&key, &from, "{}", None, |bytes| bytes == 0).unwrap(), None);
         assert_eq!(videos.standing(&key, &name).unwrap(), VideoStanding::Begun);
+        // It was discarded while its last byte was on its way: what is written after that goes, too.
+        let mut heard = 0;
+        let wanted = |_| {
+            heard += 1;
+            if heard == 2 {
+                videos.discard(&key, &name).unwrap();
+            }
+            heard < 3
+        };
+        assert_eq!(videos.copy(&key, &from, "{}", Some(b"png"), wanted).unwrap(), None);
+        assert_eq!(names(&place), [WORD_FILE]);
+        assert_eq!(videos.copy(&key, &from, "{}", None, |bytes| bytes == 0).unwrap(), None);
         let hash: [u8; 32] = Sha256::digest(b"a video").into();
         assert_eq!(videos.copy(&key, &from, "{}", Some(b"png"), |bytes| bytes == 0 || bytes == 7).unwrap(), Some(hash));
         assert!(names(&place).iter().all(|name| name.starts_with('.')));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::QuotaBook;
 use super::youtube::Quota;
 use crate::blocking::Blocking;
 use crate::clock::Clock;
@@ -17,6 +18,8 @@ pub struct Means {
     pub(super) blocking: Blocking,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
+    /// Where there is one.
+    pub(super) quota_book: Option<Arc<dyn QuotaBook>>,
     bounds: Arc<BTreeMap<UploadLocation, Bounds>>,
 }
 
@@ -32,7 +35,12 @@ impl Means {
     /// One for each node, with all of its locations.
     pub fn new(uploads: &[UploadConfig], blocking: Blocking, clock: Clock, metrics: Metrics) -> Self {
         let bounds = uploads.iter().map(|upload| (upload.location.clone(), Bounds::of(&upload.destination)));
-        Self { blocking, clock, metrics, bounds: Arc::new(bounds.collect()) }
+        Self { blocking, clock, metrics, quota_book: None, bounds: Arc::new(bounds.collect()) }
+    }
+
+    /// The same, with what is spent of quotas written down here.
+    pub fn noted_in(self, book: Arc<dyn QuotaBook>) -> Self {
+        Self { quota_book: Some(book), ..self }
     }
 
     pub(super) fn bounds(&self, location: &UploadLocation) -> Bounds {

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
 use serde_json::Value;
 
 pub use error::{UploadError, Withdrawn};
@@ -42,7 +42,7 @@ use s3::S3;
 use youtube::{Quota, Youtube};
 
 use crate::config::{DestinationConfig, UploadConfig};
-use crate::model::UploadKey;
+use crate::model::{QuotaSpent, UploadKey};
 
 /// Longest ticket, in bytes.
 pub const MAX_TICKET_BYTES: usize = 4096;
@@ -205,16 +205,23 @@ pub trait Destination {
     ) -> LocalBoxFuture<'a, Result<(), UploadError>>;
 }
 
+/// What all nodes have spent of a quota that they share; kept by whoever has a memory that outlives this process.
+pub trait QuotaBook: Send + Sync {
+    /// Adds to what was spent of a project on a day, which is counted from 1970 in the quota's own time; says what all have
+    /// spent of it by now. `None` if that cannot be known now: then nothing need have been added.
+    fn add<'a>(&'a self, project: &'a str, day: i64, more: QuotaSpent) -> BoxFuture<'a, Option<QuotaSpent>>;
+}
+
 /// The destination of a location, for the arbiter that it is made on.
 pub fn destination_of(config: &UploadConfig, means: &Means) -> Rc<dyn Destination> {
-    let Means { blocking, clock, metrics, .. } = means.clone();
+    let Means { blocking, clock, metrics, quota_book, .. } = means.clone();
     let Bounds { throttle, quota } = means.bounds(&config.location);
     let destination: Rc<dyn Destination> = match &config.destination {
         DestinationConfig::Local(local) => Rc::new(Local::new(local, blocking)),
         DestinationConfig::S3(s3) => Rc::new(S3::new(s3, clock, blocking, throttle)),
         DestinationConfig::Youtube(youtube) => {
             let quota = quota.unwrap_or_else(|| Quota::new(youtube.uploads_per_day, youtube.units_per_day));
-            Rc::new(Youtube::new(youtube, clock, blocking, throttle, quota))
+            Rc::new(Youtube::new(youtube, clock, blocking, throttle, quota, quota_book))
         }
     };
     Rc::new(Measured::new(destination, config.location.clone(), metrics))

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use segvault::causes::chain;
 use segvault::config::{Config, Database};
 use segvault::db::{Db, DbError, Outage, OwnNode, Patience};
-use segvault::model::Timestamp;
+use segvault::model::{QuotaSpent, Timestamp};
 
 use crate::postgres::{PASSWORD, Postgres};
 
@@ -114,6 +114,7 @@ contract! {
     a_lock_that_is_not_let_go_is_busy_within_the_deadline,
     before_the_first_migration_a_query_is_refused,
     a_schema_that_is_newer_is_left_alone,
+    what_is_spent_of_a_quota_is_summed_up,
 }
 
 async fn migrating_twice_changes_nothing(ground: Ground) {
@@ -233,6 +234,24 @@ async fn a_schema_that_is_newer_is_left_alone(ground: Ground) {
     assert_eq!(db.migrate().await.unwrap(), [""; 0]);
     assert_eq!(db.migrations().await.unwrap().applied.last().unwrap(), "9999");
     db.keep_node(&own("alpha", "2026-01-02")).await.unwrap();
+}
+
+async fn what_is_spent_of_a_quota_is_summed_up(ground: Ground) {
+    let (one, two) = (ground.db(), ground.db());
+    one.migrate().await.unwrap();
+    let more = QuotaSpent { inserts: 1, units: 50 };
+    let all = join_all((0..24).map(|at| (if at % 2 == 0 { &one } else { &two }).add_quota("p", 20_000, more))).await;
+    let mut totals: Vec<u32> = all.into_iter().map(|total| total.unwrap().inserts).collect();
+    totals.sort_unstable();
+    assert_eq!(totals, (1..=24).collect::<Vec<u32>>(), "each one saw what was before it");
+    let read = |project: &'static str, day| one.add_quota(project, day, QuotaSpent::NOTHING);
+    assert_eq!(read("p", 20_000).await.unwrap(), QuotaSpent { inserts: 24, units: 1200 });
+    for (project, day) in [("other", 20_000), ("p", 20_001)] {
+        assert_eq!(read(project, day).await.unwrap(), QuotaSpent::NOTHING);
+    }
+    // What is long over is forgotten.
+    one.add_quota("p", 20_008, more).await.unwrap();
+    assert_eq!(read("p", 20_000).await.unwrap(), QuotaSpent::NOTHING);
 }
 
 /// `segvault db migrate` as a process, which can be killed.

@@ -33,6 +33,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(400);
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How often an upload is resumed before the job begins anew.
 const MOST_RESUMPTIONS: u32 = 3;
+/// For how long a job waits amid its upload before it is resumed. Where the destination wants more, as a quota does that is spent, the
+/// event is given back, so that the node cuts others.
+const LONGEST_WAIT_AMID: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Between questions to a destination that cannot say what it has.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -186,7 +189,11 @@ impl CutJob {
                     attempt.ticket = ticket.as_ref().map(secret);
                     return Ok(self.reconcile(&attempt).await);
                 }
-                Err(JobError::Upload(error)) if error.is_retryable() && failures < MOST_RESUMPTIONS => {
+                Err(JobError::Upload(error))
+                    if error.is_retryable()
+                        && failures < MOST_RESUMPTIONS
+                        && error.retry_after().is_none_or(|wait| wait <= LONGEST_WAIT_AMID) =>
+                {
                     failures += 1;
                     warn!(self.cutting.log, "upload broke off, resuming it"; "event" => %self.event.id,
                         "failures" => failures, "error" => chain(&error));

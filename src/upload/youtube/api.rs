@@ -4,6 +4,7 @@
 //! type, or is an error that says what its job can do.
 //! Never: tries again, but once with a new token where the old one was refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use awc::http::{Method, StatusCode};
@@ -21,8 +22,9 @@ use crate::clock::Clock;
 use crate::config::YoutubeConfig;
 use crate::ingest::sending::{Cargo, Outgoing, Reply, Shipment};
 use crate::ingest::{HttpClient, Patience};
+use crate::model::QuotaSpent;
 use crate::upload::freight::lost;
-use crate::upload::{Upload, UploadError};
+use crate::upload::{QuotaBook, Upload, UploadError};
 
 const ASKED: Patience = patience(60, 120);
 /// After its last byte a chunk may be worked on for a while.
@@ -49,6 +51,8 @@ pub struct Api {
     pub clock: Clock,
     pub tokens: Tokens,
     pub quota: Quota,
+    /// What other nodes spend of it.
+    pub book: Option<Arc<dyn QuotaBook>>,
 }
 
 /// An answer: its status, where a session stands or leads, its body.
@@ -200,10 +204,12 @@ impl Api {
         expected: impl Fn(StatusCode) -> bool,
     ) -> Result<Heard, UploadError> {
         if let Some(cost) = act.cost {
-            self.quota.spend(cost, self.clock.now()).map_err(|left| UploadError::Busy {
+            let spent = |left| UploadError::Busy {
                 why: format!("{}: the day's budget of the location is spent", act.text),
                 retry_after: Some(left),
-            })?;
+            };
+            self.quota.spend(cost, self.clock.now()).map_err(spent)?;
+            self.tell(Some(cost)).await?.map_err(spent)?;
         }
         let mut tries_left = 2;
         loop {
@@ -217,8 +223,28 @@ impl Api {
                 self.tokens.is_refused(&token);
                 continue;
             }
-            return self.heard(act, reply, &expected).await;
+            let heard = self.heard(act, reply, &expected).await;
+            if heard.is_err() && act.cost.is_some() {
+                // It may have said that nothing is left.
+                let _ = self.tell(None).await;
+            }
+            return heard;
         }
+    }
+
+    /// Tells the other nodes what was spent here, and hears what they did. An inner error says how long there is nothing left, as
+    /// the last of it was spent by more than one.
+    async fn tell(&self, cost: Option<Cost>) -> Result<Result<(), Duration>, UploadError> {
+        let Some(book) = &self.book else { return Ok(Ok(())) };
+        let project = self.tokens.project().await?;
+        let news = self.quota.news(self.clock.now());
+        if cost.is_none() && news.spent == QuotaSpent::NOTHING {
+            return Ok(Ok(()));
+        }
+        Ok(match book.add(&project, news.day.number(), news.spent).await {
+            Some(total) => self.quota.told(news, total, cost, self.clock.now()),
+            None => Ok(()),
+        })
     }
 
     /// What is neither a success nor `expected` is an error.

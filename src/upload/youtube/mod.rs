@@ -19,6 +19,7 @@ mod session;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -33,7 +34,7 @@ use self::session::{Begun, Standing, chunk_end};
 use super::freight::Freight;
 use super::retry::{Tries, trying};
 use super::{
-    Destination, Gate, Held, Progress, Published, Thumbnail, Transcoding, Upload, UploadError, UploadTicket,
+    Destination, Gate, Held, Progress, Published, QuotaBook, Thumbnail, Transcoding, Upload, UploadError, UploadTicket,
     VideoMetadata,
 };
 use crate::blocking::Blocking;
@@ -63,12 +64,19 @@ pub struct Youtube {
 }
 
 impl Youtube {
-    /// All arbiters of a node share `throttle` and `quota`.
-    pub fn new(config: &YoutubeConfig, clock: Clock, blocking: Blocking, throttle: Throttle, quota: Quota) -> Self {
+    /// All arbiters of a node share `throttle` and `quota`; nodes share `book`.
+    pub fn new(
+        config: &YoutubeConfig,
+        clock: Clock,
+        blocking: Blocking,
+        throttle: Throttle,
+        quota: Quota,
+        book: Option<Arc<dyn QuotaBook>>,
+    ) -> Self {
         let http = HttpClient::of_this_arbiter();
         let file = config.credentials_file.clone();
         let tokens = Tokens::new(file, config.token_url.clone(), http.clone(), blocking.clone());
-        let api = Api { config: config.clone(), http, clock, tokens, quota };
+        let api = Api { config: config.clone(), http, clock, tokens, quota, book };
         Self { api, blocking, throttle, missed: RefCell::default() }
     }
 

@@ -100,13 +100,25 @@ impl Tokens {
         current.as_ref().filter(|current| Instant::now() < current.good_until).map(|current| current.token.clone())
     }
 
-    async fn refresh(&self) -> Result<Granted, UploadError> {
+    /// Whose quota is spent: the project that the client is of, whose number its id begins with.
+    pub async fn project(&self) -> Result<String, UploadError> {
+        let Account { client_id, .. } = self.account().await?;
+        let number = client_id.split('-').next().unwrap_or_default();
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        Ok(if is_number { number.to_owned() } else { client_id })
+    }
+
+    async fn account(&self) -> Result<Account, UploadError> {
         let file = self.file.clone();
         let account = self.blocking.run(move || account(&file)).await?;
-        let account = account.map_err(|why| UploadError::Refused {
+        account.map_err(|why| UploadError::Refused {
             why,
             remedy: "write client_id, client_secret and refresh_token into it, as JSON",
-        })?;
+        })
+    }
+
+    async fn refresh(&self) -> Result<Granted, UploadError> {
+        let account = self.account().await?;
         let body = form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", "refresh_token")
             .append_pair("client_id", &account.client_id)

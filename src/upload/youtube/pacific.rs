@@ -23,6 +23,11 @@ impl PacificDay {
         Self((seconds + offset(seconds)).div_euclid(DAY))
     }
 
+    /// Days since 1970.
+    pub const fn number(self) -> i64 {
+        self.0
+    }
+
     /// How long it is from `at` to the end of the day.
     pub fn left(at: Timestamp) -> Duration {
         let midnight_as_local = (Self::of(at).0 + 1) * DAY;

@@ -18,6 +18,7 @@ over_both! {
     a_cancel_amid_an_upload_ends_it_within_a_second,
     what_the_channel_works_on_is_asked_for_until_it_is_done_or_has_failed,
     a_thumbnail_that_is_too_large_is_refused_to_the_editor_or_told,
+    what_was_spent_of_a_quota_is_known_to_the_next_life_and_to_other_nodes,
 }
 
 /// A node's configuration for it.
@@ -182,4 +183,27 @@ fn a_thumbnail_that_is_too_large_is_refused_to_the_editor_or_told(ground: Ground
     assert!(error.contains("choose a smaller thumbnail"), "{error}");
     assert_eq!(stand_in.now().count("POST /upload/youtube/v3/videos"), 0);
     node.stop();
+}
+
+fn what_was_spent_of_a_quota_is_known_to_the_next_life_and_to_other_nodes(ground: Ground) {
+    let (crew, stand_in) = (Crew::new(ground), StandIn::start());
+    let config = channel(&crew, &stand_in, "uploads_per_day = 1\n");
+    let node = crew.node("alpha", &config);
+    let to_channel = json!({"upload_location": "channel"});
+    file(&node, "e1", &RANGES[..1], &to_channel);
+    wait_for(&node, "e1", "TRANSCODING");
+    node.stop();
+    for name in ["alpha", "beta"] {
+        let node = crew.node(name, &config);
+        file(&node, name, &RANGES[..1], &to_channel);
+        let waiting = eventually("it waits", || Some(event(&node, name)).filter(|event| !event["error"].is_null()));
+        let error = waiting["error"].as_str().unwrap();
+        assert!(
+            waiting["state"] == "EDITED" && error.contains("the day's budget of the location is spent"),
+            "{waiting}"
+        );
+        assert!(waiting["retry_at"].is_string(), "{waiting}");
+        node.stop();
+    }
+    assert_eq!((stand_in.now().count("POST /upload/youtube/v3/videos"), stand_in.now().videos.len()), (1, 1));
 }
