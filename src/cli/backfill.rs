@@ -19,7 +19,7 @@ use super::config::EXIT_OK;
 use super::nodes::{Nodes, known_nodes};
 use super::place::PlaceArgs;
 use super::run::install_tls;
-use super::{EXIT_FAILED, Failure};
+use super::{EXIT_FAILED, Failure, print_line};
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
@@ -217,10 +217,10 @@ async fn backfill(
         let mut value = figures(&total);
         value["seconds"] = seconds.into();
         value["streams"] = told.iter().map(stream).collect();
-        println!("{value}");
+        print_line(value)?;
     } else {
         for (peer, channel, quality, report) in &told {
-            println!("{}: {}", stream_text(args, peer, channel, quality), words(report));
+            print_line(format_args!("{}: {}", stream_text(args, peer, channel, quality), words(report)))?;
         }
     }
     Ok(if has_failed { EXIT_FAILED } else { EXIT_OK })

@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Failure;
 use super::config::EXIT_OK;
 use super::run::{install_tls, stop_at_once_on_a_second, until_stop};
+use super::{Failure, print_line};
 use crate::clock::Clock;
 use crate::config::{Config, parse_duration};
 use crate::log::Log;
@@ -71,7 +71,7 @@ pub fn run(args: DemoArgs) -> Result<u8, Failure> {
         let end = args.duration.map(|duration| Instant::now() + duration);
         let show = async {
             let newest = wait_for_record(&Layout::new(&usual.node.dir), &source).await?;
-            print_where_to_look(&node, &source, &spec, &usual.node.dir, newest);
+            print_where_to_look(&node, &source, &spec, &usual.node.dir, newest)?;
             std::future::pending::<anyhow::Result<()>>().await
         };
         let stop = until_stop_or(&mut signals, &log, end);
@@ -83,13 +83,13 @@ pub fn run(args: DemoArgs) -> Result<u8, Failure> {
         node.stop().await;
         source.stop();
         shown?;
-        println!("\nStopped. The record is in {}.", dir.join("record").display());
+        print_line(format_args!("\nStopped. The record is in {}.", dir.join("record").display()))?;
         Ok(EXIT_OK)
     })
 }
 
 fn start_source(dir: &Path, spec: &ReelSpec) -> anyhow::Result<SourceHandle> {
-    println!("Starting a live test source and a node that records it …");
+    print_line("Starting a live test source and a node that records it …")?;
     let program = Program::Live { spec: spec.clone(), directory: dir.join("source") };
     Source::start(SourceSpec::new(program)).context("cannot start the live test source")
 }
@@ -135,7 +135,13 @@ fn newest_end(layout: &Layout, channel: &Channel, quality: &Quality) -> anyhow::
     Ok(index.best().next_back().map(|segment| segment.end()))
 }
 
-fn print_where_to_look(node: &Node, source: &SourceHandle, spec: &ReelSpec, record: &Path, newest: Timestamp) {
+fn print_where_to_look(
+    node: &Node,
+    source: &SourceHandle,
+    spec: &ReelSpec,
+    record: &Path,
+    newest: Timestamp,
+) -> anyhow::Result<()> {
     let url = format!("http://{}", node.address());
     let program = std::env::current_exe().map_or_else(|_| "segvault".into(), |path| quoted(&path));
     // Not on whole seconds, so that the edges fall within segments and GOPs: the cut is exact all the same.
@@ -143,7 +149,7 @@ fn print_where_to_look(node: &Node, source: &SourceHandle, spec: &ReelSpec, reco
     let end = start.plus_micros(5_000_000);
     let frame = |moment: Timestamp| spec.frame_rate.first_frame_at(moment.micros_since(source.origin()));
     let range = format!("{start},{end}");
-    println!(
+    print_line(format_args!(
         "\nRecording. Frame numbers and times are burned into the picture.\n\n\
          Page     {url}/\n\
          Watch    any HLS player, for example\n\
@@ -162,7 +168,7 @@ fn print_where_to_look(node: &Node, source: &SourceHandle, spec: &ReelSpec, reco
         record = quoted(record),
         first = frame(start),
         last = frame(end) - 1,
-    );
+    ))
 }
 
 /// As a shell takes it for one word.

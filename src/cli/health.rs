@@ -15,7 +15,7 @@ use url::Url;
 use super::config::EXIT_OK;
 use super::place::PlaceArgs;
 use super::run::install_tls;
-use super::{EXIT_FAILED, Failure};
+use super::{EXIT_FAILED, Failure, print_line};
 use crate::ingest::{HttpClient, Patience};
 use crate::store::Layout;
 
@@ -40,7 +40,7 @@ pub fn run(args: &HealthArgs) -> Result<u8, Failure> {
     let url = url.join(if args.ready { "readyz" } else { "healthz" }).context("no address of a node")?;
     install_tls();
     let (status, answer) = actix::System::new().block_on(ask(&url))?;
-    println!("{answer}");
+    print_line(answer)?;
     Ok(if status == 200 { EXIT_OK } else { EXIT_FAILED })
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 
-use super::Failure;
 use super::config::{ConfigArgs, EXIT_OK};
+use super::{Failure, print_line};
 use crate::auth::LinkKey;
 use crate::clock::Clock;
 use crate::config::parse_duration;
@@ -52,6 +52,6 @@ pub fn run(args: &LinkArgs) -> Result<u8, Failure> {
     let times = [("start", args.start), ("end", args.end)];
     let times = times.iter().filter_map(|(key, time)| time.map(|time| format!("{key}={time}Z&")));
     url.set_query(Some(&format!("{}{}", times.collect::<String>(), link.parameters())));
-    println!("{url}");
+    print_line(url)?;
     Ok(EXIT_OK)
 }

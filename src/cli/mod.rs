@@ -26,9 +26,11 @@ mod select;
 mod tombstone;
 mod users;
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::Faults;
@@ -196,6 +198,11 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             Ok(EXIT_OK)
         }
     }
+}
+
+/// A line on standard output. `println!` would panic where its reader has left.
+fn print_line(line: impl fmt::Display) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "{line}").context("cannot print")
 }
 
 /// `segvault select … | head` ends well.

@@ -126,7 +126,7 @@ impl<'a> Scrub<'a> {
             self.repair(&hours).await?;
         }
         self.tally.end();
-        self.report.print(began.elapsed(), self.args.json);
+        self.report.print(began.elapsed(), self.args.json)?;
         Ok(if self.report.is_good() { EXIT_OK } else { EXIT_FAILED })
     }
 

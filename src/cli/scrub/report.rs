@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
+use crate::cli::print_line;
 use crate::metrics::Damage;
 use crate::model::PeerUrl;
 use crate::store::StoredFile;
@@ -38,7 +39,7 @@ impl Report {
         self.failed_files == 0 && self.bad.iter().all(|bad| bad.repaired_from.is_some())
     }
 
-    pub fn print(&self, took: Duration, as_json: bool) {
+    pub fn print(&self, took: Duration, as_json: bool) -> anyhow::Result<()> {
         let repaired = self.bad.iter().filter(|bad| bad.repaired_from.is_some()).count();
         if as_json {
             let bad = |bad: &Bad| {
@@ -57,8 +58,7 @@ impl Report {
                 "failed_files": self.failed_files,
                 "seconds": took.as_secs_f64(),
             });
-            println!("{sum}");
-            return;
+            return print_line(sum);
         }
         let mut words = format!("{} files checked, {} bytes, {} bad", self.files, self.bytes, self.bad.len());
         for (count, what) in [
@@ -70,7 +70,7 @@ impl Report {
                 words += &format!(", {count} {what}");
             }
         }
-        println!("{words}");
+        print_line(words)
     }
 }
 
