@@ -184,14 +184,21 @@ mod tests {
         let take = || profiler.take(Duration::from_secs(2), || false);
         let (first, second) = futures_util::future::join(take(), take()).await;
         assert!(matches!(second, Err(ProfileError::UnderWay)), "{second:?}");
-        let profile = first.unwrap();
-        let of_busy = profile.stacks.iter().filter(|(stack, _)| {
-            stack[0].function == "busy"
-                && stack.iter().any(|frame| frame.function.contains("a_function_that_keeps_busy"))
-        });
-        let seen: u64 = of_busy.map(|(_, count)| count).sum();
-        // 198 on a machine with nothing else to do; this one may have much.
-        assert!(seen > 2, "{seen} of {}", profile.samples());
+        let mut profile = first.unwrap();
+        let is_named = |profile: &CpuProfile| {
+            profile.stacks.keys().any(|stack| {
+                let names = |name: &str| stack.iter().any(|frame| frame.function.contains(name));
+                stack[0].function == "busy" && names("a_function_that_keeps_busy")
+            })
+        };
+        // On a machine that has much else to do, the thread may not get a hundredth of a second at first.
+        for _ in 0..20 {
+            if is_named(&profile) {
+                break;
+            }
+            profile = take().await.unwrap();
+        }
+        assert!(is_named(&profile), "{} samples: {:?}", profile.samples(), profile.stacks);
         // Who is no longer wanted ends at once, and who is dropped leaves the turn to the next.
         let stopped = profiler.take(Duration::from_secs(60), || true).await;
         assert!(matches!(stopped, Err(ProfileError::Stopping)), "{stopped:?}");

@@ -1,0 +1,371 @@
+//! Every alert fires where its cause is real, and none where all is well: a real Prometheus, the rules of deploy/prometheus
+//! thirty times as fast, and a node for each way to be ill.
+//!
+//! Cause and alert stand side by side in `Ward::rehearse`. It takes five minutes: see `soak_…` at the end.
+
+mod prometheus;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use segvault::clock::Clock;
+use segvault::rehearsal::{Fault, PathKind, Rule, Source, SourceHandle, SourceSpec};
+use serde_json::json;
+
+use crate::jobs;
+use crate::postgres::Postgres;
+use crate::replicate::static_peer::Lie;
+use crate::replicate::{HOUR, StaticPeer, plant_segment};
+use crate::support::{NodeProcess, eventually, free_address, reel, run, segvault, small_spec, try_get};
+use prometheus::{Firing, Prometheus, Target, faster};
+
+const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/segvault.rules.yaml");
+/// Nobody is ill here.
+const WELL: [&str; 2] = ["well-1", "well-2"];
+/// All rest for so long before anything happens to those that fall ill: ten minutes of the rules.
+const REST: Duration = Duration::from_secs(20);
+/// A cause and its alert. Waiting for a job takes longest: an hour of the rules, and what stands before it.
+const FIRES_WITHIN: Duration = Duration::from_secs(420);
+/// One more than the rule asks for, and the first, which no earlier sample shows to be one more.
+const ENOUGH_RESTARTS: usize = 6;
+/// Twice as many lines as a log holds that nobody reads (`QUEUED_LINES`), and a pipe.
+const REFUSED_CUTS: usize = 20_000;
+/// What needs more lost seconds than a rehearsal has: ten thousand holes while the disk takes nothing.
+const NOT_REHEARSED: &str = "SegvaultLedgerHasGaps";
+
+/// All that is ill, and what keeps it so.
+struct Ward {
+    dir: tempfile::TempDir,
+    nodes: Vec<(&'static str, NodeProcess)>,
+    targets: Vec<Target>,
+}
+
+/// A programme that loops. What it shows can be had for fifteen seconds, as at real sources: a busy machine loses nothing of it.
+fn on_air() -> SourceHandle {
+    Source::start(SourceSpec { window_segments: 30, ..SourceSpec::prepared(reel(&small_spec(), 20)) }).unwrap()
+}
+
+fn recording(source: &SourceHandle) -> String {
+    format!(
+        "[coverage]\ninterval = \"1s\"\n[[channel]]\nname = \"ch\"\nhls = {:?}\nqualities = [\"source\"]\n",
+        source.url()
+    )
+}
+
+fn copying(peer: &str) -> String {
+    format!("[backfill]\npeers = [{peer:?}]\nchannels = [\"ch\"]\ninterval = \"1s\"\nrecent_cutoff = \"0s\"\n")
+}
+
+impl Ward {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), nodes: Vec::new(), targets: Vec::new() }
+    }
+
+    fn base(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn keep(&mut self, name: &'static str, node: NodeProcess) {
+        let (over_tls, address) = match node.url() {
+            url if url.contains("127.0.0.1:") => (false, url.replace("http://", "")),
+            url => panic!("{url} is not on this machine"),
+        };
+        self.targets.push(Target { name, address, over_tls });
+        self.nodes.push((name, node));
+    }
+
+    fn start(&mut self, name: &'static str, more: &str) {
+        self.start_as(name, more, |_| {});
+    }
+
+    fn start_as(&mut self, name: &'static str, more: &str, change: impl FnOnce(&mut Command)) {
+        let node = NodeProcess::start_with(&self.base(name), more, |command| {
+            command.args(["--set", &format!("node.name={name}")]);
+            change(command);
+        });
+        self.keep(name, node);
+    }
+
+    fn node(&self, name: &str) -> &NodeProcess {
+        &self.nodes.iter().find(|(known, _)| *known == name).unwrap().1
+    }
+
+    fn kill(&mut self, name: &str) {
+        let at = self.nodes.iter().position(|(known, _)| *known == name).unwrap();
+        let (_, mut node) = self.nodes.remove(at);
+        node.signal("-KILL");
+        node.wait();
+    }
+}
+
+/// A node whose directory is a file system of 16 MB, and that directory through its own eyes.
+fn on_a_small_disk(ward: &mut Ward, name: &'static str, more: &str) -> PathBuf {
+    let base = ward.base(name);
+    fs::create_dir(&base).unwrap();
+    let mount = format!("mount -t tmpfs -o size=16m none {0} && exec \"$@\"", base.display());
+    let is_root = rustix::process::geteuid().is_root();
+    let map: &[&str] = if is_root { &[] } else { &["--map-root-user"] };
+    let config = base.with_extension("toml");
+    let head = format!("[node]\nname = {name:?}\ndir = {base:?}\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n");
+    fs::write(&config, head + more).unwrap();
+    let mut command = Command::new("unshare");
+    command.arg("--mount").args(map).args(["sh", "-c", &mount, "sh"]);
+    command.arg(env!("CARGO_BIN_EXE_segvault")).args(["run", "--config"]).arg(&config);
+    let node = NodeProcess::spawn(&base, &mut command);
+    let inside = Path::new("/proc").join(node.id().to_string()).join("root").join(base.strip_prefix("/").unwrap());
+    ward.keep(name, node);
+    inside
+}
+
+/// Files that take the scrubber four minutes, of which those after the first went bad; and no round has ended for fifty days.
+fn plant_rot(base: &Path) {
+    let dir = base.join("ch/source").join(HOUR);
+    for number in 0..80u8 {
+        let offset = format!("{:02}:{:02}.0", number / 30, number % 30 * 2);
+        let name = plant_segment(&dir, &offset, "full", &vec![number; 192 << 10]);
+        if number > 20 {
+            fs::write(dir.join(name), vec![0; 192 << 10]).unwrap();
+        }
+    }
+    let began = Clock::system().now().micros() - 50 * 86400 * 1_000_000;
+    let state = json!({
+        "unchecked_since_micros": null,
+        "round": { "began_micros": began, "ended_micros": null, "done": null, "bytes": 0 },
+    });
+    fs::create_dir_all(base.join(".segvault")).unwrap();
+    fs::write(base.join(".segvault/scrub.json"), state.to_string()).unwrap();
+}
+
+fn some_segments(base: &Path) {
+    let dir = base.join("ch/source").join(HOUR);
+    for number in 0..5u8 {
+        plant_segment(&dir, &format!("00:{:02}.0", number * 2), "full", &[number; 5000]);
+    }
+}
+
+/// With the clock so many seconds ahead.
+fn ahead(command: &mut Command, seconds: i64, file: &Path) {
+    let places = ["/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime", "/usr/lib/faketime"];
+    let library = places.iter().map(|place| Path::new(place).join("libfaketimeMT.so.1")).find(|path| path.exists());
+    fs::write(file, format!("{seconds:+}")).unwrap();
+    command.env("LD_PRELOAD", library.expect("libfaketime is missing; `make deps` installs it"));
+    command.env("FAKETIME_TIMESTAMP_FILE", file);
+    for setting in ["FAKETIME_DONT_FAKE_MONOTONIC", "NO_FAKE_STAT", "FAKETIME_NO_CACHE"] {
+        command.env(setting, "1");
+    }
+}
+
+/// A certificate for a day.
+fn short_certificate(dir: &Path) -> String {
+    let (key, certificate) = (dir.join("day.key"), dir.join("day.crt"));
+    let args = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost";
+    let mut command = Command::new("openssl");
+    let (code, _, said) = run(command.args(args.split(' ')).arg("-keyout").arg(&key).arg("-out").arg(&certificate));
+    assert_eq!(code, 0, "{said}");
+    format!("[http]\ncertificate = {certificate:?}\nkey = {key:?}\n")
+}
+
+/// A token that says when it expires. Nobody asks for its signature here.
+fn short_token(dir: &Path) -> PathBuf {
+    let expires = Clock::system().now().micros() / 1_000_000 + 600;
+    let part = |text: String| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    let token = format!("{}.{}.x", part("{}".into()), part(json!({ "exp": expires }).to_string()));
+    let file = dir.join("token");
+    fs::write(&file, token).unwrap();
+    file
+}
+
+/// A node whose log nobody reads, asked for cuts that it refuses, each with a line of its own.
+struct Mute {
+    child: Child,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Mute {
+    fn start(ward: &mut Ward) -> Self {
+        let (base, address) = (ward.base("mute"), free_address());
+        some_segments(&base);
+        let mut command = segvault();
+        command.args(["run", "--set", &format!("node.dir={base:?}"), "--set", "node.name=mute"]);
+        command.args(["--set", &format!("node.listen={address:?}"), "--set", "log.format=json"]);
+        let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mute = Self { child, is_over: Arc::default() };
+        eventually("it is up", || try_get(&address, "/healthz").filter(|reply| reply.status == 200));
+        ward.targets.push(Target { name: "mute", address, over_tls: false });
+        mute
+    }
+
+    fn make_it_talk(&self, address: &str) {
+        let (address, is_over) = (address.to_owned(), Arc::clone(&self.is_over));
+        std::thread::spawn(move || {
+            for _ in 0..REFUSED_CUTS {
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                try_get(&address, "/cut/ch/source.ts?start=2026-01-02T03:04:05&end=2026-01-02T03:04:06");
+            }
+        });
+    }
+}
+
+impl Drop for Mute {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A disk that is filled: a little at a time at first, then all of it.
+fn fill(inside: &Path, from_then_on: Duration, is_over: &Arc<AtomicBool>) {
+    let (filler, is_over, began) = (inside.join("filler"), Arc::clone(is_over), Instant::now());
+    std::thread::spawn(move || {
+        let Ok(mut file) = fs::File::create(filler) else { return };
+        while !is_over.load(Ordering::Relaxed) {
+            let piece = if began.elapsed() < from_then_on { 64 << 10 } else { 1 << 20 };
+            // Full is what is wanted.
+            let _ = file.write_all(&vec![0; piece]);
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    });
+}
+
+#[test]
+#[ignore = "five minutes; `make soak`"]
+fn soak_every_alert_fires_where_its_cause_is_real_and_none_where_all_is_well() {
+    let mut ward = Ward::new();
+    let sources: Vec<SourceHandle> = (0..6).map(|_| on_air()).collect();
+    let [shared, spoilt, stuck, failing, filling, alone] = &sources[..] else { unreachable!("there are six") };
+    let is_over = Arc::new(AtomicBool::new(false));
+
+    // Two that are well, and have each other.
+    let (first, second) = (free_address(), free_address());
+    for (name, address, other) in [(WELL[0], &first, &second), (WELL[1], &second, &first)] {
+        let more = recording(shared) + &copying(&format!("http://{other}"));
+        ward.start_as(name, &more, |command| {
+            command.args(["--set", &format!("node.listen={address}")]);
+        });
+    }
+    ward.start("spoilt", &recording(spoilt));
+    ward.start("stuck", &recording(stuck));
+    ward.start("failing", &recording(failing));
+    let inside = on_a_small_disk(&mut ward, "filling", &recording(filling));
+    ward.start("crowded", "[retention]\nmin_free = \"1024TiB\"\ninterval = \"1s\"\n");
+    ward.start("gone", &recording(alone));
+    let of_gone = ward.node("gone").url();
+    ward.start("widow", &copying(&of_gone));
+    plant_rot(&ward.base("rotten"));
+    ward.start("rotten", "[scrub]\nmax_rate = \"64KiB\"\n");
+    let theirs = ward.base("theirs");
+    some_segments(&theirs);
+    let busy = StaticPeer::lying(&theirs, |path| path.starts_with("/segments").then_some(Lie::Status("503 BUSY")));
+    ward.start("behind", &copying(&busy.url()));
+    let of_liar = ward.base("of-liar");
+    fs::create_dir(&of_liar).unwrap();
+    let liar = StaticPeer::lying(&of_liar, |path| path.starts_with("/segments").then(|| Lie::Body(b"other".to_vec())));
+    ward.start("deceived", &copying(&liar.url()));
+    let clock = ward.base("clock");
+    ward.start_as("ahead", "", |command| ahead(command, 20, &clock));
+    let of_ahead = ward.node("ahead").url();
+    ward.start("behind-ahead", &copying(&of_ahead));
+    ward.start("restless", "");
+    let mut server = Postgres::start();
+    ward.start("without-database", &format!("[database]\nurl = {:?}\n", server.new_database()));
+    let videos = ward.base("videos");
+    ward.start(
+        "unable",
+        &format!(
+            "[upload.local]\ntype = \"local\"\npath = {videos:?}\nurl_prefix = \"http://videos.test/\"\n\
+             [cutter]\ninterval = \"1s\"\n"
+        ),
+    );
+    let tls = short_certificate(ward.dir.path());
+    ward.start("certified", &tls);
+    ward.targets.last_mut().unwrap().over_tls = true;
+    let token = short_token(ward.dir.path());
+    ward.start("tokened", &(copying(&format!("http://{first}")) + &format!("token_file = {token:?}\n")));
+    let mute = Mute::start(&mut ward);
+    let of_mute = ward.targets.last().unwrap().address.clone();
+
+    let prometheus = Prometheus::start(ward.dir.path(), &faster(&fs::read_to_string(RULES).unwrap()), &ward.targets);
+    eventually("all are asked", || (prometheus.healthy() == ward.targets.len()).then_some(()));
+    let mut seen = Firing::new();
+    let look = |seen: &mut Firing| {
+        let firing = prometheus.firing();
+        let of_the_well: Vec<_> = firing.iter().filter(|(_, node)| WELL.contains(&node.as_str())).collect();
+        assert!(of_the_well.is_empty(), "where all is well: {of_the_well:?}");
+        seen.extend(firing);
+        std::thread::sleep(Duration::from_millis(500));
+    };
+    let rested = Instant::now();
+    while rested.elapsed() < REST {
+        look(&mut seen);
+    }
+
+    // What happens to them. What needs no act stands above: a clock, a certificate, a token, rot, a peer that is busy.
+    spoilt.script().lock().unwrap().add(Rule::on(PathKind::Segment, Fault::Status(404)));
+    stuck.script().lock().unwrap().add(Rule::on(PathKind::Segment, Fault::Status(503)));
+    failing.script().lock().unwrap().add(Rule::on(PathKind::Media, Fault::Status(500)));
+    fill(&inside, Duration::from_secs(50), &is_over);
+    ward.kill("gone");
+    some_segments(&of_liar);
+    server.down();
+    mute.make_it_talk(&of_mute);
+    jobs::file(ward.node("unable"), "e", &[("2026-01-02T03:59:55", "2026-01-02T04:00:03")], &serde_json::Value::Null);
+
+    let due = [
+        ("SegvaultNodeDown", "gone"),
+        ("SegvaultLosingSeconds", "spoilt"),
+        ("SegvaultHoleNotFilled", "spoilt"),
+        ("SegvaultNothingNew", "stuck"),
+        ("SegvaultSourceFails", "failing"),
+        ("SegvaultStoreNotWritable", "filling"),
+        ("SegvaultSpoolFills", "filling"),
+        ("SegvaultDiskFullSoon", "filling"),
+        ("SegvaultRetentionStuck", "crowded"),
+        ("SegvaultFileWentBad", "rotten"),
+        ("SegvaultScrubBehind", "rotten"),
+        ("SegvaultNodeBehind", "behind"),
+        ("SegvaultPeerUnreachable", "widow"),
+        ("SegvaultClockSkew", "behind-ahead"),
+        ("SegvaultPeerSendsWrongBytes", "deceived"),
+        ("SegvaultActorsRestart", "restless"),
+        ("SegvaultDatabaseDown", "without-database"),
+        // Of the database that all share, so of no node.
+        ("SegvaultJobStuck", ""),
+        ("SegvaultCertificateExpires", "certified"),
+        ("SegvaultPeersTokenExpires", "tokened"),
+        ("SegvaultLogLinesDropped", "mute"),
+    ];
+    let mut rehearsed: std::collections::BTreeSet<String> = due.iter().map(|(alert, _)| (*alert).to_owned()).collect();
+    rehearsed.insert(NOT_REHEARSED.to_owned());
+    assert_eq!(prometheus.rules(), rehearsed, "each alert has its cause here");
+
+    let began = Instant::now();
+    let base = ward.base("restless").to_str().unwrap().to_owned();
+    let mut restarts = 0;
+    loop {
+        look(&mut seen);
+        let quiet_yet: Vec<_> =
+            due.iter().filter(|(alert, node)| !seen.contains(&((*alert).to_owned(), (*node).to_owned()))).collect();
+        if quiet_yet.is_empty() {
+            break;
+        }
+        if restarts < ENOUGH_RESTARTS {
+            // While it is being built anew there is none.
+            let (code, ..) = run(segvault().args(["admin", "--dir", &base, "restart", "hour_cache"]));
+            restarts += usize::from(code == 0);
+        }
+        assert!(began.elapsed() < FIRES_WITHIN, "silent: {quiet_yet:?}; heard: {seen:?}");
+    }
+    is_over.store(true, Ordering::Relaxed);
+    println!("all {} alerts fired, the last after {} s", due.len(), began.elapsed().as_secs());
+    drop(mute);
+    ward.nodes.into_iter().filter(|(name, _)| WELL.contains(name)).for_each(|(_, node)| node.stop());
+}
