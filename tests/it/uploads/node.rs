@@ -205,5 +205,6 @@ fn what_was_spent_of_a_quota_is_known_to_the_next_life_and_to_other_nodes(ground
         assert!(waiting["retry_at"].is_string(), "{waiting}");
         node.stop();
     }
-    assert_eq!((stand_in.now().count("POST /upload/youtube/v3/videos"), stand_in.now().videos.len()), (1, 1));
+    let youtube = stand_in.now();
+    assert_eq!((youtube.count("POST /upload/youtube/v3/videos"), youtube.videos.len()), (1, 1));
 }
