@@ -230,14 +230,24 @@ impl Judged<'_> {
         Worst { drift_90k, gap_90k, ..Worst::default() }
     }
 
+    /// The packets that a range asks for. One that begins as close before a bound as its stamp may be wrong lies on either side.
+    fn packets_alone(&self) -> Vec<Vec<&Packet>> {
+        let (first, end) = self.range;
+        let earlier = |bound: Timestamp| bound.plus_micros(-SOUND_ROUNDING_90K * 100 / 9);
+        let ranges = [(first, end), (first, earlier(end)), (earlier(first), end), (earlier(first), earlier(end))];
+        let packets =
+            |(first, end)| self.film.source.expected(first, end).iter().map(|at| &self.film.audio[*at]).collect();
+        ranges.into_iter().map(packets).collect()
+    }
+
     /// Exactly the packets whose time lies in the range, as far apart as they were. The range starts where it was asked to, and the
     /// first of them up to one's length after.
     fn sound_alone(&self, audio: &[Packet]) -> Worst {
-        let numbers = self.film.source.expected(self.range.0, self.range.1);
-        let own: Vec<&Packet> = numbers.iter().map(|number| &self.film.audio[*number]).collect();
-        let hashes = |packets: &[&Packet]| packets.iter().map(|packet| packet.hash.clone()).collect::<Vec<_>>();
-        assert_eq!(audio.len(), own.len(), "{}", self.what);
-        assert!(hashes(&audio.iter().collect::<Vec<_>>()) == hashes(&own), "{}: packets differ", self.what);
+        let is_cut =
+            |own: &Vec<&Packet>| own.iter().map(|packet| &packet.hash).eq(audio.iter().map(|packet| &packet.hash));
+        let own = self.packets_alone().into_iter().find(is_cut);
+        let own = own
+            .unwrap_or_else(|| panic!("{}: {} packets of sound are none that were asked for", self.what, audio.len()));
         let packet_90k = self.film.audio[1].pts - self.film.audio[0].pts;
         assert!(
             (-SOUND_ROUNDING_90K..=packet_90k).contains(&(audio[0].pts - START_90K)),
