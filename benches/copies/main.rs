@@ -33,15 +33,17 @@ fn main() {
         "\nMedians of three. An empty node copies all that another has, from its start to the last file: compared, fetched, hashed,\n\
          each file and its directory flushed before it counts. The limit is `cat` of the same files into a loopback socket whose\n\
          reader hashes and writes nothing; beside it, the same into one file that is flushed at the end. Both nodes share the\n\
-         machine's cores and its disk; in memory (a tmpfs), nothing but the cores is the limit.\n\n| figure | segvault | limit | ratio |\n|---|---|---|---|\n",
+         machine's cores. The other's files are in the page cache, as for `cat`; where the copies go to memory (a tmpfs), nothing but\n\
+         the cores is the limit.\n\n| figure | segvault | limit | ratio |\n|---|---|---|---|\n",
     );
     let memory = tempfile::tempdir_in("/dev/shm").unwrap();
     for (make, dir, place) in [
-        (Tree::small as fn(&Path) -> Tree, &*disk, "on the disk"),
-        (Tree::large, &*disk, "on the disk"),
-        (Tree::large, memory.path(), "in memory"),
+        (Tree::small as fn(&Path) -> Tree, &*disk, "to the disk"),
+        (Tree::small, memory.path(), "to memory"),
+        (Tree::large, &*disk, "to the disk"),
+        (Tree::large, memory.path(), "to memory"),
     ] {
-        let tree = make(dir);
+        let tree = make(&disk);
         let runs: Vec<Run> = (0..RUNS).map(|_| measure(&tree, dir)).collect();
         let of = |figure: fn(&Run) -> f64| median(runs.iter().map(figure).collect());
         let _ = writeln!(

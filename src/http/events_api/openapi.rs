@@ -67,7 +67,7 @@ const OPERATIONS: &[Operation] = &[
         method: "get",
         path: "/api/v1/events/stream",
         summary: "Every change of any event as it happens: server-sent events `change`, each a HistoryLine. \
-                  `since`, or the header Last-Event-ID, says from when on.",
+                  `since`, or the header Last-Event-ID, says from when on; what happened shortly before it may come again.",
         role: None,
         query: &[("since", "Time")],
         body: None,

@@ -30,7 +30,7 @@ const MOST_LOOKS_SKIPPED: u32 = 15;
 /// Looks without a change after which a listener is told that all is well, so that nothing between us hangs up.
 const QUIET_LOOKS: u32 = 15;
 /// How much later than its time a change may appear: nodes' clocks differ, and transactions take a while.
-const LATE: Duration = Duration::from_secs(10);
+const LATE_MICROS: i64 = 10_000_000;
 
 /// Places for listeners. Cheap to clone; clones share them.
 #[derive(Debug, Clone)]
@@ -51,13 +51,17 @@ struct Told {
 }
 
 impl Told {
+    /// What happened at this moment or later; and a while before, as that may yet appear.
+    fn before(moment: Timestamp) -> Self {
+        Self { since: moment.plus_micros(-LATE_MICROS), seen: HashMap::new() }
+    }
+
     /// What of these lines is new; moves on to the next look.
     fn take(&mut self, lines: Vec<HistoryLine>) -> Vec<HistoryLine> {
         let is_full = lines.len() as i64 >= MAX_LINES;
         if let Some(last) = lines.last() {
             // With so many, whoever is late is let go: else there would be no end.
-            let back = if is_full { Duration::ZERO } else { LATE };
-            let back = i64::try_from(back.as_micros()).unwrap_or(i64::MAX);
+            let back = if is_full { 0 } else { LATE_MICROS };
             self.since = self.since.max(last.at.plus_micros(-back));
         }
         let new: Vec<HistoryLine> =
@@ -79,6 +83,8 @@ struct Listener {
     skipped: u32,
     /// Nothing has been sent yet.
     is_new: bool,
+    /// It asks for what comes, and not for what is there.
+    knows_what_is: bool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -87,10 +93,18 @@ pub async fn get(site: web::Data<Site>, request: HttpRequest) -> Result<HttpResp
     let last_seen = last_seen.map(|text| params::time("Last-Event-ID", text)).transpose()?;
     let asked = since(&Query::parse(request.query_string()))?;
     let place = Arc::clone(&site.feed.0).try_acquire_owned().map_err(|_| HttpError::TooManyListeners)?;
-    let since = last_seen.or(asked).unwrap_or_else(|| site.clock.now());
-    let told = Told { since, seen: HashMap::new() };
-    let listener =
-        Listener { site: site.get_ref().clone(), told, quiet: 0, failures: 0, skipped: 0, is_new: true, _place: place };
+    let told = Told::before(last_seen.or(asked).unwrap_or_else(|| site.clock.now()));
+    let knows_what_is = last_seen.or(asked).is_none();
+    let listener = Listener {
+        site: site.get_ref().clone(),
+        told,
+        quiet: 0,
+        failures: 0,
+        skipped: 0,
+        is_new: true,
+        knows_what_is,
+        _place: place,
+    };
     let texts = stream::unfold(listener, |mut listener| async move {
         let text = listener.next().await?;
         Some((Ok::<_, HttpError>(Bytes::from(text)), listener))
@@ -107,6 +121,11 @@ impl Listener {
     /// What to send next; `None` once the node stops.
     async fn next(&mut self) -> Option<String> {
         if std::mem::take(&mut self.is_new) {
+            if self.knows_what_is
+                && let Ok(lines) = self.site.db.changes_since(self.told.since).await
+            {
+                self.told.take(lines);
+            }
             return Some(": these are changes of events\n\n".into());
         }
         loop {
@@ -162,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_change_that_appears_late_is_told_and_none_is_told_twice() {
-        let mut told = Told { since: Timestamp::from_micros(0), seen: HashMap::new() };
+        let mut told = Told::before(Timestamp::from_micros(50_000_000));
+        assert_eq!(told.since, Timestamp::from_micros(40_000_000), "one that takes a while is yet to appear");
         assert_eq!(told.take(vec![line("a", 1, 100)]), [line("a", 1, 100)]);
         assert_eq!(told.since, Timestamp::from_micros(90_000_000));
         let found = vec![line("b", 1, 95), line("a", 1, 100), line("a", 2, 104)];
