@@ -178,8 +178,11 @@ fn the_ffmpeg_that_was_found_is_told() {
     let programs = base.with_file_name("programs");
     std::fs::create_dir(&programs).unwrap();
     let script = programs.join("ffmpeg");
-    std::fs::write(&script, "#!/bin/sh\necho 'ffmpeg version 9.9-small by hand'\necho ' V....D libx264 and more'\n")
-        .unwrap();
+    std::fs::write(
+        &script,
+        "#!/bin/sh\necho 'ffmpeg version 9.9-small by hand' >&2\necho ' V....D libx264 and more'\n",
+    )
+    .unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let node = NodeProcess::start_with(base, "", |command| {
