@@ -54,9 +54,10 @@ if [ -z "$address" ]; then
 fi
 # The stream of changes has no end. That what fits the schema is taken, and what does not is refused, is not asked: an event that
 # is to be cut takes fields together, times have more rules than a schema says, and no body is an empty one.
-if ! "$PLACE/venv/bin/schemathesis" run "http://$address/api/openapi.json" -H "Authorization: Bearer $token" \
+# What it remembers of a run, it writes where it stands.
+if ! (cd "$PLACE" && venv/bin/schemathesis run "http://$address/api/openapi.json" -H "Authorization: Bearer $token" \
   --exclude-path /api/v1/events/stream --max-examples "$EXAMPLES" --request-timeout 20 --continue-on-failure \
-  --exclude-checks positive_data_acceptance,negative_data_rejection --no-color; then
+  --exclude-checks positive_data_acceptance,negative_data_rejection --no-color); then
   tail -n 20 "$base/log" >&2
   exit 1
 fi
