@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Layout, StoreError, Volume};
+use super::{Layout, StoreError, Volume, replace};
 use crate::model::Timestamp;
 use crate::select::AgingClock;
 
@@ -30,13 +30,8 @@ pub fn read_aging(layout: &Layout) -> Option<AgingClock> {
 pub fn write_aging(layout: &Layout, volume: &Volume, clock: &AgingClock) -> Result<(), StoreError> {
     volume.check()?;
     let path = path(layout);
-    let temp = path.with_extension("json.temp");
     let text =
         Text { now_micros: clock.now().micros(), ahead_for_seconds: clock.ahead_for().map(|ahead| ahead.as_secs()) };
     let text = serde_json::to_vec(&text).expect("numbers are JSON");
-    let write = || {
-        fs::write(&temp, text)?;
-        fs::rename(&temp, &path)
-    };
-    write().map_err(|source| StoreError::new("write", &path, source))
+    replace(&path, &text)
 }

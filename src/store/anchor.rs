@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Layout, StoreError};
+use super::{Layout, StoreError, make_dir, replace};
 use crate::model::{Channel, Quality, Timestamp};
 
 /// The last segment whose time was worked out from the clock.
@@ -39,14 +39,9 @@ pub fn read_anchor(layout: &Layout, channel: &Channel, quality: &Quality) -> Opt
 pub fn write_anchor(layout: &Layout, channel: &Channel, quality: &Quality, anchor: &Anchor) -> Result<(), StoreError> {
     let path = anchor_path(layout, channel, quality);
     let dir = path.parent().expect("an anchor lies in its channel's directory");
-    let temp = path.with_extension("json.temp");
     let text = serde_json::to_vec(anchor).expect("numbers and text are JSON");
-    let write = || {
-        fs::create_dir_all(dir)?;
-        fs::write(&temp, text)?;
-        fs::rename(&temp, &path)
-    };
-    write().map_err(|source| StoreError::new("write", &path, source))
+    make_dir(dir)?;
+    replace(&path, &text)
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use serde::{Deserialize, Serialize};
 
 use super::list::{HourStamp, channels, hours, list_stamped, qualities};
-use super::{Layout, StoreError};
+use super::{Layout, StoreError, make_dir, replace};
 use crate::blocking::{Blocking, Panicked};
 use crate::model::{Channel, Day, Hour, Quality};
 use crate::select::{Digest, HourDigests, NodeDigests};
@@ -316,13 +315,8 @@ fn write(
     let text = serde_json::to_vec(&SideFile { boot, hours: hours.iter().map(side_hour).collect() });
     let path = side_file(layout, channel, quality);
     let dir = path.parent().expect("a side file lies in its channel's directory");
-    let temp = path.with_extension("json.temp");
-    let write = || {
-        fs::create_dir_all(dir)?;
-        fs::write(&temp, text.map_err(io::Error::other)?)?;
-        fs::rename(&temp, &path)
-    };
-    write().map_err(|source| StoreError::new("write", &path, source))
+    make_dir(dir)?;
+    replace(&path, &text.expect("texts and numbers are JSON"))
 }
 
 #[cfg(test)]

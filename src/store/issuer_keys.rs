@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Layout, StoreError};
+use super::{Layout, StoreError, make_dir, replace};
 use crate::model::Timestamp;
 
 /// What an issuer had, as it came.
@@ -45,14 +45,9 @@ pub fn read_issuer_keys(layout: &Layout, issuer: &str) -> Option<IssuerKeys> {
 pub fn write_issuer_keys(layout: &Layout, keys: &IssuerKeys) -> Result<(), StoreError> {
     let path = keys_path(layout, &keys.issuer);
     let dir = path.parent().expect("it lies in a directory of ours");
-    let temp = path.with_extension("json.temp");
     let text = serde_json::to_vec(keys).expect("numbers and text are JSON");
-    let write = || {
-        fs::create_dir_all(dir)?;
-        fs::write(&temp, text)?;
-        fs::rename(&temp, &path)
-    };
-    write().map_err(|source| StoreError::new("write", &path, source))
+    make_dir(dir)?;
+    replace(&path, &text)
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 //! Promises: a tombstoned file is not opened; of a file no more than a mebibyte is held. Losing a side file costs a
 //! reading, never data, so it is renamed into place but not flushed.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Layout, StoreError, Volume, is_tombstoned};
+use super::{Layout, StoreError, Volume, is_tombstoned, make_dir, replace};
 use crate::media::{FrameRate, FrameRateScan, HourKnowledge, Probe, Probed, SegmentMedia};
 use crate::model::{Channel, Hour, Quality, SegmentKind, SegmentName};
 
@@ -124,18 +124,14 @@ pub fn write_knowledge(
     volume.check()?;
     let path = side_file(layout, channel, quality, hour);
     let dir = path.parent().expect("a side file lies in its quality's directory");
-    let temp = path.with_extension("temp");
-    let write = || {
-        fs::create_dir_all(dir)?;
-        fs::write(&temp, knowledge.to_text())?;
-        fs::rename(&temp, &path)
-    };
-    write().map_err(|source| StoreError::new("write", &path, source))
+    make_dir(dir)?;
+    replace(&path, knowledge.to_text().as_ref())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const HASH: &str = "47DEQpj8HBSa_-TImW_5JCeuQeRkm5NMpJWZG3hSuFU";
 

@@ -119,6 +119,16 @@ pub(crate) fn flush_dir(dir: &Path) -> Result<(), StoreError> {
     flush().map_err(|source| StoreError::new("flush the directory", dir, source))
 }
 
+/// Writes a side file anew: as a whole, or not at all. It is not flushed, as whoever reads it does without what a power cut took.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let temp = path.with_extension("temp");
+    let write = || {
+        std::fs::write(&temp, bytes)?;
+        std::fs::rename(&temp, path)
+    };
+    write().map_err(|source| StoreError::new("write", path, source))
+}
+
 /// Makes a directory and those above it, each new one as durable as its files: or an hour can vanish in a power cut.
 pub(crate) fn make_dir(dir: &Path) -> Result<(), StoreError> {
     if dir.is_dir() {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::{Layout, StoreError};
+use super::{Layout, StoreError, replace};
 use crate::model::PeerUrl;
 
 const PREFIX: &str = "peers-";
@@ -35,7 +35,5 @@ pub fn read_peers(layout: &Layout, source: &'static str) -> Option<String> {
 
 pub fn write_peers(layout: &Layout, source: &'static str, text: &str) -> Result<(), StoreError> {
     let path = peers_path(layout, source);
-    let temp = path.with_extension("temp");
-    let write = || fs::write(&temp, text).and_then(|()| fs::rename(&temp, &path));
-    write().map_err(|source| StoreError::new("write", &path, source))
+    replace(&path, text.as_bytes())
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Layout, StoreError, Volume, list_hour};
+use super::{Layout, StoreError, Volume, list_hour, replace};
 use crate::hls::live::{Generation, Published, Saved};
 use crate::model::{Channel, Hour, Quality, SEGMENT_ENDING, SegmentKind, TOMBSTONE_ENDING, Timestamp};
 use crate::select::{HourIndex, Taken};
@@ -98,13 +98,8 @@ pub fn write_published(
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-    let temp = path.with_extension("temp");
     let text = serde_json::to_vec(value).expect("numbers and text are JSON");
-    let write = || {
-        fs::write(&temp, text)?;
-        fs::rename(&temp, path)
-    };
-    write().map_err(|source| StoreError::new("write", path, source))
+    replace(path, &text)
 }
 
 /// What an earlier process published, if that was after `since`. What has come into its past since then is left out.

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Layout, StoreError, channels, flush_dir, hours, list_hour, make_dir, qualities};
+use super::{Layout, StoreError, channels, flush_dir, hours, list_hour, make_dir, qualities, replace};
 use crate::model::{Channel, HashedName, Hour, Quality, Timestamp};
 use crate::select::retain::{StoredFile, StreamHour};
 
@@ -161,9 +161,7 @@ pub fn write_horizons(layout: &Layout, horizons: &BTreeMap<(Channel, Quality), T
         .map(|((channel, quality), until)| (format!("{channel}/{quality}"), until.to_string()))
         .collect();
     let text = serde_json::to_vec(&texts).expect("texts are JSON");
-    let temp = path.with_extension("temp");
-    let write = || fs::write(&temp, text).and_then(|()| fs::rename(&temp, &path));
-    write().map_err(|source| StoreError::new("write", &path, source))
+    replace(&path, &text)
 }
 
 /// Files that are named by an hour, with or without an ending, in order.
