@@ -4,33 +4,37 @@
 //! Start: the store is checked and locked first; nothing waits for a source, the database, or the recovery of temps.
 //! Stop: not ready; answers under way end; recording ends last; all within the grace period.
 
+mod children;
 mod disk;
+mod life;
 mod operators;
 
 use std::fs::{self, File};
+use std::hash::Hash;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use actix_web::dev::ServerHandle;
 use slog::{Logger, error, info, warn};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::actors::{
-    ActorKind, BountyBoard, Checking, Child, CoverageChecker, Cutter, Cutting, Directory, Downloader, Drain, Guardian,
-    HISTORY_PERMITS, Horizons, HourCache, Keeping, LiveEdges, LiveReading, LostHere, MediaBook, MediaReading, Overview,
-    Pace, PeerBook, Recording, Registrar, Registration, Replication, Retention, Scrubber, Scrubbing, Sentinel,
-    StoredFeed, StreamWorker, tell_left_behind,
+    ActorKind, Addresses, BountyBoard, Checking, CoverageChecker, Cutter, Cutting, Directory, Drain, FeedReading,
+    Guardian, Horizons, HourCache, HourReading, Keeping, LiveEdges, LiveReading, LostHere, MediaBook, MediaReading,
+    Overview, Pace, PeerBook, Recording, Registrar, Registration, Replication, Retention, Scrubber, Scrubbing,
+    StoredFeed,
 };
 use crate::admin::Admin;
 use crate::auth::{Door, KeyShelf};
 use crate::blocking::Blocking;
 use crate::causes::chain;
 use crate::clock::Clock;
-use crate::config::{Affix, ChannelConfig, Config, Database, TitlePrefix};
+use crate::config::{Affix, Config, Database};
 use crate::cut::{Ffmpeg, Limits, Waveforms};
 use crate::db::Db;
 use crate::health::Health;
@@ -39,17 +43,18 @@ use crate::http::{
     self, Certificate, CertificateError, DrainBoard, EditorTerms, Feed, Gate, Neighbours, PageFiles, Receipts, Site,
     UnderWay,
 };
-use crate::ingest::{AdRules, Disk, SourceDeps, source_of};
+use crate::ingest::{Disk, SourceDeps};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::model::{Channel, NodeIdentity, PeerUrl, Quality, Timestamp, Wording};
+use crate::model::{Channel, NodeIdentity, PeerUrl, Quality, Wording};
 use crate::peers::{AccessError, Claims, Copier, Finisher, PeerAccess, Roots, Throttle};
 use crate::profile::CpuProfiler;
 use crate::store::{
-    self, Coverages, Digests, Layout, Ledger, LedgerOf, Recovery, RoomWatch, Scratch, Spool, StoreError, TempMark,
-    Volume,
+    self, Coverages, Digests, Layout, Ledger, LedgerOf, RoomWatch, Scratch, Spool, StoreError, TempMark, Volume,
 };
+use children::{alone, recorders};
 use disk::DiskWatch;
+use life::{begin_life, end_life, prepare_store, recover, write_listen_file};
 
 /// Pieces of disk work at once: recording has its own, so that readers never delay it.
 const RECORDING_AT_ONCE: usize = 16;
@@ -68,13 +73,10 @@ const CUTTING_AT_ONCE: usize = 4;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What segments that wait in memory get to be written, if the grace period is over.
 const LAST_WRITES: Duration = Duration::from_secs(1);
-/// Where a power cut may have taken what was written: between the last sign of life, given each minute, and what a kernel
-/// and a disk may still have held back then.
-const NEAR_THE_STOP_MICROS: i64 = 5 * 60 * 1_000_000;
 /// While more answers than this are being sent, the disk has better things to do than scrubbing.
 const MANY_ANSWERS: usize = 8;
-/// Somebody who scrubs by hand holds the lock for a moment, now and then.
-const LOCK_WITHIN: Duration = Duration::from_secs(1);
+/// What actors that hold nothing up get of the grace period, each kind of them.
+const DRAINED_WITHIN: Duration = Duration::from_secs(1);
 /// What the cutter gets of the grace period at most, for videos that are about to exist.
 const CUTTER_WITHIN: Duration = Duration::from_secs(9);
 /// What recording gets of the grace period at least, when answers take all of it.
@@ -164,7 +166,6 @@ impl Node {
         for channel in &config.channels {
             metrics.preregister(channel.qualities.iter().map(|quality| (&channel.name, quality)));
         }
-        let cache_bytes = usize::try_from(config.cache.hours_size.bytes()).unwrap_or(usize::MAX);
         let live_reading = LiveReading {
             directory: directory.clone(),
             layout: layout.clone(),
@@ -174,11 +175,35 @@ impl Node {
             log: logger.clone(),
             hold: config.playlist.hold,
         };
+        let media_reading = MediaReading {
+            layout: layout.clone(),
+            volume: disk.volume.clone(),
+            blocking: reading.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            log: logger.clone(),
+        };
+        let hour_reading = HourReading {
+            layout: layout.clone(),
+            blocking: reading.clone(),
+            metrics: metrics.clone(),
+            log: logger.clone(),
+            max_bytes: usize::try_from(config.cache.hours_size.bytes()).unwrap_or(usize::MAX),
+        };
+        let feed_reading = FeedReading {
+            layout: layout.clone(),
+            blocking: reading.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            log: logger.clone(),
+        };
         let mut children = vec![
-            hour_cache(&recording, reading.clone(), cache_bytes),
-            media_book(&recording, reading.clone()),
-            live_edges(live_reading),
-            stored_feed(&recording, reading.clone()),
+            alone(ActorKind::HourCache, "hour cache", &directory.hour_cache, hour_reading, HourCache::new),
+            alone(ActorKind::MediaBook, "media book", &directory.media_book, media_reading, |reading, sentinel| {
+                MediaBook::new(reading, MEDIA_BOOK_BYTES, sentinel)
+            }),
+            alone(ActorKind::LiveEdges, "live edges", &directory.live_edges, live_reading, LiveEdges::new),
+            alone(ActorKind::StoredFeed, "stored feed", &directory.stored_feed, feed_reading, StoredFeed::new),
         ];
         let deps = SourceDeps {
             twitch: config.twitch.clone(),
@@ -218,7 +243,7 @@ impl Node {
             // Whoever compares more often learns of new nodes as often.
             pace: Pace { every: config.backfill.interval.min(Pace::default().every), ..Pace::default() },
         };
-        children.push(registrar(registration, directory.clone()));
+        children.push(alone(ActorKind::Registrar, "registrar", &directory.registrar, registration, Registrar::new));
         let recorded = config
             .channels
             .iter()
@@ -242,7 +267,7 @@ impl Node {
             access: access.clone(),
             horizons: horizons.clone(),
         };
-        children.push(retention(keeping));
+        children.push(alone(ActorKind::Retention, "retention", &directory.retention, keeping, Retention::new));
         let copier = Copier {
             layout: layout.clone(),
             volume: Some(disk.volume.clone()),
@@ -283,9 +308,10 @@ impl Node {
         };
         doors.push(("urgent copies", replication.urgent.blocking.clone()));
         if config.backfill.may_have_peers(&config.database.database) {
-            children.push(bounty_board(replication.clone()));
+            let parts = replication.clone();
+            children.push(alone(ActorKind::BountyBoard, "bounties", &directory.bounty_board, parts, BountyBoard::new));
         }
-        children.push(peer_book(replication));
+        children.push(alone(ActorKind::PeerBook, "peer book", &directory.peer_book, replication, PeerBook::new));
         let under_way = UnderWay::default();
         let (answers, programs) = (under_way.clone(), ffmpeg.clone());
         let scrubbing = Scrubbing {
@@ -300,10 +326,10 @@ impl Node {
             unchecked_since,
             is_busy: Arc::new(move || answers.count() > MANY_ANSWERS || programs.in_use() > 0),
         };
-        children.push(scrubber(scrubbing));
+        children.push(alone(ActorKind::Scrubber, "scrubber", &directory.scrubber, scrubbing, Scrubber::new));
         let coverages = Coverages::new(layout.clone());
         if config.coverage.enabled {
-            children.push(coverage_checker(Checking {
+            let checking = Checking {
                 directory: directory.clone(),
                 layout: layout.clone(),
                 volume: disk.volume.clone(),
@@ -313,12 +339,14 @@ impl Node {
                 metrics: metrics.clone(),
                 log: logger.clone(),
                 config: config.coverage.clone(),
-            }));
+            };
+            let published = &directory.coverage_checker;
+            children.push(alone(ActorKind::CoverageChecker, "coverage", published, checking, CoverageChecker::new));
         }
         for upload in &config.uploads {
             metrics.preregister_location(&upload.location);
         }
-        children.push(cutter(Cutting {
+        let cutting = Cutting {
             directory: directory.clone(),
             layout: layout.clone(),
             db: db.clone(),
@@ -331,7 +359,8 @@ impl Node {
             metrics: metrics.clone(),
             log: logger.clone(),
             min_free_bytes,
-        }));
+        };
+        children.push(alone(ActorKind::Cutter, "cutter", &directory.cutter, cutting, Cutter::new));
         let guardian = Guardian::new(logger.clone(), metrics.clone(), health.clone(), children).start();
         directory.guardian.publish((), guardian.clone());
 
@@ -456,44 +485,21 @@ impl Node {
             let cutter_end = end.checked_sub(RECORDING_RESERVE).unwrap_or(end).min(Instant::now() + CUTTER_WITHIN);
             let _ = timeout_at(cutter_end, cutter.send(Drain)).await;
         }
-        if let Some(peer_book) = self.directory.peer_book.get(&()) {
-            let _ = timeout(Duration::from_secs(1), peer_book.send(Drain)).await;
-        }
-        if let Some(bounty_board) = self.directory.bounty_board.get(&()) {
-            let _ = timeout(Duration::from_secs(1), bounty_board.send(Drain)).await;
-        }
-        let copying = self.directory.backfill_peers.all().into_iter().map(|peer| peer.send(Drain));
-        let _ = timeout(Duration::from_secs(1), futures_util::future::join_all(copying)).await;
-
-        if let Some(scrubber) = self.directory.scrubber.get(&()) {
-            let _ = timeout(Duration::from_secs(1), scrubber.send(Drain)).await;
-        }
-        if let Some(checker) = self.directory.coverage_checker.get(&()) {
-            let _ = timeout(Duration::from_secs(1), checker.send(Drain)).await;
-        }
-        if let Some(retention) = self.directory.retention.get(&()) {
-            let _ = timeout(Duration::from_secs(1), retention.send(Drain)).await;
-        }
-        let copying = self.directory.backfill_extras.all().into_iter().map(|extras| extras.send(Drain));
-        let _ = timeout(Duration::from_secs(1), futures_util::future::join_all(copying)).await;
-
-        if let Some(registrar) = self.directory.registrar.get(&()) {
-            let _ = timeout(Duration::from_secs(1), registrar.send(Drain)).await;
-        }
+        let directory = &self.directory;
+        drain(&directory.peer_book).await;
+        drain(&directory.bounty_board).await;
+        drain(&directory.backfill_peers).await;
+        drain(&directory.scrubber).await;
+        drain(&directory.coverage_checker).await;
+        drain(&directory.retention).await;
+        drain(&directory.backfill_extras).await;
+        drain(&directory.registrar).await;
         // Answers that are still to be made wait for nothing that it could learn.
-        if let Some(media_book) = self.directory.media_book.get(&()) {
-            let _ = timeout(Duration::from_secs(1), media_book.send(Drain)).await;
-        }
-
+        drain(&directory.media_book).await;
         // What followers read never ends by itself.
-        if let Some(stored_feed) = self.directory.stored_feed.get(&()) {
-            let _ = timeout(Duration::from_secs(1), stored_feed.send(Drain)).await;
-        }
-
+        drain(&directory.stored_feed).await;
         // Players who wait for the next segment are answered now.
-        if let Some(live_edges) = self.directory.live_edges.get(&()) {
-            let _ = timeout(Duration::from_secs(1), live_edges.send(Drain)).await;
-        }
+        drain(&directory.live_edges).await;
 
         self.server.pause().await;
         let answers_end = end.checked_sub(RECORDING_RESERVE).unwrap_or(end);
@@ -521,20 +527,23 @@ impl Node {
         // What recording gave up to the last must still be told. A disk that refuses it has had its tries.
         let _ = timeout_at(end.max(Instant::now() + FLUSH_LOSSES_WITHIN), self.ledger.flush()).await;
         let _ = fs::remove_file(self.layout.listen_file());
-        self.end_life(drained.is_ok()).await;
+        // A stop that left something unfinished is none in order.
+        if drained.is_ok() {
+            end_life(&self.layout, self.disk_watch.volume(), &self.log).await;
+        }
         info!(self.log, "stopped");
     }
+}
 
-    /// A stop that left something unfinished is none in order.
-    async fn end_life(&self, is_in_order: bool) {
-        let (layout, volume) = (self.layout.clone(), self.disk_watch.volume().clone());
-        if is_in_order {
-            let ended = Blocking::new(1).run(move || store::end_of_life(&layout, &volume));
-            if let Ok(Ok(Err(error))) = timeout(LAST_WRITES, ended).await {
-                warn!(self.log, "the next start will check what was written last"; "error" => chain(&error));
-            }
-        }
-    }
+/// Asks all of a kind to begin nothing new, and waits a little for what they have begun.
+async fn drain<K, A>(actors: &Addresses<K, A>)
+where
+    K: Eq + Hash,
+    A: Actor + Handler<Drain>,
+    A::Context: ToEnvelope<A, Drain>,
+{
+    let asked = actors.all().into_iter().map(|actor| actor.send(Drain));
+    let _ = timeout(DRAINED_WITHIN, futures_util::future::join_all(asked)).await;
 }
 
 fn editor_terms(config: &Config) -> EditorTerms {
@@ -559,237 +568,6 @@ fn editor_terms(config: &Config) -> EditorTerms {
 fn reachable_at(address: SocketAddr, over_tls: bool) -> Option<PeerUrl> {
     let scheme = if over_tls { "https" } else { "http" };
     if address.ip().is_unspecified() { None } else { format!("{scheme}://{address}").parse().ok() }
-}
-
-fn hour_cache(recording: &Recording, reading: Blocking, max_bytes: usize) -> Child {
-    let Recording { directory, disk: Disk { layout, .. }, metrics, log, .. } = recording.clone();
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let cache = HourCache::new(layout.clone(), reading.clone(), metrics.clone(), log.clone(), max_bytes, sentinel);
-        let address = HourCache::start_in_arbiter(arbiter, move |_| cache);
-        directory.hour_cache.publish((), address);
-    };
-    Child { kind: ActorKind::HourCache, name: String::new(), arbiter: "hour cache".into(), factory: Box::new(factory) }
-}
-
-fn live_edges(reading: LiveReading) -> Child {
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let (directory, reading) = (reading.directory.clone(), reading.clone());
-        let address = LiveEdges::start_in_arbiter(arbiter, move |_| LiveEdges::new(reading, sentinel));
-        directory.live_edges.publish((), address);
-    };
-    Child { kind: ActorKind::LiveEdges, name: String::new(), arbiter: "live edges".into(), factory: Box::new(factory) }
-}
-
-fn media_book(recording: &Recording, blocking: Blocking) -> Child {
-    let Recording { directory, disk: Disk { layout, volume, .. }, clock, metrics, log, .. } = recording.clone();
-    let reading = MediaReading { layout, volume, blocking, clock, metrics, log };
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let book = MediaBook::new(reading.clone(), MEDIA_BOOK_BYTES, sentinel);
-        directory.media_book.publish((), MediaBook::start_in_arbiter(arbiter, move |_| book));
-    };
-    Child { kind: ActorKind::MediaBook, name: String::new(), arbiter: "media book".into(), factory: Box::new(factory) }
-}
-
-fn stored_feed(recording: &Recording, reading: Blocking) -> Child {
-    let Recording { directory, disk: Disk { layout, .. }, clock, metrics, log, .. } = recording.clone();
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let (layout, reading, clock) = (layout.clone(), reading.clone(), clock.clone());
-        let feed = StoredFeed::new(layout, reading, clock, metrics.clone(), log.clone(), sentinel);
-        directory.stored_feed.publish((), StoredFeed::start_in_arbiter(arbiter, move |_| feed));
-    };
-    Child {
-        kind: ActorKind::StoredFeed,
-        name: String::new(),
-        arbiter: "stored feed".into(),
-        factory: Box::new(factory),
-    }
-}
-
-fn registrar(registration: Registration, directory: Directory) -> Child {
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let registration = registration.clone();
-        let address = Registrar::start_in_arbiter(arbiter, move |_| Registrar::new(registration, sentinel));
-        directory.registrar.publish((), address);
-    };
-    Child { kind: ActorKind::Registrar, name: String::new(), arbiter: "registrar".into(), factory: Box::new(factory) }
-}
-
-fn bounty_board(replication: Replication) -> Child {
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let (directory, replication) = (replication.directory.clone(), replication.clone());
-        let address = BountyBoard::start_in_arbiter(arbiter, move |_| BountyBoard::new(replication, sentinel));
-        directory.bounty_board.publish((), address);
-    };
-    Child { kind: ActorKind::BountyBoard, name: String::new(), arbiter: "bounties".into(), factory: Box::new(factory) }
-}
-
-fn scrubber(scrubbing: Scrubbing) -> Child {
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let (directory, scrubbing) = (scrubbing.directory.clone(), scrubbing.clone());
-        let address = Scrubber::start_in_arbiter(arbiter, move |_| Scrubber::new(scrubbing, sentinel));
-        directory.scrubber.publish((), address);
-    };
-    Child { kind: ActorKind::Scrubber, name: String::new(), arbiter: "scrubber".into(), factory: Box::new(factory) }
-}
-
-fn coverage_checker(checking: Checking) -> Child {
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let (directory, checking) = (checking.directory.clone(), checking.clone());
-        let address = CoverageChecker::start_in_arbiter(arbiter, move |_| CoverageChecker::new(checking, sentinel));
-        directory.coverage_checker.publish((), address);
-    };
-    let (name, arbiter) = (String::new(), "coverage".into());
-    Child { kind: ActorKind::CoverageChecker, name, arbiter, factory: Box::new(factory) }
-}
-
-fn cutter(cutting: Cutting) -> Child {
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let (directory, cutting) = (cutting.directory.clone(), cutting.clone());
-        let address = Cutter::start_in_arbiter(arbiter, move |_| Cutter::new(cutting, sentinel));
-        directory.cutter.publish((), address);
-    };
-    Child { kind: ActorKind::Cutter, name: String::new(), arbiter: "cutter".into(), factory: Box::new(factory) }
-}
-
-fn retention(keeping: Keeping) -> Child {
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let (directory, keeping) = (keeping.directory.clone(), keeping.clone());
-        let address = Retention::start_in_arbiter(arbiter, move |_| Retention::new(keeping, sentinel));
-        directory.retention.publish((), address);
-    };
-    Child { kind: ActorKind::Retention, name: String::new(), arbiter: "retention".into(), factory: Box::new(factory) }
-}
-
-fn peer_book(replication: Replication) -> Child {
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let (directory, replication) = (replication.directory.clone(), replication.clone());
-        let address = PeerBook::start_in_arbiter(arbiter, move |_| PeerBook::new(replication, sentinel));
-        directory.peer_book.publish((), address);
-    };
-    Child { kind: ActorKind::PeerBook, name: String::new(), arbiter: "peer book".into(), factory: Box::new(factory) }
-}
-
-/// A channel's downloader and the workers of its qualities, on an arbiter of their own.
-fn recorders(recording: &Recording, deps: &SourceDeps, channel: &ChannelConfig) -> Vec<Child> {
-    let bears = source_of(channel, deps).max_concurrent().saturating_sub(HISTORY_PERMITS).max(1);
-    let recording = Recording { segment_permits: recording.segment_permits.min(bears), ..recording.clone() };
-    let mut children = vec![downloader(&recording, deps, channel)];
-    children.extend(channel.qualities.iter().map(|quality| stream_worker(&recording, channel, quality)));
-    children
-}
-
-fn downloader(recording: &Recording, deps: &SourceDeps, config: &ChannelConfig) -> Child {
-    let (directory, deps, config) = (recording.directory.clone(), deps.clone(), config.clone());
-    let (channel, name) = (config.name.clone(), config.name.to_string());
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let built = {
-            let (config, deps) = (config.clone(), deps.clone());
-            move |_: &mut Context<Downloader>| {
-                let source = source_of(&config, &deps);
-                Downloader::new(config.name, config.qualities, source, config.important, deps.log, sentinel)
-            }
-        };
-        directory.downloaders.publish(channel.clone(), Downloader::start_in_arbiter(arbiter, built));
-    };
-    Child { kind: ActorKind::Downloader, arbiter: format!("record {name}"), name, factory: Box::new(factory) }
-}
-
-fn stream_worker(recording: &Recording, config: &ChannelConfig, quality: &Quality) -> Child {
-    let (recording, channel, quality) = (recording.clone(), config.name.clone(), quality.clone());
-    let ads = AdRules::new(config.advertisement_titles.iter().map(TitlePrefix::as_str));
-    let (name, arbiter) = (format!("{channel} {quality}"), format!("record {channel}"));
-    let factory = move |arbiter: &ArbiterHandle, sentinel: Sentinel| {
-        let key = (channel.clone(), quality.clone());
-        let (recording, channel, quality, ads) = (recording.clone(), channel.clone(), quality.clone(), ads.clone());
-        let directory = recording.directory.clone();
-        let built = move |_: &mut Context<StreamWorker>| StreamWorker::new(recording, channel, quality, ads, sentinel);
-        directory.workers.publish(key, StreamWorker::start_in_arbiter(arbiter, built));
-    };
-    Child { kind: ActorKind::StreamWorker, name, arbiter, factory: Box::new(factory) }
-}
-
-/// Makes BASE and our own directory in it, and takes the lock.
-fn prepare_store(layout: &Layout) -> Result<File, NodeError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| NodeError::Store { path, source }
-    };
-    let own_dir = layout.own_dir();
-    fs::create_dir_all(&own_dir).map_err(failed(layout.base()))?;
-    let end = Instant::now() + LOCK_WITHIN;
-    loop {
-        let lock = store::try_lock(layout);
-        match lock.map_err(|source| NodeError::Volume { path: layout.base().to_owned(), source })? {
-            Some(lock) => return Ok(lock),
-            None if Instant::now() < end => std::thread::sleep(LOOK_EVERY),
-            None => return Err(NodeError::Locked(layout.base().to_owned())),
-        }
-    }
-}
-
-/// Notes how the last life on this directory ended, and that another one begins. Answers since when what was written is to be
-/// checked, if it did not end in order.
-fn begin_life(layout: &Layout, volume: &Volume, log: &Logger) -> Option<Timestamp> {
-    let unchecked_since = store::last_seen(layout).map(|seen| seen.plus_micros(-NEAR_THE_STOP_MICROS));
-    if let Some(since) = unchecked_since {
-        warn!(log, "the last run did not end in order, what it wrote last is checked first"; "since" => %since);
-        let mut state = store::read_scrub_state(layout);
-        state.unchecked_since = Some(state.unchecked_since.map_or(since, |earlier| earlier.min(since)));
-        // Must precede the sign of life, which hides when the last life was last seen.
-        if let Err(error) = store::write_scrub_state(layout, volume, &state) {
-            warn!(log, "what is unchecked is not kept for the next start"; "error" => chain(&error));
-        }
-    }
-    if let Err(error) = store::sign_of_life(layout, volume) {
-        warn!(log, "the next start will not know whether this run ended in order"; "error" => chain(&error));
-    }
-    unchecked_since
-}
-
-/// Keeps what an earlier run left behind. Beside everything else: a large archive takes a while, and recording must not
-/// wait for it.
-async fn recover(layout: Layout, mine: TempMark, ledger: Ledger, directory: Directory, metrics: Metrics, log: Logger) {
-    if let Some(recovery) = recover_in(layout.clone(), mine.clone(), &log).await {
-        tell_left_behind(&recovery, &directory, &ledger, &metrics, &log);
-    }
-    // What is in quarantine was told as an advertisement.
-    if let Some(recovery) = recover_in(layout.quarantine(), mine, &log).await {
-        metrics.segments_recovered(recovery.recovered.len());
-        for left in &recovery.recovered {
-            info!(log, "kept what a killed process left behind"; "segment" => left.name.path_text());
-        }
-    }
-}
-
-async fn recover_in(layout: Layout, mine: TempMark, log: &Logger) -> Option<Recovery> {
-    let in_log = log.clone();
-    let on_error = move |error: StoreError| warn!(in_log, "a temp is left as it is"; "error" => chain(&error));
-    let recover = move || {
-        store::sweep_copies(&layout);
-        store::recover(&layout, &mine, on_error)
-    };
-    match Blocking::new(1).run(recover).await {
-        Ok(Ok(recovery)) => Some(recovery),
-        Ok(Err(error)) => {
-            warn!(log, "temps could not be recovered, the next start tries again"; "error" => chain(&error));
-            None
-        }
-        Err(error) => {
-            error!(log, "temps could not be recovered"; "error" => chain(&error));
-            None
-        }
-    }
-}
-
-/// For scripts that let the system choose the port. A second line says that it takes TLS.
-fn write_listen_file(layout: &Layout, address: SocketAddr, over_tls: bool, log: &Logger) {
-    let path = layout.listen_file();
-    let temp = path.with_extension("temp");
-    let written = fs::write(&temp, format!("{address}\n{}", if over_tls { "tls\n" } else { "" }))
-        .and_then(|()| fs::rename(&temp, &path));
-    if let Err(error) = written {
-        warn!(log, "the address cannot be written down"; "path" => %path.display(), "error" => %error);
-    }
 }
 
 async fn probe_ffmpeg(ffmpeg: Ffmpeg, log: Logger) {

@@ -73,13 +73,21 @@ struct Entry {
     strays_told: usize,
 }
 
+/// What the actor needs.
+#[derive(Clone)]
+pub struct HourReading {
+    pub layout: Layout,
+    /// The readers' door to the disk.
+    pub blocking: Blocking,
+    pub metrics: Metrics,
+    pub log: Logger,
+    /// How much all indexes may take.
+    pub max_bytes: usize,
+}
+
 /// The cache's actor.
 pub struct HourCache {
-    layout: Layout,
-    blocking: Blocking,
-    metrics: Metrics,
-    log: Logger,
-    max_bytes: usize,
+    reading: HourReading,
     entries: HashMap<Key, Entry>,
     size_bytes: usize,
     uses: u64,
@@ -93,15 +101,8 @@ struct Answer {
 }
 
 impl HourCache {
-    pub fn new(
-        layout: Layout,
-        blocking: Blocking,
-        metrics: Metrics,
-        log: Logger,
-        max_bytes: usize,
-        sentinel: Sentinel,
-    ) -> Self {
-        Self { layout, blocking, metrics, log, max_bytes, entries: HashMap::new(), size_bytes: 0, uses: 0, sentinel }
+    pub fn new(reading: HourReading, sentinel: Sentinel) -> Self {
+        Self { reading, entries: HashMap::new(), size_bytes: 0, uses: 0, sentinel }
     }
 
     fn places(&mut self, channel: &Channel, quality: &Quality, hours: &[Hour]) -> Vec<(Hour, Place)> {
@@ -125,9 +126,9 @@ impl HourCache {
     fn account(&mut self, channel: &Channel, quality: &Quality, answers: &[Answer]) {
         for answer in answers {
             if answer.loaded {
-                self.metrics.hour_cache_miss();
+                self.reading.metrics.hour_cache_miss();
             } else {
-                self.metrics.hour_cache_hit();
+                self.reading.metrics.hour_cache_hit();
             }
             let index = &answer.hour.index;
             let key = (channel.clone(), quality.clone(), index.hour());
@@ -143,14 +144,14 @@ impl HourCache {
             // A live hour is loaded every few seconds: say each stray once.
             let strays = index.unparsable();
             for (name, why) in strays.iter().skip(entry.strays_told) {
-                warn!(self.log, "file name in an hour is no segment name, skipped";
+                warn!(self.reading.log, "file name in an hour is no segment name, skipped";
                     "channel" => %channel, "quality" => %quality, "hour" => %index.hour(),
                     "file" => %name, "why" => %why);
             }
             entry.strays_told = entry.strays_told.max(strays.len());
         }
         self.evict();
-        self.metrics.hour_cache_holds(self.entries.len(), self.size_bytes);
+        self.reading.metrics.hour_cache_holds(self.entries.len(), self.size_bytes);
     }
 
     fn forget(&mut self, key: &Key) {
@@ -172,9 +173,9 @@ impl HourCache {
         // In shares, so that a week is loaded on all cores.
         let share = places.len().div_ceil(SHARES).max(LEAST_SHARE);
         let work = places.chunks(share).map(|places| {
-            let (layout, places, also) = (self.layout.clone(), places.to_vec(), Arc::clone(&also));
+            let (layout, places, also) = (self.reading.layout.clone(), places.to_vec(), Arc::clone(&also));
             let (channel, quality) = (channel.clone(), quality.clone());
-            self.blocking.run(move || {
+            self.reading.blocking.run(move || {
                 let answers = answer_all(&layout, &channel, &quality, &places)?;
                 answers.iter().for_each(|answer| also(&answer.hour));
                 Ok(answers)
@@ -194,14 +195,14 @@ impl HourCache {
 
     /// Forgets the hours that were not asked for the longest, until the rest fits.
     fn evict(&mut self) {
-        if self.size_bytes <= self.max_bytes {
+        if self.size_bytes <= self.reading.max_bytes {
             return;
         }
         let mut by_use: Vec<(u64, Key)> =
             self.entries.iter().map(|(key, entry)| (entry.last_used, key.clone())).collect();
         by_use.sort_unstable_by_key(|(last_used, _)| *last_used);
         for (_, key) in by_use {
-            if self.size_bytes <= self.max_bytes {
+            if self.size_bytes <= self.reading.max_bytes {
                 break;
             }
             self.forget(&key);
@@ -223,8 +224,8 @@ impl Handler<GetHours> for HourCache {
     fn handle(&mut self, question: GetHours, _: &mut Self::Context) -> Self::Result {
         let GetHours { channel, quality, span } = question;
         let present = {
-            let (layout, channel, quality) = (self.layout.clone(), channel.clone(), quality.clone());
-            self.blocking.run(move || present_hours(&layout, &channel, &quality, span)).map(flatten)
+            let (layout, channel, quality) = (self.reading.layout.clone(), channel.clone(), quality.clone());
+            self.reading.blocking.run(move || present_hours(&layout, &channel, &quality, span)).map(flatten)
         };
         present
             .into_actor(self)
@@ -302,14 +303,14 @@ mod tests {
             let layout = Layout::new(dir.path());
             let metrics = Metrics::new(Clock::system(), DropCount::default());
             let log = Logger::root(slog::Discard, slog::o!());
-            let cache = HourCache::new(
-                layout.clone(),
-                Blocking::new(8),
-                metrics.clone(),
+            let reading = HourReading {
+                layout: layout.clone(),
+                blocking: Blocking::new(8),
+                metrics: metrics.clone(),
                 log,
                 max_bytes,
-                Sentinel::unguarded(),
-            );
+            };
+            let cache = HourCache::new(reading, Sentinel::unguarded());
             Self { _dir: dir, layout, metrics, cache: cache.start() }
         }
 

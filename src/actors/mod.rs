@@ -29,10 +29,10 @@ pub use backfill_peer::{BackfillPeer, Replication};
 pub use bounty_board::{BountyBoard, LostHere};
 pub use coverage_checker::{Checking, CoverageChecker};
 pub use cutter::{Cutter, Cutting};
-pub use directory::Directory;
+pub use directory::{Addresses, Directory};
 pub use downloader::{Downloader, FindMedia, MediaFound};
 pub use guardian::{ActorKind, Child, Drain, Guardian, Restart, Sentinel};
-pub use hour_cache::{CacheError, GetHours, GetListing, HourCache};
+pub use hour_cache::{CacheError, GetHours, GetListing, HourCache, HourReading};
 pub use left_behind::tell_left_behind;
 pub use live_edges::{GetGeneration, GetLive, LiveEdges, LiveError, LiveReading};
 pub use media_book::{GetMedia, MediaBook, MediaReading};
@@ -43,5 +43,5 @@ pub use retention::{
     Going, Horizons, Keeping, Made, Retention, SpaceError, SpacePass, Swept, Unproven, bound, each_aged, pins,
 };
 pub use scrubber::{Scrubber, Scrubbing};
-pub use stored_feed::{FeedError, Follow, News, StoredFeed, StoredKind};
+pub use stored_feed::{FeedError, FeedReading, Follow, News, StoredFeed, StoredKind};
 pub use stream_worker::{HISTORY_PERMITS, Recording, StreamWorker, seek_missing, tell_saved, tell_set_aside};

@@ -91,28 +91,28 @@ struct Followed {
 
 type Looked = Vec<(Hour, Vec<Box<str>>, HourStamp)>;
 
+/// What the actor needs.
+#[derive(Clone)]
+pub struct FeedReading {
+    pub layout: Layout,
+    /// The readers' door to the disk.
+    pub blocking: Blocking,
+    pub clock: Clock,
+    pub metrics: Metrics,
+    pub log: Logger,
+}
+
 /// The actor.
 pub struct StoredFeed {
-    layout: Layout,
-    blocking: Blocking,
-    clock: Clock,
-    metrics: Metrics,
-    log: Logger,
+    reading: FeedReading,
     streams: HashMap<Stream, Followed>,
     sentinel: Sentinel,
     draining: bool,
 }
 
 impl StoredFeed {
-    pub fn new(
-        layout: Layout,
-        blocking: Blocking,
-        clock: Clock,
-        metrics: Metrics,
-        log: Logger,
-        sentinel: Sentinel,
-    ) -> Self {
-        Self { layout, blocking, clock, metrics, log, streams: HashMap::new(), sentinel, draining: false }
+    pub fn new(reading: FeedReading, sentinel: Sentinel) -> Self {
+        Self { reading, streams: HashMap::new(), sentinel, draining: false }
     }
 
     fn followers(&self) -> usize {
@@ -129,11 +129,11 @@ impl StoredFeed {
             }
         }
         self.streams.retain(|_, followed| followed.left_at.elapsed() < HELD_FOR);
-        self.metrics.followers_are(self.followers());
+        self.reading.metrics.followers_are(self.followers());
     }
 
     fn look(&mut self, stream: Stream, ctx: &mut Context<Self>) {
-        let now = self.clock.now().hour();
+        let now = self.reading.clock.now().hour();
         let Some(followed) = self.streams.get_mut(&stream) else { return };
         if std::mem::replace(&mut followed.looking, true) {
             return;
@@ -142,10 +142,11 @@ impl StoredFeed {
         let hours = [now.previous(), now, now.next()];
         followed.ring.watch(hours);
         followed.stamps.retain(|hour, _| hours.contains(hour));
-        let (layout, (channel, quality), stamps) = (self.layout.clone(), stream.clone(), followed.stamps.clone());
+        let (layout, (channel, quality), stamps) =
+            (self.reading.layout.clone(), stream.clone(), followed.stamps.clone());
         let look = move || look_at(&layout, &channel, &quality, hours, &stamps);
-        ctx.spawn(self.blocking.run(look).into_actor(self).map(move |looked, this, _| {
-            let log = this.log.clone();
+        ctx.spawn(self.reading.blocking.run(look).into_actor(self).map(move |looked, this, _| {
+            let log = this.reading.log.clone();
             let Some(followed) = this.streams.get_mut(&stream) else { return };
             followed.looking = false;
             let error = match looked {
@@ -255,7 +256,7 @@ impl Handler<Follow> for StoredFeed {
             return Err(FeedError::TooMany);
         }
         // By the clock, so that no cursor of an earlier start is one of ours.
-        let cursor = u64::try_from(self.clock.now().micros()).unwrap_or_default();
+        let cursor = u64::try_from(self.reading.clock.now().micros()).unwrap_or_default();
         let followed = self.streams.entry(stream.clone()).or_insert_with(|| Followed::new(cursor));
         let (sender, news) = mpsc::channel(QUEUE);
         // After the look: so that nothing falls between what the follower lists and what it is told.
