@@ -10,6 +10,7 @@ mod fault;
 mod job;
 mod look;
 mod making;
+mod outgoing;
 mod persisting;
 mod shared_quota;
 mod verdict;

@@ -403,7 +403,7 @@ mod tests {
     }
 
     async fn newest(current: &Current, count: usize) -> Addr<Mortal> {
-        for _ in 0..500 {
+        for _ in 0..3000 {
             if let Some(address) = current.lock().unwrap().get(count - 1) {
                 return address.clone();
             }

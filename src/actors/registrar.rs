@@ -350,7 +350,7 @@ mod tests {
     }
 
     async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-        for _ in 0..1000 {
+        for _ in 0..6000 {
             if holds() {
                 return;
             }

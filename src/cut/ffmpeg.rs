@@ -451,7 +451,7 @@ mod tests {
 
     /// Waits until no such process runs; a zombie does not run.
     async fn gone(process_id: u32) {
-        for _ in 0..500 {
+        for _ in 0..3000 {
             let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).unwrap_or_default();
             if status.is_empty() || status.contains("State:\tZ") {
                 return;

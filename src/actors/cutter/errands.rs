@@ -6,7 +6,7 @@ use slog::{info, warn};
 
 use super::Cutting;
 use super::fault::JobError;
-use super::job::metadata;
+use super::outgoing::metadata;
 use crate::causes::chain;
 use crate::db::{Author, Changed, DbError, Uploader};
 use crate::model::{Event, EventState, EventStep, NodeName, Refusal, Timestamp};

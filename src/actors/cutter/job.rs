@@ -4,18 +4,22 @@
 //! the destination was asked what it has; a job that its event was taken away from ends within a second, with its ffmpeg and
 //! its upload; while the database is down a job goes on, and writes its state when it is back.
 
+mod doubt;
+mod ends;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use slog::{error, info, warn};
+use slog::{info, warn};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::Cutting;
-use super::fault::{JobError, Verdict, backoff_after_kill};
+use super::fault::JobError;
 use super::making::{Chosen, Making};
+use super::outgoing::upload_of;
 use super::persisting::persist;
 use crate::causes::chain;
 use crate::config::{Secret, UploadConfig};
@@ -23,10 +27,7 @@ use crate::db::{Attempt, Author, Changed, DbError, EventProgress};
 use crate::jitter::jittered;
 use crate::metrics::JobOutcome;
 use crate::model::{Event, EventState, EventStep, Refusal, Timestamp, UploadKey};
-use crate::store::{self, Layout};
-use crate::upload::{
-    Destination, Gate, Held, Progress, Published, Upload, UploadError, UploadTicket, VideoMetadata, Withdrawn,
-};
+use crate::upload::{Destination, Gate, Held, Progress, Published, Upload, UploadError, UploadTicket, Withdrawn};
 
 /// Between looks at whether the event is still this job's: whoever cancels it waits for no longer.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
@@ -37,8 +38,6 @@ const MOST_RESUMPTIONS: u32 = 3;
 /// event is given back, so that the node cuts others.
 const LONGEST_WAIT_AMID: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Between questions to a destination that cannot say what it has.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// A claimed event, and what its job works with.
 pub struct CutJob {
@@ -259,209 +258,6 @@ impl CutJob {
         .boxed_local()
     }
 
-    /// Asks the destination what it has, until it says so; goes on from there, or gives the event back.
-    async fn reconcile(&self, attempt: &Attempt) -> JobOutcome {
-        let mut upload = self.upload_of(attempt);
-        upload.thumbnail = self.cutting.thumbnail(&self.event).await.ok().flatten();
-        let ticket = attempt.ticket.as_ref().and_then(|ticket| UploadTicket::new(ticket.expose()).ok());
-        let (mut pause, mut resumptions) = (FIRST_PAUSE, 0);
-        loop {
-            let doubt = match self.settle(attempt, &upload, ticket.as_ref(), &mut resumptions).await {
-                Ok(outcome) => return outcome,
-                Err(JobError::Withdrawn(_)) => return self.taken_away(),
-                Err(error) => chain(&error),
-            };
-            self.note(&format!("the destination does not say whether the video exists, asking again: {doubt}")).await;
-            sleep(jittered(pause)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    async fn settle(
-        &self,
-        attempt: &Attempt,
-        upload: &Upload,
-        ticket: Option<&UploadTicket>,
-        resumptions: &mut u32,
-    ) -> Result<JobOutcome, JobError> {
-        let held = self.destination.held(upload, ticket).await?;
-        if let (Held::Some { bytes }, Some(ticket)) = (&held, ticket)
-            && *resumptions < MOST_RESUMPTIONS
-            && self.has_file(attempt).await?
-        {
-            *resumptions += 1;
-            let published = self.send(upload, ticket, *bytes).await?;
-            return self.finish(&published, upload).await;
-        }
-        match held {
-            Held::Whole(published) => self.finish(&published, upload).await,
-            Held::Unknowable { why } => Err(UploadError::Refused { why, remedy: "look there" }.into()),
-            Held::Nothing | Held::Some { .. } => {
-                // From here on nobody who still sends with this ticket can succeed; whoever did so before is seen.
-                if let Some(ticket) = ticket {
-                    self.destination.discard(upload, ticket).await?;
-                    match self.destination.held(upload, Some(ticket)).await? {
-                        Held::Whole(published) => return self.finish(&published, upload).await,
-                        Held::Unknowable { why } => {
-                            return Err(UploadError::Refused { why, remedy: "look there" }.into());
-                        }
-                        Held::Nothing | Held::Some { .. } => {}
-                    }
-                }
-                self.standing.begun.replace(None);
-                Ok(self.begin_anew().await)
-            }
-        }
-    }
-
-    async fn has_file(&self, attempt: &Attempt) -> Result<bool, JobError> {
-        let (layout, key) = (self.cutting.layout.clone(), attempt.key.clone());
-        let (len_bytes, sha256) = (attempt.cut.len_bytes, attempt.cut.sha256);
-        let verify = move || store::verify_job_file(&layout, &key, len_bytes, &sha256);
-        Ok(self.cutting.blocking.run(verify).await??)
-    }
-
-    /// DONE, or TRANSCODING.
-    async fn finish(&self, published: &Published, upload: &Upload) -> Result<JobOutcome, JobError> {
-        self.standing.is_settled.set(true);
-        let (name, key, at) = (self.cutting.name.clone(), self.key.clone(), self.cutting.clock.now());
-        let shown = upload.thumbnail.as_ref().map(|thumbnail| thumbnail.sha256.to_vec());
-        let of = published.clone();
-        let finish = move |event: &mut Event| {
-            let is_written = event.job.state > EventState::Finalizing && event.job.upload.as_ref() == Some(&key);
-            if is_written {
-                return Ok(());
-            }
-            event.check_is_at(&name, &key)?;
-            let id = Some(of.video_id.as_str());
-            if of.is_transcoding {
-                event.transcode(&name, id, &of.link)?;
-            } else {
-                event.finish(&name, id, &of.link, at)?;
-            }
-            if of.lacks.is_none() && shown.is_some() {
-                event.edit.thumbnail.last_written.clone_from(&shown);
-            }
-            event.note(of.lacks.as_deref());
-            Ok(())
-        };
-        let step = if published.is_transcoding { EventStep::Transcode } else { EventStep::Finish };
-        let log = &self.cutting.log;
-        match self.change(step.as_str(), finish).await? {
-            Changed::Done(_) => {
-                info!(log, "video published"; "event" => %self.event.id, "location" => %self.upload.location,
-                    "link" => &published.link, "bytes" => upload.len_bytes);
-                if let Some(lacks) = &published.lacks {
-                    warn!(log, "video published without a part of it"; "event" => %self.event.id, "lacks" => lacks);
-                }
-                Ok(JobOutcome::Published)
-            }
-            Changed::Absent | Changed::Refused(_) => {
-                error!(log, "a video is published whose event was reset: it is left to a person";
-                    "event" => %self.event.id, "link" => &published.link);
-                Ok(JobOutcome::TakenAway)
-            }
-        }
-    }
-
-    /// EDITED after a while, or UNEDITED: the video does not exist.
-    async fn failed(&self, error: &JobError) -> JobOutcome {
-        self.standing.is_settled.set(true);
-        let (cutting, id) = (&self.cutting, &self.event.id);
-        let (name, key, now) = (cutting.name.clone(), self.key.clone(), cutting.clock.now());
-        let (step, outcome, verdict) = match error.verdict(self.event.job.attempts, cutting.config.retry) {
-            verdict @ Verdict::Again { .. } => (EventStep::Retry, JobOutcome::Retried, verdict),
-            verdict @ Verdict::GivenUp { .. } => (EventStep::Fail, JobOutcome::GivenUp, verdict),
-        };
-        match &verdict {
-            Verdict::Again { after, why } => {
-                warn!(cutting.log, "job failed, will try again"; "event" => %id, "after_s" => after.as_secs(), "error" => why);
-            }
-            Verdict::GivenUp { why } => {
-                error!(cutting.log, "job failed, an editor is needed"; "event" => %id, "error" => why);
-            }
-        }
-        let change = move |event: &mut Event| {
-            event.check_is_at(&name, &key)?;
-            match &verdict {
-                Verdict::Again { after, why } => event.retry(&name, why, now.plus(*after)),
-                Verdict::GivenUp { why } => event.fail(&name, why),
-            }
-        };
-        // Refused: somebody took it back meanwhile, which is as well.
-        let _ = self.change(step.as_str(), change).await;
-        outcome
-    }
-
-    /// EDITED, for whoever is next: the video does not exist.
-    async fn give_back(&self) -> JobOutcome {
-        self.standing.is_settled.set(true);
-        let (name, key) = (self.cutting.name.clone(), self.key.clone());
-        let release = move |event: &mut Event| {
-            event.check_is_at(&name, &key)?;
-            event.release(&name, None)
-        };
-        let _ = self.change("release", release).await;
-        info!(self.cutting.log, "event given back"; "event" => %self.event.id);
-        JobOutcome::GivenBack
-    }
-
-    /// EDITED: the destination has nothing of what was about to exist. It counts, or a destination that always breaks off there
-    /// would be tried without a pause.
-    async fn begin_anew(&self) -> JobOutcome {
-        self.standing.is_settled.set(true);
-        let (name, key) = (self.cutting.name.clone(), self.key.clone());
-        let backoff = backoff_after_kill(self.event.job.attempts, self.cutting.config.retry);
-        let retry_at = self.cutting.clock.now().plus(backoff);
-        let retry = move |event: &mut Event| {
-            event.check_is_at(&name, &key)?;
-            event.retry(&name, "the upload broke off before the video existed", retry_at)
-        };
-        let _ = self.change(EventStep::Retry.as_str(), retry).await;
-        info!(self.cutting.log, "the destination has no video, the event is cut anew"; "event" => %self.event.id);
-        JobOutcome::Retried
-    }
-
-    fn taken_away(&self) -> JobOutcome {
-        info!(self.cutting.log, "event was taken away from its job"; "event" => %self.event.id,
-            "was" => self.standing.activity.get());
-        JobOutcome::TakenAway
-    }
-
-    /// Leaves nothing behind that nobody needs.
-    async fn clean_up(&self, outcome: JobOutcome) -> JobOutcome {
-        let begun = self.standing.begun.take();
-        if let (Some((upload, ticket)), false) = (begun, self.standing.is_final.get())
-            && let Err(error) = self.destination.discard(&upload, &ticket).await
-        {
-            warn!(self.cutting.log, "an upload that nobody needs is left at its destination";
-                "event" => %self.event.id, "location" => %self.upload.location, "error" => chain(&error));
-        }
-        let (layout, key) = (self.cutting.layout.clone(), self.key.clone());
-        let removed = self.cutting.blocking.run(move || store::remove_job_file(&layout, &key)).await;
-        if let Ok(Err(error)) = removed {
-            warn!(self.cutting.log, "a cut that nobody needs stays on the disk"; "error" => chain(&error));
-        }
-        outcome
-    }
-
-    /// Tells a person, in the event; once for each text.
-    async fn note(&self, text: &str) {
-        if self.standing.noted.borrow().as_deref() == Some(text) {
-            return;
-        }
-        self.standing.noted.replace(Some(text.to_owned()));
-        warn!(self.cutting.log, "what became of an upload is unknown, asking again"; "event" => %self.event.id,
-            "location" => %self.upload.location, "why" => text);
-        let (name, key, text) = (self.cutting.name.clone(), self.key.clone(), text.to_owned());
-        let note = move |event: &mut Event| {
-            event.check_is_at(&name, &key)?;
-            event.note(Some(&text));
-            Ok(())
-        };
-        let _ = self.change("note", note).await;
-    }
-
     /// Changes the event, however long the database is down.
     async fn change(
         &self,
@@ -540,44 +336,6 @@ fn ends_at(now: Timestamp, took: Duration, done_bytes: u64, total_bytes: Option<
 
 fn secret(ticket: &UploadTicket) -> Secret {
     Secret::new(ticket.expose())
-}
-
-/// What is said about an event's video.
-pub fn metadata(event: &Event) -> VideoMetadata {
-    let edit = &event.edit;
-    VideoMetadata {
-        title: edit.video_title.clone().unwrap_or_default(),
-        description: edit.video_description.clone().unwrap_or_default(),
-        tags: edit.video_tags.clone().unwrap_or_default(),
-        is_public: edit.public,
-    }
-}
-
-/// An attempt as its destination sees it, without a thumbnail.
-pub fn upload_of(layout: &Layout, event: &Event, attempt: &Attempt) -> Upload {
-    Upload {
-        key: attempt.key.clone(),
-        metadata: metadata(event),
-        file: store::job_file(layout, &attempt.key),
-        len_bytes: attempt.cut.len_bytes,
-        sha256: attempt.cut.sha256,
-        content_type: attempt.cut.content_type.clone(),
-        thumbnail: None,
-        sidecar: sidecar(event, attempt),
-    }
-}
-
-/// For programs, beside the video.
-fn sidecar(event: &Event, attempt: &Attempt) -> serde_json::Value {
-    let mut about = event.to_json();
-    about.retain(|name, _| !name.starts_with("thumbnail") && !matches!(name.as_str(), "state" | "error" | "uploader"));
-    serde_json::json!({
-        "upload_key": attempt.key.as_str(),
-        "uploader": attempt.uploader.as_str(),
-        "cut_at": attempt.begun_at.to_string(),
-        "event": about,
-        "receipt": attempt.cut.receipt,
-    })
 }
 
 #[cfg(test)]

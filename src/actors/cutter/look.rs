@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use super::errands::{self, Errand};
 use super::fault::{JobError, backoff_after_kill};
-use super::job::{CutJob, upload_of};
+use super::job::CutJob;
 use super::making::Chosen;
+use super::outgoing::upload_of;
 use super::verdict::nobody_may;
 use super::{Cutting, Destinations, Held};
 use crate::causes::chain;

@@ -159,7 +159,7 @@ async fn a_dropped_cut_leaves_no_ffmpeg() {
     assert_eq!((children().len(), ffmpeg.in_use()), (1, 1));
     drop(stream);
     assert_eq!(ffmpeg.in_use(), 0);
-    for _ in 0..500 {
+    for _ in 0..3000 {
         if children().is_empty() {
             return;
         }
