@@ -98,6 +98,13 @@ impl Metrics {
         }
     }
 
+    /// The same for how often actors of these types were rebuilt.
+    pub fn preregister_actors(&self, actors: impl IntoIterator<Item = &'static str>) {
+        for actor in actors {
+            self.0.families.actors_restarts.with_label_values(&[actor]);
+        }
+    }
+
     /// A segment that ends at `end` stands under its final name.
     pub fn segment_saved(&self, channel: &Channel, quality: &Quality, kind: SegmentKind, bytes: u64, end: Timestamp) {
         let families = &self.0.families;

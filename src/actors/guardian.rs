@@ -47,6 +47,24 @@ pub enum ActorKind {
 }
 
 impl ActorKind {
+    pub const ALL: [ActorKind; 15] = [
+        Self::Downloader,
+        Self::StreamWorker,
+        Self::HourCache,
+        Self::LiveEdges,
+        Self::MediaBook,
+        Self::Registrar,
+        Self::Retention,
+        Self::PeerBook,
+        Self::BountyBoard,
+        Self::StoredFeed,
+        Self::BackfillPeer,
+        Self::BackfillExtras,
+        Self::Scrubber,
+        Self::CoverageChecker,
+        Self::Cutter,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Downloader => "downloader",
@@ -179,6 +197,7 @@ pub struct Guardian {
 
 impl Guardian {
     pub fn new(log: Logger, metrics: Metrics, health: Health, children: Vec<Child>) -> Self {
+        metrics.preregister_actors(ActorKind::ALL.map(ActorKind::as_str));
         Self { log, metrics, health, arbiters: HashMap::new(), waiting: children, kept: Vec::new(), draining: false }
     }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::support::{eventually, free_address, try_get};
@@ -61,15 +62,21 @@ pub struct Prometheus {
     address: String,
 }
 
-/// An alert that fires, and of which node. Some are of no node.
-pub type Firing = BTreeSet<(String, String)>;
+/// Names of alerts, and of which node. Some are of no node.
+pub type Alerts = BTreeSet<(String, String)>;
+
+fn named(labels: &Value) -> (String, String) {
+    let label = |name: &str| labels[name].as_str().unwrap_or_default().to_owned();
+    (label("alertname"), label("instance"))
+}
 
 impl Prometheus {
-    pub fn start(dir: &Path, rules: &str, targets: &[Target]) -> Self {
+    /// One that asks all targets, and then looks at its rules, every so many seconds.
+    pub fn start(dir: &Path, rules: &str, targets: &[Target], seconds: u64) -> Self {
         std::fs::write(dir.join("rules.yaml"), rules).unwrap();
-        let mut config = "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n\
-                          rule_files: [rules.yaml]\nscrape_configs:\n"
-            .to_owned();
+        let mut config = format!(
+            "global: {{scrape_interval: {seconds}s, evaluation_interval: {seconds}s}}\nrule_files: [rules.yaml]\nscrape_configs:\n"
+        );
         // Each is a job of its own, as each has its own scheme; the rules know one job.
         for target in targets {
             let scheme = if target.over_tls { "https" } else { "http" };
@@ -96,19 +103,39 @@ impl Prometheus {
         server
     }
 
-    pub fn firing(&self) -> Firing {
-        let told: Value = try_get(&self.address, "/api/v1/alerts").unwrap().json();
-        let alerts = told["data"]["alerts"].as_array().unwrap().iter().filter(|alert| alert["state"] == "firing");
-        let label = |alert: &Value, name: &str| alert["labels"][name].as_str().unwrap_or_default().to_owned();
-        alerts.map(|alert| (label(alert, "alertname"), label(alert, "instance"))).collect()
+    pub fn firing(&self) -> Alerts {
+        self.alerts("firing")
     }
 
-    /// The names of all rules.
+    /// What fires unless it passes soon.
+    pub fn pending(&self) -> Alerts {
+        self.alerts("pending")
+    }
+
+    fn alerts(&self, state: &str) -> Alerts {
+        let told: Value = try_get(&self.address, "/api/v1/alerts").unwrap().json();
+        let alerts = told["data"]["alerts"].as_array().unwrap().iter().filter(|alert| alert["state"] == state);
+        alerts.map(|alert| named(&alert["labels"])).collect()
+    }
+
+    /// All that has ever fired, also between two looks.
+    pub fn fired(&self) -> Alerts {
+        let ever = utf8_percent_encode("max_over_time(ALERTS{alertstate=\"firing\"}[1d])", NON_ALPHANUMERIC);
+        let told: Value = try_get(&self.address, &format!("/api/v1/query?query={ever}")).unwrap().json();
+        told["data"]["result"].as_array().unwrap().iter().map(|series| named(&series["metric"])).collect()
+    }
+
+    /// The names of all rules. Each can be worked out: one that cannot is silent, too.
     pub fn rules(&self) -> BTreeSet<String> {
         let told: Value = try_get(&self.address, "/api/v1/rules").unwrap().json();
         let groups = told["data"]["groups"].as_array().unwrap().iter();
         let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
-        rules.map(|rule| rule["name"].as_str().unwrap().to_owned()).collect()
+        rules
+            .map(|rule| {
+                assert!(rule["health"] != "err", "{rule}");
+                rule["name"].as_str().unwrap().to_owned()
+            })
+            .collect()
     }
 
     /// How many targets answered when they were asked last.
