@@ -125,6 +125,13 @@ export class Book {
     return this.stretches.filter((one) => one.kind !== "unsure" && one.start < end && one.end > start);
   }
 
+  /** Nothing of a span is there. @param {Span} span */
+  lacksAll(span) {
+    const missing = this.missing(span).reduce((sum, { start, end }) => sum + Math.min(end, span.end) - Math.max(start, span.start), 0);
+    const { start, end } = this.extent ?? span;
+    return missing >= Math.min(end, span.end) - Math.max(start, span.start);
+  }
+
   /** The same with what may be short. @param {Span} span */
   touching({ start, end }) {
     return this.stretches.filter((one) => one.start < end && one.end > start);

@@ -265,7 +265,7 @@ class Cutting {
 
   #showSound() {
     const { timeline, book } = this.deck;
-    timeline.waveforms = this.sound.of(timeline.view, book?.extent ?? null);
+    timeline.waveforms = this.sound.of(timeline.view, book);
     if (this.#shownStretches !== book?.stretches) {
       this.#shownStretches = book?.stretches;
       this.cards.show(this.#dragged ?? this.drafting.now, this.#chosen, this.frameMicros);
