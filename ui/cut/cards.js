@@ -146,7 +146,7 @@ class Card {
       picture.timer = this.#hold.after(PICTURE_AGAIN_MS, () => { if (asked === picture.asked) { image.removeAttribute("src"); image.src = asked; } });
     });
     this.#hold.on(image, "load", () => image.classList.remove("failed"));
-    const absent = el("div", { class: "frame absent", hidden: true }, "not recorded");
+    const absent = el("div", { class: "absent", hidden: true }, "not recorded");
     return { root: el("div", { class: "edge" }, image, absent, input, el("div", { class: "row" }, here, show)), image, absent, input, here, show, word };
   }
 

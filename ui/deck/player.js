@@ -120,8 +120,12 @@ export class Player {
     this.#catchUp(typeof how === "number" ? how : 1);
     if (!gap || typeof how === "number") return;
     this.#leftAt = this.#time;
-    if (how === "anew") void this.#load();
-    else video.currentTime += gap.behind;
+    if (how === "jump") {
+      video.currentTime += gap.behind;
+      return;
+    }
+    this.#close();
+    void this.#load();
   }
 
   /** @param {number} rate */
