@@ -105,7 +105,7 @@ class Card {
     this.end_ = this.#edge("end", "Out", id);
     this.up = button("↑", () => acts.move(id, this.#at - 1), { title: "Earlier (Alt ↑)" });
     this.down = button("↓", () => acts.move(id, this.#at + 1), { title: "Later (Alt ↓)" });
-    this.twice = button("Copy", () => acts.duplicate(id), { title: "Duplicate (D)" });
+    this.twice = button("Copy", () => acts.duplicate(id), { title: "A copy of it (D)" });
     this.gone = button("✕", () => acts.remove(id), { title: "Delete (Del)" });
     this.grip = el("span", { class: "grip", draggable: "true", title: "Drag to another place", "aria-hidden": "true" }, "⠿");
     this.root = el("li", { class: "range" },
@@ -161,7 +161,7 @@ class Card {
     this.length.textContent = `${showLength(range.end - range.start, 2)}, ${frames} frames`;
     this.up.disabled = at === 0;
     this.down.disabled = at === of - 1;
-    for (const [element, does] of /** @type {[HTMLElement, string][]} */ ([[this.up, "earlier"], [this.down, "later"], [this.twice, "duplicate"], [this.gone, "delete"]])) {
+    for (const [element, does] of /** @type {[HTMLElement, string][]} */ ([[this.up, "earlier"], [this.down, "later"], [this.twice, "copy"], [this.gone, "delete"]])) {
       element.setAttribute("aria-label", `${name}: ${does}`);
     }
     this.#showEdge("start", this.start, range.start, range.start, name);
