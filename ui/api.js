@@ -3,6 +3,7 @@
  * tries for what only reads, and with errors that people can read.
  */
 
+import { mapInSlices } from "./slices.js";
 import { formatTime, parseTime } from "./time.js";
 
 /** @typedef {import("./time.js").Micros} Micros */
@@ -243,9 +244,10 @@ export class Api {
   async coverage(channel, quality, span = {}, signal) {
     try {
       const told = await this.json(`/coverage/${part(channel)}/${part(quality)}`, { query: ends(span), signal, tries: 1 });
-      const spans = (/** @type {any[] | undefined} */ list) => (list ?? []).map(readSpan);
-      const holes = told.holes.map((/** @type {any} */ hole) => ({ ...readSpan(hole), lost: hole.lost }));
-      return { ...readSpan(told), holes, unsure: spans(told.unsure), hidden: spans(told.hidden) };
+      // A record of weeks may have thousands of them.
+      const spans = (/** @type {any[] | undefined} */ list) => mapInSlices(list ?? [], readSpan);
+      const holes = await mapInSlices(told.holes, (/** @type {any} */ hole) => ({ ...readSpan(hole), lost: hole.lost }));
+      return { ...readSpan(told), holes, unsure: await spans(told.unsure), hidden: await spans(told.hidden) };
     } catch (error) {
       if (error instanceof ApiError && error.status === 404) return null;
       throw error;
@@ -261,7 +263,7 @@ export class Api {
    */
   async losses(channel, quality, span, signal) {
     const told = await this.json(`/losses/${part(channel)}/${part(quality)}`, { query: ends(span), signal, tries: 1 });
-    return told.map((/** @type {any} */ loss) => ({
+    return mapInSlices(told, (/** @type {any} */ loss) => ({
       ...readSpan(loss), cause: loss.cause, noticed: moment(loss.noticed), node: loss.node, detail: loss.detail, filled: loss.filled === true,
     }));
   }
@@ -362,7 +364,7 @@ export class Api {
     return this.json(`/api/v1/events/${part(id)}`, { method: "PATCH", json: fields, signs: true });
   }
 
-  /** @param {string} id @param {"cancel" | "reset"} step @returns {Promise<JobEvent>} */
+  /** @param {string} id @param {"retry" | "cancel" | "reset"} step @returns {Promise<JobEvent>} */
   step(id, step) {
     return this.json(`/api/v1/events/${part(id)}/${step}`, { method: "POST", json: {}, signs: true });
   }

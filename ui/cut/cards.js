@@ -21,10 +21,10 @@ import { USUAL_JOINT_SECONDS } from "./draft.js";
  * @property {(at: number, joint: Joint) => void} join
  * @property {(at: number) => void} seam
  * @property {(range: Range) => string[]} warnings
- * @property {(at: Micros) => string} frameUrl
+ * @property {(at: Micros) => string | null} frameUrl empty where nothing is recorded, null where that is not known yet
  */
 
-/** @typedef {{root: HTMLElement, image: HTMLImageElement, input: HTMLInputElement, here: HTMLButtonElement, show: HTMLButtonElement, word: string}} Edge */
+/** @typedef {{root: HTMLElement, image: HTMLImageElement, absent: HTMLElement, input: HTMLInputElement, here: HTMLButtonElement, show: HTMLButtonElement, word: string}} Edge */
 
 /** A picture is asked for when its moment has stayed the same for this long. */
 const PICTURE_MS = 350;
@@ -105,8 +105,8 @@ class Card {
     this.end_ = this.#edge("end", "Out", id);
     this.up = button("↑", () => acts.move(id, this.#at - 1), { title: "Earlier (Alt ↑)" });
     this.down = button("↓", () => acts.move(id, this.#at + 1), { title: "Later (Alt ↓)" });
-    this.twice = button("Duplicate", () => acts.duplicate(id), { title: "Duplicate (D)" });
-    this.gone = button("Delete", () => acts.remove(id), { title: "Delete (Del)" });
+    this.twice = button("Copy", () => acts.duplicate(id), { title: "A copy of it (D)" });
+    this.gone = button("✕", () => acts.remove(id), { title: "Delete (Del)" });
     this.grip = el("span", { class: "grip", draggable: "true", title: "Drag to another place", "aria-hidden": "true" }, "⠿");
     this.root = el("li", { class: "range" },
       el("div", { class: "row" }, this.grip, this.name, this.length, el("span", { class: "grow" }), this.up, this.down, this.twice, this.gone),
@@ -146,7 +146,8 @@ class Card {
       picture.timer = this.#hold.after(PICTURE_AGAIN_MS, () => { if (asked === picture.asked) { image.removeAttribute("src"); image.src = asked; } });
     });
     this.#hold.on(image, "load", () => image.classList.remove("failed"));
-    return { root: el("div", { class: "edge" }, image, input, el("div", { class: "row" }, here, show)), image, input, here, show, word };
+    const absent = el("div", { class: "absent", hidden: true }, "not recorded");
+    return { root: el("div", { class: "edge" }, image, absent, input, el("div", { class: "row" }, here, show)), image, absent, input, here, show, word };
   }
 
   /** @param {Range} range @param {number} at @param {number} of @param {boolean} isChosen @param {number} frameMicros */
@@ -160,7 +161,7 @@ class Card {
     this.length.textContent = `${showLength(range.end - range.start, 2)}, ${frames} frames`;
     this.up.disabled = at === 0;
     this.down.disabled = at === of - 1;
-    for (const [element, does] of /** @type {[HTMLElement, string][]} */ ([[this.up, "earlier"], [this.down, "later"], [this.twice, "duplicate"], [this.gone, "delete"]])) {
+    for (const [element, does] of /** @type {[HTMLElement, string][]} */ ([[this.up, "earlier"], [this.down, "later"], [this.twice, "copy"], [this.gone, "delete"]])) {
       element.setAttribute("aria-label", `${name}: ${does}`);
     }
     this.#showEdge("start", this.start, range.start, range.start, name);
@@ -178,9 +179,12 @@ class Card {
     of.image.alt = `${edge === "start" ? "First" : "Last"} frame of ${name.toLowerCase()}, ${formatTime(shown)}`;
     const address = this.acts.frameUrl(shown);
     const picture = this.#pictures[edge];
-    if (picture.asked === address) return;
+    if (address === null || picture.asked === address) return;
     picture.asked = address;
     picture.timer();
+    of.absent.hidden = address !== "";
+    of.image.hidden = address === "";
+    if (address === "") return;
     picture.timer = this.#hold.after(of.image.src ? PICTURE_MS : 0, () => { of.image.src = address; });
   }
 

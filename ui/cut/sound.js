@@ -34,22 +34,24 @@ export class Sound {
   /**
    * What there is for this view by now; what is missing of it is asked for, two at a time.
    * @param {Span} view
-   * @param {Span | null} extent
+   * @param {import("../deck/book.js").Book | null} book
    * @returns {Waveform[]}
    */
-  of(view, extent) {
+  of(view, book) {
+    const extent = book?.extent;
     const wanted = Math.max(SHORTEST, (view.end - view.start) * 0.75);
     let length = SHORTEST;
     while (length < wanted && length * 4 <= LONGEST) length *= 4;
     const found = [];
-    if (!extent || (view.end - view.start) / length > 6) return [];
+    if (!book || !extent || (view.end - view.start) / length > 6) return [];
     for (let start = Math.floor(view.start / length) * length; start < view.end; start += length) {
       const end = start + length;
       if (end <= extent.start || start >= extent.end) continue;
       const key = `${length} ${start}`;
       const tile = this.#tiles.get(key);
       if (tile) found.push(tile);
-      if ((!tile || !tile.isWhole) && !this.#asked.has(key) && this.#asked.size < 2 && Date.now() > (this.#again.get(key) ?? 0)) void this.#ask(key, { start, end });
+      const isDue = (!tile || !tile.isWhole) && !this.#asked.has(key) && this.#asked.size < 2 && Date.now() > (this.#again.get(key) ?? 0);
+      if (isDue && !book.lacksAll({ start, end })) void this.#ask(key, { start, end });
     }
     return found;
   }

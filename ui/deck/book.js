@@ -111,7 +111,7 @@ export class Book {
       this.api.coverage(this.channel, this.quality, open, signal),
       this.api.losses(this.channel, this.quality, within, signal),
     ]);
-    if (!coverage) return;
+    if (!coverage || this.#hold.ended) return;
     if (!extent || !asked) this.extent = { start: coverage.start, end: Math.max(coverage.end, extent?.end ?? 0) };
     else this.extent = { start: extent.start, end: Math.max(extent.end, coverage.end) };
     const found = stretchesOf(coverage, losses);
@@ -123,6 +123,13 @@ export class Book {
   /** What is missing of a span, by what is known. @param {Span} span */
   missing({ start, end }) {
     return this.stretches.filter((one) => one.kind !== "unsure" && one.start < end && one.end > start);
+  }
+
+  /** Nothing of a span is there. @param {Span} span */
+  lacksAll(span) {
+    const missing = this.missing(span).reduce((sum, { start, end }) => sum + Math.min(end, span.end) - Math.max(start, span.start), 0);
+    const { start, end } = this.extent ?? span;
+    return missing >= Math.min(end, span.end) - Math.max(start, span.start);
   }
 
   /** The same with what may be short. @param {Span} span */
@@ -160,18 +167,20 @@ export function stretchesOf(coverage, losses) {
   /** @type {Stretch[]} */
   const found = [];
   let first = 0;
+  let firstHidden = 0;
   for (const hole of coverage.holes) {
     let at = hole.start;
     while (first < standing.length && standing[first].end <= hole.start) first += 1;
+    while (firstHidden < coverage.hidden.length && coverage.hidden[firstHidden].end <= hole.start) firstHidden += 1;
     for (let next = first; next < standing.length && standing[next].start < hole.end; next += 1) {
       const loss = standing[next];
       const [start, end] = [Math.max(at, loss.start), Math.min(hole.end, loss.end)];
       if (end <= start) continue;
-      addHole(found, at, start, "none", "", coverage.hidden);
+      addHole(found, at, start, coverage.hidden, firstHidden);
       found.push({ start, end, kind: "hole", cause: loss.cause, detail: loss.detail });
       at = end;
     }
-    addHole(found, at, hole.end, "none", "", coverage.hidden);
+    addHole(found, at, hole.end, coverage.hidden, firstHidden);
   }
   for (const { start, end } of coverage.unsure) found.push({ start, end, kind: "unsure", cause: "unsure", detail: "" });
   return found;
@@ -181,17 +190,19 @@ export function stretchesOf(coverage, losses) {
  * What no loss explains may lie under a tombstone.
  * @param {Stretch[]} found
  * @param {Micros} start @param {Micros} end
- * @param {string} cause @param {string} detail
- * @param {Span[]} hidden
+ * @param {Span[]} hidden in order
+ * @param {number} first of them that may touch it
  */
-function addHole(found, start, end, cause, detail, hidden) {
+function addHole(found, start, end, hidden, first) {
+  const nothing = /** @type {const} */ ({ kind: "hole", cause: "none", detail: "" });
   let at = start;
-  for (const span of hidden) {
-    if (span.end <= at || span.start >= end) continue;
-    if (span.start > at) found.push({ start: at, end: span.start, kind: "hole", cause, detail });
+  for (let next = first; next < hidden.length && hidden[next].start < end; next += 1) {
+    const span = hidden[next];
+    if (span.end <= at) continue;
+    if (span.start > at) found.push({ start: at, end: span.start, ...nothing });
     const until = Math.min(end, span.end);
     found.push({ start: Math.max(at, span.start), end: until, kind: "hidden", cause: "hidden", detail: "" });
     at = until;
   }
-  if (at < end) found.push({ start: at, end, kind: "hole", cause, detail });
+  if (at < end) found.push({ start: at, end, ...nothing });
 }

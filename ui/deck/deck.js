@@ -21,6 +21,8 @@ import { Timeline } from "./timeline.js";
 const ADDRESS_EVERY_MS = 3000;
 const PAINT_EVERY_MS = 100;
 const NOTE_MS = 12_000;
+/** Somebody may want to do something about it. */
+const PASSED_NOTE_MS = 30_000;
 const MOST_LISTED = 50;
 
 export class Deck {
@@ -49,10 +51,10 @@ export class Deck {
   #endedAt = null;
   /** @type {() => void} */
   #noteEnds = () => {};
-  /** @type {import("./player.js").Jump | null} */
+  /** What the note is about. @type {(import("./player.js").Jump & {isMissing: boolean}) | null} */
   #noted = null;
-  /** @type {string | null} */
-  #listed = null;
+  /** What the list of holes was made of. @type {{stretches: unknown, view: unknown, key: string}} */
+  #listed = { stretches: null, view: null, key: "-" };
 
   /**
    * @param {HTMLElement} root
@@ -68,7 +70,9 @@ export class Deck {
     this.live = button("Live", () => this.goLive(), { class: "live", "aria-pressed": "false", title: "Live (End)" });
     this.state = el("span", { class: "pill delay", id: "delay" });
     this.video = el("video", { playsinline: true, tabindex: "-1", "aria-label": "The record" });
-    this.note = el("div", { class: "note", role: "status", hidden: true });
+    this.noteText = el("span", { role: "status" });
+    this.noteAct = button("Go back there", () => { if (this.#noted) this.seek(this.#noted.from); });
+    this.note = el("div", { class: "note", hidden: true }, this.noteText);
     this.over = el("div", { class: "over", hidden: true });
     this.screen = el("div", { class: "screen", "aria-busy": "true" }, this.video, this.over, this.note);
     this.clock = el("output", { class: "mono clock", "aria-label": "Shown moment, UTC" }, "–");
@@ -182,7 +186,8 @@ export class Deck {
     if (params.at && at === null) this.context.announce(`${params.at} is no time such as 2026-01-02T03:04:05.`, { urgent: true });
     this.player = new Player(this.video, api, channel, quality, {
       changed: () => { this.screen.setAttribute("aria-busy", String(this.player?.shown == null && !this.player?.isEmpty)); this.dirty(); },
-      jumped: (jump) => this.#jumped(jump),
+      jumped: (jump) => { this.#noteThat({ ...jump, isMissing: true }); this.book?.soon(); },
+      passed: (jump) => this.#noteThat({ ...jump, isMissing: false }),
       ended: (end) => this.#goOn(end),
       said: (text) => { this.#say(text); this.context.announce(text); },
     }, master);
@@ -299,25 +304,31 @@ export class Deck {
 
   // Holes.
 
-  /** @param {import("./player.js").Jump} jump */
-  #jumped(jump) {
+  /** @param {import("./player.js").Jump & {isMissing: boolean}} jump */
+  #noteThat(jump) {
     this.#noted = jump;
     this.#showNote();
     this.#noteEnds();
-    this.#noteEnds = this.hold.after(NOTE_MS, () => { this.#noted = null; this.#showNote(); });
-    this.book?.soon();
+    this.#noteEnds = this.hold.after(jump.isMissing ? NOTE_MS : PASSED_NOTE_MS, () => { this.#noted = null; this.#showNote(); });
   }
 
   /** Why it is missing may become known a moment later. */
   #showNote() {
     const jump = this.#noted;
     this.note.hidden = jump === null;
-    if (jump === null) return;
-    const missing = this.book?.missing({ start: jump.from, end: jump.to }) ?? [];
+    if (jump === null) {
+      this.noteText.textContent = "";
+      this.noteAct.remove();
+      return;
+    }
+    const missing = jump.isMissing ? this.book?.missing({ start: jump.from, end: jump.to }) ?? [] : [];
     const causes = [...new Set(missing.map(({ cause }) => CAUSES[cause]?.words ?? cause))];
     const why = causes.length > 0 ? `: ${causes.join("; ")}` : "";
-    const text = `Missing here: ${showLength(jump.to - jump.from)}, from ${showClock(jump.from, 1)} to ${showClock(jump.to, 1)}${why}`;
-    if (this.note.textContent !== text) this.note.textContent = text;
+    const what = `${showLength(jump.to - jump.from)}, from ${showClock(jump.from, 1)} to ${showClock(jump.to, 1)}`;
+    const text = jump.isMissing ? `Missing here: ${what}${why}` : `Back at live. Passed over: ${what}`;
+    if (this.noteText.textContent !== text) this.noteText.textContent = text;
+    if (jump.isMissing) this.noteAct.remove();
+    else if (!this.noteAct.isConnected) this.note.append(this.noteAct);
   }
 
   /** Behind a part of the past comes what is next in the record, however long the hole between them is. @param {Micros} end */
@@ -332,7 +343,7 @@ export class Deck {
       return;
     }
     this.#endedAt = next;
-    if (hole) this.#jumped({ from: end, to: next });
+    if (hole) this.#noteThat({ from: end, to: next, isMissing: true });
     void player.open(next);
   }
 
@@ -350,13 +361,18 @@ export class Deck {
   }
 
   #listHoles() {
-    const all = this.book?.touching(this.timeline.view) ?? [];
-    const key = all.map(({ start, end, cause }) => `${start},${end},${cause}`).join(";");
-    if (key === this.#listed) return;
-    this.#listed = key;
-    const [summary, list] = [this.holes.children[0], this.holes.children[1]];
+    const { view } = this.timeline;
+    const stretches = this.book?.stretches ?? null;
+    // While it plays neither changes from one painting to the next.
+    if (this.#listed.stretches === stretches && this.#listed.view === view) return;
+    const all = this.book?.touching(view) ?? [];
     const missing = all.filter(({ kind }) => kind !== "unsure");
-    const length = missing.reduce((sum, { start, end }) => sum + end - start, 0);
+    const length = missing.reduce((sum, { start, end }) => sum + Math.min(end, view.end) - Math.max(start, view.start), 0);
+    const key = `${all.length},${length};${all.slice(0, MOST_LISTED).map(({ start, end, cause }) => `${start},${end},${cause}`).join(";")}`;
+    const isSame = key === this.#listed.key;
+    this.#listed = { stretches, view, key };
+    if (isSame) return;
+    const [summary, list] = [this.holes.children[0], this.holes.children[1]];
     summary.textContent = all.length === 0 ? "Nothing is missing in view" : `${missing.length === 0 ? "Nothing" : showLength(length)} missing in view, ${all.length} ${all.length === 1 ? "stretch" : "stretches"}`;
     list.replaceChildren(...all.slice(0, MOST_LISTED).map((one) => {
       const swatch = el("span", { class: `swatch cause-${one.cause}` });
@@ -417,7 +433,7 @@ export class Deck {
     if (player.isWaiting || player.shown === null) return "loading …";
     if (player.speed !== 1) return `${player.speed} ×`;
     if (!player.isLive) return player.isPlaying ? "playing" : "paused";
-    return `live, ${sayLength(Math.max(0, this.context.api.nodeNow() - player.shown))} behind`;
+    return `live, ${sayLength(Math.max(0, this.context.api.nodeNow() - player.shown))} behind${player.isCatchingUp ? ", catching up" : ""}`;
   }
 
   /** @returns {Key[]} */

@@ -5,6 +5,9 @@ import { SECOND, parseTime } from "../time.js";
 /** @typedef {import("../time.js").Micros} Micros */
 /** @typedef {import("./hls.js").Fragment} Fragment */
 
+/** Durations in a list are rounded, and a segment may end a frame before the next. */
+const SLACK = 0.05 * SECOND;
+
 /** When a segment's first frame was. @param {Fragment} fragment @returns {Micros | null} */
 export function dateOf(fragment) {
   const raw = fragment.rawProgramDateTime ? parseTime(fragment.rawProgramDateTime.replace(/Z$/, "")) : null;
@@ -47,6 +50,27 @@ export function placeAmong(fragments, micros, isBound, frame = 0) {
   const next = fragments[at + 1];
   if (next) return firstFrame(next) + frame / 2 / SECOND;
   return isBound ? Math.max(0, fragment.start + fragment.duration - 0.1) : null;
+}
+
+/**
+ * Whether a list has all between two moments, as far as it goes back: nothing of that is missing, whatever was shown of it.
+ * @param {Fragment[]} fragments
+ * @param {{from: Micros, to: Micros}} span
+ */
+export function hasAll(fragments, { from, to }) {
+  /** @type {Micros | null} */
+  let end = null;
+  for (const fragment of fragments) {
+    const start = dateOf(fragment);
+    if (start === null) continue;
+    if (end === null && fragment === fragments[0]) end = Math.max(from, start);
+    const until = start + fragment.duration * SECOND;
+    if (until <= from) continue;
+    if (start >= to) break;
+    if (fragment.gap || start > (end ?? from) + SLACK) return false;
+    end = until;
+  }
+  return end !== null && end >= to - SLACK;
 }
 
 /**

@@ -6,9 +6,10 @@
 import { ApiError, backoff, inWords, wasLeft } from "../api.js";
 import { Hold } from "../dom.js";
 import { MINUTE, SECOND, formatTime, now } from "../time.js";
+import { gapOf, pursuit } from "./edge.js";
 import { loadHls } from "./hls.js";
 import { readMaster } from "./master.js";
-import { dateOf, placeAmong, timeAmong } from "./place.js";
+import { dateOf, hasAll, placeAmong, timeAmong } from "./place.js";
 
 /** @typedef {import("../time.js").Micros} Micros */
 /** @typedef {import("./hls.js").Hls} Hls */
@@ -24,9 +25,9 @@ const LEAD = MINUTE;
 const STEP = 10 * MINUTE;
 /** Of a live playlist: what can be gone back to without asking again. */
 const WINDOW_SECONDS = 900;
-const TOO_FAR_BEHIND = 60 * SECOND;
+const KEEP_UP_EVERY_MS = 500;
 const USUAL_FRAME = SECOND / 30;
-/** A step of the picture's time that is longer than this is something left out. */
+/** A step of the picture's time that is longer than this is something left out, of the record or of what was shown of it. */
 const LEFT_OUT = 0.4 * SECOND;
 /** How often a seek is mended that met another frame than it should. */
 const MOST_MENDS = 3;
@@ -40,7 +41,8 @@ const REWIND_EVERY_MS = 120;
 /**
  * @typedef {object} PlayerEvents
  * @property {() => void} changed anything that is shown of it
- * @property {(jump: Jump) => void} jumped
+ * @property {(jump: Jump) => void} jumped what is missing in between
+ * @property {(jump: Jump) => void} passed what was there in between, and was left out to be at live again
  * @property {(end: Micros) => void} ended a part of the past was played to its end
  * @property {(text: string) => void} said for people
  */
@@ -71,6 +73,12 @@ export class Player {
   /** Times faster than time passes; negative: backwards. */
   #speed = 1;
   #wasPlaying = true;
+  /** Plays faster than it was told to, to be at live again. */
+  isCatchingUp = false;
+  /** What was on the screen before live began again by itself. @type {Micros | null} */
+  #leftAt = null;
+  /** Nobody looked, and so no frames were told. */
+  #wasHidden = false;
   frameMicros = USUAL_FRAME;
   /** Nothing is recorded where we are. */
   isEmpty = false;
@@ -98,16 +106,35 @@ export class Player {
     this.#hold.on(video, "ended", () => this.#goOn());
     // A seek within one frame brings none.
     this.#hold.on(video, "seeked", () => this.#settle(MOST_LOOKS));
-    this.#hold.on(document, "visibilitychange", () => { if (!document.hidden) this.events.changed(); });
-    this.#hold.every(5000, () => this.#catchUp());
+    this.#hold.on(document, "visibilitychange", () => { this.#wasHidden = true; if (!document.hidden) this.events.changed(); });
+    this.#hold.every(KEEP_UP_EVERY_MS, () => this.#keepUp());
     this.#watchFrames();
   }
 
-  /** Live that has fallen far behind, as after a machine's sleep, begins anew. */
-  #catchUp() {
-    const isFar = this.isLive && this.isPlaying && this.#time !== null && this.api.nodeNow() - this.#time > TOO_FAR_BEHIND;
-    const edge = this.#hls?.latestLevelDetails?.edge ?? 0;
-    if (isFar && edge - this.video.currentTime > TOO_FAR_BEHIND / SECOND / 2) void this.open("live");
+  /** Whoever follows live stays there; who has paused, gone back or chosen a speed is left alone. */
+  #keepUp() {
+    const { video } = this;
+    const isFollowing = this.isLive && !video.paused && this.#speed === 1;
+    const gap = isFollowing && this.#hls && !video.seeking ? gapOf(this.#hls, video) : null;
+    const how = gap ? pursuit(gap, this.isCatchingUp) : 1;
+    this.#catchUp(typeof how === "number" ? how : 1);
+    if (!gap || typeof how === "number") return;
+    this.#leftAt = this.#time;
+    if (how === "jump") {
+      video.currentTime += gap.behind;
+      return;
+    }
+    this.#close();
+    void this.#load();
+  }
+
+  /** @param {number} rate */
+  #catchUp(rate) {
+    if (!this.isCatchingUp && rate === 1) return;
+    this.isCatchingUp = rate !== 1;
+    const speed = this.isCatchingUp ? rate : Math.max(1, this.#speed);
+    if (this.video.playbackRate !== speed) this.video.playbackRate = speed;
+    this.events.changed();
   }
 
   /** What is on the screen. */
@@ -147,6 +174,7 @@ export class Player {
     this.#wanted = at;
     this.#wasPlaying = play;
     this.#failures = 0;
+    this.#leftAt = null;
     this.#stopRewinding();
     await this.#load();
   }
@@ -162,6 +190,8 @@ export class Player {
       return;
     }
     this.#wanted = micros;
+    this.#leftAt = null;
+    this.#catchUp(1);
     this.#aim = { micros, mends: 0 };
     this.video.currentTime = place;
     this.events.changed();
@@ -233,6 +263,7 @@ export class Player {
   /** @param {number} speed */
   #setSpeed(speed) {
     this.#speed = speed;
+    this.isCatchingUp = false;
     this.video.playbackRate = speed;
   }
 
@@ -377,8 +408,9 @@ export class Player {
       hls.recoverMediaError();
       return;
     }
-    // What was on the screen is what it goes on with.
-    if (!this.isLive && this.#time !== null && this.#aim === null) this.#wanted = this.#time;
+    // What was on the screen is what it goes on with; or it is left out, and told.
+    if (this.isLive) this.#leftAt ??= this.#time;
+    else if (this.#time !== null && this.#aim === null) this.#wanted = this.#time;
     this.#tryAgain("The node does not answer.");
   }
 
@@ -445,14 +477,31 @@ export class Player {
       }
       this.#aim = null;
     } else {
-      const before = this.#time;
-      const isLeftOut = this.#media !== null && before !== null && !this.video.paused && time - before > LEFT_OUT * Math.max(1, this.#speed);
-      if (before !== null && isLeftOut) this.events.jumped({ from: Math.round(before + this.frameMicros), to: time });
+      this.#tellLeftOut(fragments ?? [], time);
     }
+    this.#wasHidden = false;
     this.#media = mediaTime;
     this.#time = time;
     if (!this.isLive) this.#wanted = time;
     this.events.changed();
+  }
+
+  /** What lies between the frame before and this one, if it is more than a step. @param {Fragment[]} fragments @param {Micros} time */
+  #tellLeftOut(fragments, time) {
+    const [leftAt, before] = [this.#leftAt, this.#time];
+    if (leftAt !== null) {
+      // An older frame may still come while it seeks.
+      if (this.video.seeking) return;
+      this.#leftAt = null;
+      const jump = { from: Math.round(leftAt + this.frameMicros), to: time };
+      if (time - leftAt > SECOND) this.events.passed(jump);
+      return;
+    }
+    const isTold = this.#media !== null && before !== null && !this.video.paused && !this.#wasHidden;
+    if (!isTold || before === null || time - before <= LEFT_OUT * Math.max(1, this.#speed)) return;
+    // A busy machine leaves frames out that are there.
+    const jump = { from: Math.round(before + this.frameMicros), to: time };
+    if (!hasAll(fragments, jump)) this.events.jumped(jump);
   }
 }
 

@@ -35,6 +35,9 @@ export class Timeline {
   #isDirty = false;
   /** @type {Record<string, string>} */
   #colours = {};
+  #font = "";
+  /** px; 0 where it may have changed. */
+  #width = 0;
   /** @type {{x: number, from: Span, isMoved: boolean, grip: Grip | null} | null} */
   #drag = null;
   /** @type {number | null} */
@@ -71,7 +74,7 @@ export class Timeline {
     this.canvas = canvas;
     this.acts = acts;
     this.paint = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: false }));
-    const resized = new ResizeObserver(() => this.dirty());
+    const resized = new ResizeObserver(() => { this.#width = 0; this.#font = ""; this.dirty(); });
     resized.observe(canvas);
     this.#hold.add(() => resized.disconnect());
     this.#hold.on(document, "themechange", () => { this.#colours = {}; this.dirty(); });
@@ -95,7 +98,9 @@ export class Timeline {
   }
 
   get width() {
-    return Math.max(1, this.canvas.clientWidth);
+    // Asking the canvas makes the browser lay out the page, and it is asked for every line that is drawn.
+    this.#width ||= Math.max(1, this.canvas.clientWidth);
+    return this.#width;
   }
 
   /** @param {Micros} micros px */
@@ -234,8 +239,11 @@ export class Timeline {
     const perPx = (view.end - view.start) / width;
     const tick = TICKS.find(({ every }) => every / perPx >= LABEL_PX) ?? TICKS[TICKS.length - 1];
     const minor = tick.every / 5;
-    const { fontFamily, fontSize } = getComputedStyle(this.canvas);
-    paint.font = `${Math.round(parseFloat(fontSize) * 0.8)}px ${fontFamily}`;
+    if (!this.#font) {
+      const { fontFamily, fontSize } = getComputedStyle(this.canvas);
+      this.#font = `${Math.round(parseFloat(fontSize) * 0.8)}px ${fontFamily}`;
+    }
+    paint.font = this.#font;
     paint.textBaseline = "middle";
     paint.strokeStyle = this.#colour("--line");
     paint.lineWidth = 1;
@@ -252,7 +260,8 @@ export class Timeline {
       const x = Math.round(this.#x(at)) + 0.5;
       paint.moveTo(x, RULER - 9);
       paint.lineTo(x, bottom);
-      paint.fillText(showTime(Math.round(at), 3).slice(tick.from, tick.to), x + 4, 9);
+      const label = showTime(Math.round(at), 3).slice(tick.from, tick.to);
+      if (x + 4 + paint.measureText(label).width <= width) paint.fillText(label, x + 4, 9);
     }
     paint.globalAlpha = 0.5;
     paint.stroke();
@@ -337,18 +346,20 @@ export class Timeline {
       paint.fillStyle = this.#colour("--have");
       paint.fillRect(left, top, Math.max(2, right - left), height);
     }
-    for (const stretch of this.stretches) {
-      const [from, to] = [this.#x(stretch.start), this.#x(stretch.end)];
-      if (to < 0 || from > width) continue;
+    /** How far each colour was painted: of thousands in one pixel the first is enough. @type {Record<string, number>} */
+    const painted = {};
+    for (const { start, end, kind, cause } of this.stretches) {
+      if (end < this.view.start) continue;
+      if (start > this.view.end) break;
       // However short, it can be seen.
-      const wide = Math.max(2, to - from);
-      if (stretch.kind === "hole") {
-        paint.fillStyle = this.#colour("--sunken");
-        paint.fillRect(from, top, wide, height);
-      }
-      paint.fillStyle = this.#colour(CAUSES[stretch.cause]?.colour ?? "--cause-unknown");
-      if (stretch.kind === "unsure") paint.fillRect(from, top + height * 0.65, wide, height * 0.35);
-      else paint.fillRect(from, top, wide, height);
+      const from = this.#x(start);
+      const to = Math.max(from + 2, this.#x(end));
+      const colour = CAUSES[cause]?.colour ?? "--cause-unknown";
+      if (to <= (painted[colour] ?? -Infinity) + 0.5) continue;
+      painted[colour] = to;
+      paint.fillStyle = this.#colour(colour);
+      if (kind === "unsure") paint.fillRect(from, top + height * 0.65, to - from, height * 0.35);
+      else paint.fillRect(from, top, to - from, height);
     }
   }
 

@@ -54,7 +54,7 @@ class Cutting {
     this.add = button("Add the range", () => this.addMarked(), { class: "primary", title: "Add what is marked as a range (A)" });
     this.total = el("p", { class: "total", role: "status" });
     this.undo = button("Undo", () => this.stepBack(), { title: "Undo (Ctrl Z)" });
-    this.another = button("Begin another", () => this.beginAnother(), { title: "An empty draft; undo brings this one back" });
+    this.another = button("New", () => this.beginAnother(), { title: "An empty draft; undo brings this one back" });
     this.redo = button("Redo", () => this.stepOn(), { title: "Redo (Ctrl Y)" });
     this.type = el("select", { "aria-label": "Kind of file" }, ...TYPES.map(({ type, words }) => el("option", { value: type }, words)));
     this.get = button("Download", () => this.download(), { title: "Download now (X)" });
@@ -65,7 +65,7 @@ class Cutting {
       el("div", { class: "panel" },
         el("div", { class: "row" }, el("h2", {}, "Ranges"), el("span", { class: "grow" }), this.add, this.undo, this.redo, this.another),
         this.cards.root, this.total,
-        el("div", { class: "row" }, this.play, this.type, this.get, el("label", {}, this.holes, "pass over holes")),
+        el("div", { class: "row made" }, this.type, this.get, this.play, el("label", {}, this.holes, "pass over holes")),
         this.files),
       this.job.root);
     hold.on(this.holes, "change", () => this.drafting.set({ ...this.drafting.now, allowHoles: this.holes.checked }));
@@ -198,7 +198,12 @@ class Cutting {
       join: (at, joint) => set((draft) => drafts.join(draft, at, joint)),
       seam: (at) => this.#seam(at),
       warnings: (range) => warnings(this.drafting.now, range, this.deck.book?.touching(range) ?? [], this.changes.known(range)),
-      frameUrl: (at) => this.context.api.frameUrl(this.deck.channel, this.deck.quality, at),
+      frameUrl: (at) => {
+        const { book, channel, quality } = this.deck;
+        if (!book?.extent && !book?.trouble) return null;
+        // Asking for what is not there would be an error.
+        return book.missing({ start: at, end: at + 1 }).length > 0 ? "" : this.context.api.frameUrl(channel, quality, at);
+      },
     };
   }
 
@@ -260,7 +265,7 @@ class Cutting {
 
   #showSound() {
     const { timeline, book } = this.deck;
-    timeline.waveforms = this.sound.of(timeline.view, book?.extent ?? null);
+    timeline.waveforms = this.sound.of(timeline.view, book);
     if (this.#shownStretches !== book?.stretches) {
       this.#shownStretches = book?.stretches;
       this.cards.show(this.#dragged ?? this.drafting.now, this.#chosen, this.frameMicros);

@@ -209,6 +209,14 @@ impl Chromium {
         of_scripts.map(|node| number(&node[size])).sum()
     }
 
+    /// Takes what was told of this kind, oldest first.
+    pub fn take_events(&mut self, method: &str) -> Vec<Value> {
+        let mut events = self.events.lock().unwrap();
+        let (taken, left) = events.drain(..).partition(|event| event["method"] == method);
+        *events = left;
+        taken
+    }
+
     /// Dark or light, as the system would say it.
     pub fn prefer(&mut self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);

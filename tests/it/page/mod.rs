@@ -7,7 +7,9 @@ pub mod chromium;
 mod cutting;
 mod following;
 mod hands;
+mod keeping_up;
 mod signing;
+mod tasks;
 mod watching;
 mod week;
 

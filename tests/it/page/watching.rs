@@ -100,7 +100,9 @@ fn a_hole_is_shown_while_it_plays_and_goes_when_it_is_filled() {
     assert_eq!((spans("hidden"), spans("unsure")), (vec![name.start().to_string()], vec![unsure.start().to_string()]));
     chromium.open("about:blank");
     let before_it = name.start().plus_micros(-700_000);
-    chromium.open(&format!("{}/#/watch/c/source?at={before_it}&play=1", node.url()));
+    chromium.open(&format!("{}/#/watch/c/source?at={before_it}", node.url()));
+    chromium.until("document.querySelector('.screen')?.getAttribute('aria-busy') === 'false'");
+    chromium.press(" ");
     chromium
         .until("/^Missing here: 0.5 s.*: hidden by a tombstone/.test(document.querySelector('.note')?.textContent)");
     chromium.assert_silent();

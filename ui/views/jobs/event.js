@@ -159,7 +159,7 @@ export function eventPanel(id, context, hold, seen) {
     actions.replaceChildren();
     put(actions,
       may.edit && !may.published ? el("a", { class: "button", href: context.address("cut", whereToCut(event)) }, "Open in Cut") : null,
-      may.retry ? button("Try again now", () => void act("It will be cut as soon as a node is free", () => api.changeEvent(id, { state: "EDITED", version: event?.version })), { class: "primary" }) : null,
+      may.retry ? button("Try again now", () => void act("It will be cut as soon as a node is free", () => api.step(id, "retry")), { class: "primary" }) : null,
       may.cancel ? button("Cancel", () => void act("Cancelled", () => api.step(id, "cancel"))) : null,
       may.reset ? button("Reset…", confirmReset) : null);
     const mine = draft();

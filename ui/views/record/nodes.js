@@ -51,7 +51,7 @@ function card(first, context, hold, named) {
   const disk = fact(facts, "Disk");
   const peers = fact(facts, "Copies from");
   const restarts = fact(facts, "Restarts");
-  const meter = el("meter", { min: 0, max: 1, "aria-label": "Used part of the disk" });
+  const meter = el("meter", { min: 0, max: 1, low: 0.85, high: 0.95, optimum: 0, "aria-label": "Used part of the disk" });
   const room = el("span");
   put(disk.body, meter, room);
   const followNotes = follower(notes, (/** @type {Line} */ one) => one.key, () => line());
