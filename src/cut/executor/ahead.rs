@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::Executor;
 use crate::cut::CutError;
 use crate::cut::current::{Current, Job, MadeOutput};
-use crate::cut::ffmpeg::{HoldsAhead, Seat, Task};
+use crate::cut::ffmpeg::{HoldsAhead, Running, Seat, Task};
 use crate::cut::files::{FileReader, SourceFile, survey_helper};
 use crate::cut::piece::Look;
 use crate::cut::source::Source;
@@ -147,14 +147,41 @@ impl Order {
         };
         job.fit(self.hard_cuts);
         let before = if job.needs_file_before() { self.before.file(&self.source).await } else { None };
-        let mut running = self.source.trimmed(&seat, before, self.file, &job)?;
-        let mut bytes = BytesMut::new();
-        while let Some(piece) = running.next().await? {
-            if bytes.len() + piece.len() > MAX_HELD_BYTES {
-                return Ok(None);
-            }
-            bytes.extend_from_slice(&piece);
+        let running = self.source.trimmed(&seat, before, self.file, &job)?;
+        Ok(all_of(running, MAX_HELD_BYTES).await?.map(|bytes| Made { job, bytes }))
+    }
+}
+
+/// `None` if there is more.
+async fn all_of(mut running: Running, max_bytes: usize) -> Result<Option<Bytes>, CutError> {
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = running.next().await? {
+        if bytes.len() + piece.len() > max_bytes {
+            return Ok(None);
         }
-        Ok(Some(Made { job, bytes: bytes.freeze() }))
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Some(bytes.freeze()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cut::args::Args;
+    use crate::cut::ffmpeg::{Ffmpeg, Limits};
+
+    #[actix_rt::test]
+    async fn no_more_is_held_than_was_allowed() {
+        const BYTES: usize = 400_000;
+        let ffmpeg = Ffmpeg::new("ffmpeg", Limits { at_once: 1, ..Limits::default() });
+        for (max_bytes, held) in [(BYTES - 1, None), (BYTES, Some(BYTES))] {
+            let mut args = Args::default();
+            args.words("-f lavfi -i anullsrc=r=8000:cl=mono -t 25 -f s16le -");
+            let running =
+                ffmpeg.seat().await.unwrap().run(args.done(), Box::pin(futures_util::stream::empty())).unwrap();
+            assert_eq!(all_of(running, max_bytes).await.unwrap().map(|bytes| bytes.len()), held);
+            // What had more is over.
+            assert_eq!(ffmpeg.in_use(), 0);
+        }
     }
 }

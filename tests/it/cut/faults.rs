@@ -79,7 +79,8 @@ async fn what_cannot_be_cut_exactly_is_refused_before_the_first_byte() {
 /// Makes each segment's video another, in fragmented MP4.
 fn encode_again(source: &Source, coding: &str) {
     let words = format!(
-        "-nostdin -v error -copyts -i - {coding} -c:a copy -movflags frag_keyframe+empty_moov+default_base_moof -f mp4 -"
+        "-nostdin -v error -copyts -i - -fps_mode passthrough {coding} -c:a copy \
+         -movflags frag_keyframe+empty_moov+default_base_moof+delay_moov -f mp4 -"
     );
     for at in 0..source.segments.len() {
         let whole = std::fs::read(source.path(at)).unwrap();
