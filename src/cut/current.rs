@@ -36,7 +36,7 @@ pub(super) enum Current {
 
 /// What ffmpeg gives, or gave before its turn.
 pub(super) enum MadeOutput {
-    Running(Running),
+    Running(Box<Running>),
     Held { bytes: Bytes, _right: HoldsAhead },
 }
 

@@ -86,7 +86,7 @@ impl Executor {
         self.before = files.last().map(|file| (range, file.clone()));
         let files = before.filter(|file| file.container == Container::MpegTs).into_iter().chain(files).collect();
         let input = self.source.shifted_run(&seat, files, job.shift_90k())?;
-        let output = MadeOutput::Running(seat.run(job.args(), input)?);
+        let output = MadeOutput::Running(Box::new(seat.run(job.args(), input)?));
         Ok(Some(Current::Made { output, job: Job::Convert(Box::new(job)), seen: Box::default() }))
     }
 
@@ -113,7 +113,7 @@ impl Executor {
         let (out, into) = (self.side(blend.out.row, blend.look, &seat), self.side(blend.into.row, blend.look, &seat));
         let (out, into) = future::try_join(begun(out), begun(into)).await?;
         self.output.begin(range, START_90K, 0, false);
-        let output = MadeOutput::Running(seat.run_with_second(|path| job.args(path), out, into)?);
+        let output = MadeOutput::Running(Box::new(seat.run_with_second(|path| job.args(path), out, into)?));
         Ok(Current::Made { output, job: Job::Blend(Box::new(job)), seen: Box::default() })
     }
 
@@ -145,7 +145,7 @@ impl Executor {
         self.begin_made(range, &file, &job, missing_90k);
         let before = if job.needs_file_before() { self.file_before(range).await } else { None };
         self.before = Some((range, file.clone()));
-        let output = MadeOutput::Running(self.source.trimmed(seat, before, file, &job)?);
+        let output = MadeOutput::Running(Box::new(self.source.trimmed(seat, before, file, &job)?));
         Ok(Current::Made { output, job: Job::Trim(job), seen: Box::default() })
     }
 
