@@ -62,6 +62,8 @@ pub(super) struct Seen {
 pub(super) struct Watch {
     tables: Tables,
     lines: Vec<Line>,
+    /// The PID of the first video.
+    picture_pid: Option<Pid>,
     clock: ProgramClock,
     fault: Option<CheckFault>,
 }
@@ -80,7 +82,9 @@ impl Watch {
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), CheckFault> {
         debug_assert!(bytes.len().is_multiple_of(PACKET_BYTES));
         for packet in bytes.as_chunks().0 {
-            self.packet(packet);
+            if !self.lies_within_picture(packet) {
+                self.packet(packet);
+            }
         }
         self.fault.map_or(Ok(()), Err)
     }
@@ -137,6 +141,12 @@ impl Watch {
         video.or(self.lines.first()).map(|line| line.last_dts)
     }
 
+    /// Most packets: the video, with neither a start nor a clock. Nothing in them is looked at.
+    fn lies_within_picture(&self, bytes: &[u8; PACKET_BYTES]) -> bool {
+        let is_plain = bytes[1] & 0xc0 == 0 && bytes[3] & 0x20 == 0;
+        is_plain && self.picture_pid == Some(Pid::from_bytes(bytes[1], bytes[2]))
+    }
+
     fn packet(&mut self, bytes: &[u8; PACKET_BYTES]) {
         let Some(packet) = Packet::new(bytes) else { return };
         if let Some(raw) = packet.pcr()
@@ -177,6 +187,9 @@ impl Watch {
         };
         if self.lines.len() == MAX_STREAMS {
             return None;
+        }
+        if kind == Kind::Video {
+            self.picture_pid.get_or_insert(pid);
         }
         // One tick earlier, so that the first one rises.
         let last_dts = raw_dts as i64 - 1;

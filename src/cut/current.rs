@@ -6,7 +6,7 @@ use super::CutError;
 use super::blend::BlendJob;
 use super::check::{Expected, FrameCounter};
 use super::convert::ConvertJob;
-use super::ffmpeg::Running;
+use super::ffmpeg::{HoldsAhead, READ_BYTES, Running};
 use super::files::FileReader;
 use super::restamp::Restamp;
 use super::source::Fragments;
@@ -28,10 +28,28 @@ pub(super) enum Current {
     },
     /// `seen` is what has come out so far; it is checked at the end.
     Made {
-        running: Running,
+        output: MadeOutput,
         job: Job,
         seen: Box<Scan>,
     },
+}
+
+/// What ffmpeg gives, or gave before its turn.
+pub(super) enum MadeOutput {
+    Running(Box<Running>),
+    Held { bytes: Bytes, _right: HoldsAhead },
+}
+
+impl MadeOutput {
+    async fn next(&mut self) -> Result<Option<Bytes>, CutError> {
+        match self {
+            Self::Running(running) => running.next().await,
+            Self::Held { bytes, .. } => {
+                let piece = bytes.split_to(bytes.len().min(READ_BYTES));
+                Ok((!piece.is_empty()).then_some(piece))
+            }
+        }
+    }
 }
 
 /// What ffmpeg was told to make.
@@ -77,16 +95,18 @@ impl Current {
             Self::Copy { reader, head, counter } => {
                 let bytes = match head.take() {
                     Some(head) => Some(head),
-                    None => reader.next().await?,
+                    None => reader.next_own().await?,
                 };
                 Ok(bytes.map(|bytes| {
                     counter.push(&bytes);
-                    restamp.push(bytes)
+                    let bytes = restamp.push(bytes);
+                    reader.take_back(bytes.clone());
+                    bytes
                 }))
             }
             Self::Remux { running, .. } => Ok(running.next().await?.map(|bytes| restamp.push(bytes))),
-            Self::Made { running, job, seen } => {
-                let Some(bytes) = running.next().await? else {
+            Self::Made { output, job, seen } => {
+                let Some(bytes) = output.next().await? else {
                     job.check(std::mem::take(&mut **seen))?;
                     return Ok(None);
                 };

@@ -31,7 +31,10 @@ pub enum CutError {
         "{segment} holds video of stream type {stream_type:#x}, which cannot be cut to the frame; type=rough copies it whole"
     )]
     Codec { segment: String, stream_type: u8 },
-    #[error("{segment} holds video of codec {codec}, which cannot be cut to the frame; type=rough copies it whole")]
+    #[error(
+        "{segment} holds video of codec {codec}, which cannot be copied to the frame; type=mpegts and type=webm encode it \
+         anew, type=rough copies it whole"
+    )]
     Uncarried { segment: String, codec: String },
     /// Not all of the frames asked for came out as they should; better no cut than a wrong one.
     #[error(

@@ -56,7 +56,7 @@ pub(super) struct SourceFile {
 }
 
 /// The sample entries of video in fragmented MP4 that can be repacked as MPEG-TS (ISO/IEC 14496-15; the last four are HEVC and
-/// H.264 under Dolby Vision). Of anything else, only sound would be left.
+/// H.264 under Dolby Vision). Of anything else, only sound would be left; it has to be encoded anew.
 const CARRIED: [&[u8; 4]; 8] = [b"avc1", b"avc3", b"hvc1", b"hev1", b"dvh1", b"dvhe", b"dva1", b"dvav"];
 
 fn uncarried(init: &[u8]) -> Option<Box<str>> {
@@ -64,9 +64,10 @@ fn uncarried(init: &[u8]) -> Option<Box<str>> {
     Some(letters.escape_ascii().to_string().into())
 }
 
-/// Refuses files of which only the sound could be repacked.
-pub(super) fn all_carried(files: &[SourceFile]) -> Result<(), CutError> {
-    let uncarried = files.iter().find_map(|file| file.uncarried.clone().map(|codec| (file, codec)));
+/// Refuses files of which only the sound could be repacked, unless they are `converted`, place by place.
+pub(super) fn all_carried(files: &[SourceFile], mut is_converted: impl FnMut(usize) -> bool) -> Result<(), CutError> {
+    let mut own = files.iter().enumerate().filter(|(at, _)| !is_converted(*at)).map(|(_, file)| file);
+    let uncarried = own.find_map(|file| file.uncarried.clone().map(|codec| (file, codec)));
     uncarried.map_or(Ok(()), |(file, codec)| {
         Err(CutError::Uncarried { segment: file.segment.path_text(), codec: codec.into() })
     })
@@ -219,10 +220,24 @@ impl FileReader {
 
     /// The next piece, or `None` once all the bytes that the file had when it was opened have been read.
     pub async fn next(&mut self) -> Result<Option<Bytes>, CutError> {
-        self.pieces.next().await.map_err(|source| match source.kind() {
+        self.pieces.next().await.map_err(|source| self.error(source))
+    }
+
+    /// The same, which nobody else holds, so that it can be changed where it is.
+    pub async fn next_own(&mut self) -> Result<Option<Bytes>, CutError> {
+        self.pieces.next_own().await.map_err(|source| self.error(source))
+    }
+
+    /// What is read next may take this memory, once nobody else holds it.
+    pub fn take_back(&mut self, done: Bytes) {
+        self.pieces.take_back(done);
+    }
+
+    fn error(&self, source: io::Error) -> CutError {
+        match source.kind() {
             io::ErrorKind::UnexpectedEof => CutError::Changed { segment: self.segment.path_text() },
             _ => read_error(&self.segment, source),
-        })
+        }
     }
 }
 

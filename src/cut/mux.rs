@@ -42,8 +42,20 @@ pub(super) fn mux_args(args: &mut Args) {
 
 /// ffmpeg's arguments to repack fragmented MP4 as MPEG-TS, stamps kept.
 pub(super) fn remux_args() -> Vec<OsString> {
+    from_mp4_args("-c copy")
+}
+
+/// The same, of video that MPEG-TS does not carry: it becomes H.264 without loss, frame by frame, for whoever encodes it.
+pub(super) fn lossless_args() -> Vec<OsString> {
+    from_mp4_args(
+        "-c:a copy -fps_mode passthrough -enc_time_base:v 1:90000 -c:v libx264 -bf 0 -x264-params force-cfr=1 \
+         -preset ultrafast -qp 0",
+    )
+}
+
+fn from_mp4_args(coding: &'static str) -> Vec<OsString> {
     let mut args = Args::default();
-    args.words("-copyts -f mp4 -i - -map 0:v:0? -map 0:a? -c copy");
+    args.words("-copyts -f mp4 -i - -map 0:v:0? -map 0:a?").words(coding);
     mux_args(&mut args);
     args.words("-muxdelay 0 -f mpegts -");
     args.done()

@@ -133,6 +133,9 @@ impl Restamp {
         if self.finder.is_between_packets() {
             let mut own = rest.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
             let (aligned_bytes, more) = self.rewrite.aligned(&mut own);
+            if aligned_bytes == own.len() && more.is_none() {
+                return own.freeze();
+            }
             let unaligned = own.split_off(aligned_bytes);
             (done, rest) = (own, unaligned.freeze());
             done.extend_from_slice(more.as_ref().map_or(&[], |more| more.as_slice()));

@@ -1,6 +1,7 @@
 //! Segments as transport streams, whatever container they are stored in.
 //!
-//! Promises: of each, the bytes are streamed; what has to be repacked passes through ffmpeg, with its stamps kept.
+//! Promises: of each, the bytes are streamed; what has to be repacked, or cannot be but decoded, passes through ffmpeg, with its
+//! stamps kept.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,13 +9,15 @@ use futures_util::stream::{self, StreamExt};
 
 use super::CutError;
 use super::blend::Model;
+use super::check::FrameCounter;
 use super::ffmpeg::{Ffmpeg, Running, Seat};
 use super::files::{ByteStream, Record, SourceFile, concatenated};
-use super::mux::remux_args;
+use super::mux::{lossless_args, remux_args};
 use super::restamp::Restamp;
+use super::trim::TrimJob;
 use crate::media::mpegts::{Scan, Summary, Track};
 use crate::media::{Container, FragmentScan, Probe, Probed};
-use crate::model::SegmentName;
+use crate::model::{SegmentKind, SegmentName};
 
 /// Where bytes come from.
 #[derive(Debug, Clone)]
@@ -43,7 +46,7 @@ impl Source {
                 let bytes = concatenated(&self.record, vec![(file, 0)]);
                 Ok(restamped(bytes, Restamp::default().mending()))
             }
-            Container::FragmentedMp4 => Ok(self.remux(seat, vec![file])?.into_stream()),
+            Container::FragmentedMp4 => self.repacked(seat, vec![file]),
         }
     }
 
@@ -56,21 +59,59 @@ impl Source {
         Ok(all)
     }
 
-    /// Files of one initialisation section, repacked as one transport stream.
+    /// Runs a trim of a file; `before`, where it helps to decode it, is the one that comes before.
+    pub fn trimmed(
+        &self,
+        seat: &Seat,
+        before: Option<SourceFile>,
+        file: SourceFile,
+        job: &TrimJob,
+    ) -> Result<Running, CutError> {
+        let files = before.into_iter().chain([file]).collect();
+        seat.run(job.args(), self.shifted_streams(seat, files, job.shift_90k())?)
+    }
+
+    /// Files of one initialisation section, repacked as one transport stream: for their sound.
     pub fn remux(&self, seat: &Seat, files: Vec<SourceFile>) -> Result<Running, CutError> {
         seat.run(remux_args(), self.fragments(files))
     }
 
-    /// The same, and what there was to repack.
+    /// The same, video and all, and what there was to repack. Video that MPEG-TS does not carry becomes H.264.
     pub fn counted_remux(&self, seat: &Seat, files: Vec<SourceFile>) -> Result<(Running, Fragments), CutError> {
         let fragments = Fragments::default();
         let count = fragments.clone();
+        let args = if files.iter().any(|file| file.uncarried.is_some()) { lossless_args() } else { remux_args() };
         let bytes = self.fragments(files).inspect(move |bytes| {
             if let Ok(bytes) = bytes {
                 count.0.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
             }
         });
-        Ok((seat.run(remux_args(), bytes.boxed())?, fragments))
+        Ok((seat.run(args, bytes.boxed())?, fragments))
+    }
+
+    /// The same as a stream. Where video had to be decoded, each of its frames must have been.
+    fn repacked(&self, seat: &Seat, files: Vec<SourceFile>) -> Result<ByteStream, CutError> {
+        let decoded = files.iter().find(|file| file.uncarried.is_some()).map(|file| file.segment.path_text());
+        let may_miss = files.iter().any(|file| file.segment.kind() != SegmentKind::Full);
+        let (running, fragments) = self.counted_remux(seat, files)?;
+        let (Some(segment), false) = (decoded, may_miss) else { return Ok(running.into_stream()) };
+        let state = (running, FrameCounter::default());
+        let counted = stream::try_unfold(state, move |(mut running, mut counter)| {
+            let (segment, fragments) = (segment.clone(), fragments.clone());
+            async move {
+                if let Some(bytes) = running.next().await? {
+                    counter.push(&bytes);
+                    return Ok(Some((bytes, (running, counter))));
+                }
+                match (fragments.frames(), counter.frames()) {
+                    (Some(expected), came) if expected != came => {
+                        Err(CutError::Inexact { segment, expected: expected as usize, came: came as usize })
+                    }
+                    (Some(_) | None, _) => Ok(None),
+                }
+            }
+        });
+        Ok(counted.boxed())
     }
 
     /// Files of one initialisation section as one file.
@@ -117,7 +158,7 @@ impl Source {
     /// Files of one initialisation section one after the other, their stamps moved, for ffmpeg to decode.
     pub fn shifted_run(&self, seat: &Seat, files: Vec<SourceFile>, shift_90k: i64) -> Result<ByteStream, CutError> {
         match files.first().map(|file| file.container) {
-            Some(Container::FragmentedMp4) => Ok(shifted(self.remux(seat, files)?.into_stream(), shift_90k)),
+            Some(Container::FragmentedMp4) => Ok(shifted(self.repacked(seat, files)?, shift_90k)),
             Some(Container::MpegTs) | None => self.shifted_streams(seat, files, shift_90k),
         }
     }

@@ -38,7 +38,7 @@ pub(super) enum Step {
 
 impl Step {
     /// Those that it shows; a blend has rows of its own.
-    fn files(&self) -> &[SourceFile] {
+    pub fn files(&self) -> &[SourceFile] {
         match self {
             Self::Raw { file, .. } | Self::Copy(file) | Self::Trim { file, .. } => std::slice::from_ref(file),
             Self::Remux(files) | Self::Convert { files, .. } => files,

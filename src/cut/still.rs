@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::CutError;
 use super::ffmpeg::{Ffmpeg, Running, Seat};
-use super::files::{Record, SourceFile, all_carried, survey, survey_helper};
+use super::files::{Record, SourceFile, survey, survey_helper};
 use super::plan::{PlanError, ticks_of_micros};
 use super::source::Source;
 use super::trim::{picture_args, shift_for};
@@ -30,7 +30,6 @@ pub fn still_span(moment: Timestamp) -> Span {
 /// A PNG of the frame at the start of `selection`, which was chosen for `still_span`.
 pub async fn still(record: Record, ffmpeg: Ffmpeg, selection: &Selection) -> Result<Bytes, CutError> {
     let files = survey(&record, candidates(selection)?).await?;
-    all_carried(&files)?;
     let source = Source { record, ffmpeg };
     let seat = source.ffmpeg.seat().await?;
     let lead_in = selection.lead_in().map(Segment::to_name);

@@ -1,7 +1,8 @@
 //! A plan, executed as a stream of bytes.
 //!
 //! Promises: everything that can be checked is checked before the first byte; after it, a fault ends the stream with an
-//! error, so that it is never silently shorter. Nothing is read before it is asked for; dropping the stream ends its ffmpeg.
+//! error, so that it is never silently shorter. Nothing is read before it is asked for, but for the next edge; dropping the
+//! stream ends its ffmpeg.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -110,8 +111,8 @@ pub async fn start_after(
     let files = survey(&record, plan.segments().cloned().collect()).await?;
     let converted: Vec<bool> = plan.parts().flat_map(|part| vec![part.is_converted(); part.segments().len()]).collect();
     let container = one_container(&files, |at| converted[at])?;
-    if plan.cut_type() != CutType::Rough {
-        all_carried(&files)?;
+    if plan.cut_type() != CutType::Rough && !plan.cut_type().encodes_all() {
+        all_carried(&files, |at| converted[at])?;
     }
     let (packing, encode) = (Packing::of(plan.cut_type()), plan.encode());
     let is_rough = plan.cut_type() == CutType::Rough;
@@ -137,7 +138,8 @@ pub async fn start_after(
     let is_exact = plan.cut_type().is_exact();
     let receipt = Receipt::new(Arc::new(plan));
     receipt.sent(begins_at_bytes);
-    let executor = Executor::new(source.clone(), row, is_exact, seat.clone(), Some(receipt.clone())).like_file(like);
+    let executor = Executor::new(source.clone(), row, is_exact, seat.clone(), Some(receipt.clone()));
+    let executor = executor.like_file(like).looking_ahead();
     let mut bytes = begun(executor.passing(begins_at_bytes)?.into_stream()).await?;
     if let (Some(packing), Some(seat), Some(first)) = (packing, seat, first) {
         let audio = source.measure(&seat, &first).await?.audio;

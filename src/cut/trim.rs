@@ -55,6 +55,13 @@ pub(super) enum Edge {
     Some(Box<TrimJob>),
 }
 
+/// Where something else than what was there in the source lies right beside a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HardCuts {
+    pub before: bool,
+    pub after: bool,
+}
+
 /// How one file is trimmed. All stamps are those that ffmpeg sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TrimJob {
@@ -135,15 +142,25 @@ impl TrimJob {
         self.shift_90k
     }
 
+    /// Has the sound begin and end with the picture where that of another range lies beside it.
+    pub fn fit(&mut self, hard_cuts: HardCuts) {
+        if hard_cuts.before {
+            self.start_sound_with_picture();
+        }
+        if hard_cuts.after {
+            self.end_sound_with_picture();
+        }
+    }
+
     /// Leaves out what is heard before the first frame: it would lie over the sound of what went before.
-    pub fn start_sound_with_picture(&mut self) {
+    fn start_sound_with_picture(&mut self) {
         if let Some(video) = &self.video {
             self.audio_bounds.from = Some(video.wanted[0]).max(self.audio_bounds.from);
         }
     }
 
     /// Leaves out what is heard beyond the last frame: it would lie over the sound of what comes next.
-    pub fn end_sound_with_picture(&mut self) {
+    fn end_sound_with_picture(&mut self) {
         let Some(VideoJob { wanted, .. }) = &self.video else { return };
         let (first, last) = (wanted[0], wanted[wanted.len() - 1]);
         let end = last + wanted.windows(2).last().map_or(SOLE_FRAME_90K, |pair| pair[1] - pair[0]);

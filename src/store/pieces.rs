@@ -31,8 +31,8 @@ pub struct Pieces {
     file: Arc<File>,
     at: u64,
     end: u64,
-    /// The piece given out last. Who asks for the next has mostly done with it, and its memory is taken again: a new piece would
-    /// be allocated and filled with zeros first.
+    /// The piece given out last, or what was made of it. Who asks for the next has mostly done with it, and its memory is taken
+    /// again: a new piece would be allocated and filled with zeros first.
     last: Bytes,
 }
 
@@ -44,6 +44,15 @@ impl Pieces {
 
     /// The next piece, never empty; `None` after the last.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let piece = self.next_own().await?;
+        if let Some(piece) = &piece {
+            self.take_back(piece.clone());
+        }
+        Ok(piece)
+    }
+
+    /// The same, which nobody else holds, so that it can be changed where it is.
+    pub async fn next_own(&mut self) -> io::Result<Option<Bytes>> {
         let left_bytes = self.end.saturating_sub(self.at);
         if left_bytes == 0 {
             return Ok(None);
@@ -53,9 +62,13 @@ impl Pieces {
             Ok(piece) => piece,
             Err(memory) => self.read_disk(left_bytes.min(DISK_PIECE_BYTES), memory).await?,
         };
-        self.last = piece.freeze();
-        self.at += self.last.len() as u64;
-        Ok(Some(self.last.clone()))
+        self.at += piece.len() as u64;
+        Ok(Some(piece.freeze()))
+    }
+
+    /// What is read next may take this memory, once nobody else holds it.
+    pub fn take_back(&mut self, done: Bytes) {
+        self.last = done;
     }
 
     /// What is in the page cache, if anything; it may be less than wanted. Otherwise the memory again. Does not wait.
@@ -114,6 +127,21 @@ mod tests {
             let all = read_all(Pieces::new(file(600_000), first, end, Blocking::new(1))).await.unwrap();
             assert_eq!(all, (first..end).map(|at| (at % 251) as u8).collect::<Vec<_>>());
         }
+    }
+
+    #[actix_rt::test]
+    async fn what_is_changed_where_it_is_comes_from_the_file_all_the_same() {
+        let mut pieces = Pieces::new(file(600_000), 0, 600_000, Blocking::new(1));
+        let (mut all, mut places) = (Vec::new(), Vec::new());
+        while let Some(piece) = pieces.next_own().await.unwrap() {
+            all.extend_from_slice(&piece);
+            let mut own = piece.try_into_mut().unwrap();
+            own.fill(0);
+            places.push(own.as_ptr());
+            pieces.take_back(own.freeze());
+        }
+        assert_eq!(all, (0..600_000).map(|at| (at % 251) as u8).collect::<Vec<_>>());
+        assert!(places.len() > 1 && places.iter().all(|place| *place == places[0]), "memory was taken anew");
     }
 
     #[actix_rt::test]

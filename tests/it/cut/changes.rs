@@ -20,7 +20,7 @@ fn changed(recipe: Recipe, words: &str) -> Source {
     for at in [2, 3] {
         let mut remake = Command::new("ffmpeg");
         remake.args("-nostdin -v error -copyts -i - -fps_mode passthrough -enc_time_base:v 1:90000".split(' '));
-        let content = run(remake.args(words.split(' ')).arg("-"), &std::fs::read(source.path(at)).unwrap()).0;
+        let content = run(remake.args(words.split_whitespace()).arg("-"), &std::fs::read(source.path(at)).unwrap()).0;
         let (start, end) = (source.segments[at].start(), source.segments[at].end());
         std::fs::remove_file(source.path(at)).unwrap();
         source.segments[at] = put(&source.record, start, end, SegmentKind::Full, &content);
@@ -33,6 +33,9 @@ const AN_HOUR_LATER: &str = "-vf scale=96:32 -c:v libx264 -preset veryfast -c:a 
                              -mpegts_copyts 1 -f mpegts";
 const IN_MP4: &str =
     "-c copy -bsf:a aac_adtstoasc -movflags frag_keyframe+empty_moov+delay_moov+default_base_moof+frag_discont -f mp4";
+/// Which MPEG-TS does not carry.
+const IN_AV1: &str = "-c:v libaom-av1 -cpu-used 8 -usage realtime -c:a copy -bsf:a aac_adtstoasc \
+                      -movflags frag_keyframe+empty_moov+delay_moov+default_base_moof+frag_discont -f mp4";
 
 fn known(source: &Source, selection: &Selection) -> KnownEncodings {
     let record = &source.record;
@@ -92,6 +95,7 @@ async fn a_stretch_of_another_encoding_becomes_like_the_rest() {
         ("smaller", SMALLER, 0, [whole, mp4].as_slice()),
         ("an hour later", AN_HOUR_LATER, 2, &[whole, half]),
         ("in MP4", IN_MP4, 0, &[whole]),
+        ("as AV1", IN_AV1, 0, &[whole]),
     ] {
         let source = changed(PLAIN, words);
         for (cut_type, until) in cuts.iter().copied() {

@@ -8,7 +8,7 @@ use segvault::cut::{self, CutError, CutType, Ffmpeg, Limits, Piece, Plan, PlanEr
 
 use segvault::model::SegmentKind;
 
-use super::{PLAIN, Recipe, assert_rising, decode, ffmpeg, packets, put, record, run};
+use super::{PLAIN, Recipe, Source, assert_rising, decode, ffmpeg, packets, put, record, run};
 
 #[actix_rt::test]
 async fn a_tombstone_stops_a_cut_before_and_in_its_course() {
@@ -76,23 +76,56 @@ async fn what_cannot_be_cut_exactly_is_refused_before_the_first_byte() {
     assert!(matches!(failed, Err(CutError::MixedContainers { .. })), "{failed:?}");
 }
 
-#[actix_rt::test]
-async fn video_that_mpeg_ts_does_not_carry_is_refused_and_not_left_out() {
-    let source = record(Recipe { mp4: true, seconds: 4, ..PLAIN });
-    let range = (source.frame(10), source.frame(100));
-    let to_av1 = "-nostdin -v error -copyts -i - -c:v libaom-av1 -cpu-used 8 -c:a copy \
-                  -movflags frag_keyframe+empty_moov+default_base_moof -f mp4 -";
-    for at in 0..2 {
+/// Makes each segment's video another, in fragmented MP4.
+fn encode_again(source: &Source, coding: &str) {
+    let words = format!(
+        "-nostdin -v error -copyts -i - -fps_mode passthrough {coding} -c:a copy \
+         -movflags frag_keyframe+empty_moov+default_base_moof+delay_moov -f mp4 -"
+    );
+    for at in 0..source.segments.len() {
         let whole = std::fs::read(source.path(at)).unwrap();
-        std::fs::write(source.path(at), run(Command::new("ffmpeg").args(to_av1.split_whitespace()), &whole).0).unwrap();
+        std::fs::write(source.path(at), run(Command::new("ffmpeg").args(words.split_whitespace()), &whole).0).unwrap();
     }
-    for cut_type in [CutType::Smart, CutType::Mp4, CutType::Mpegts, CutType::Webm, CutType::Archive] {
-        let failed = source.cut(cut_type, &[range]).await.map(|video| video.len());
-        let Err(CutError::Uncarried { codec, .. }) = failed else { panic!("{cut_type}: {failed:?}") };
-        assert_eq!(codec, "av01");
+}
+
+#[actix_rt::test]
+async fn video_that_mpeg_ts_does_not_carry_is_not_copied_and_not_left_out() {
+    for (letters, coding) in [
+        ("av01", "-c:v libaom-av1 -cpu-used 8 -usage realtime"),
+        ("vp09", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8"),
+    ] {
+        let source = record(Recipe { mp4: true, seconds: 6, ..PLAIN });
+        encode_again(&source, coding);
+        let ranges = [(source.frame(10), source.frame(100)), (source.frame(130), source.frame(134))];
+        for cut_type in [CutType::Smart, CutType::Mp4, CutType::Faststart, CutType::Archive] {
+            let failed = source.cut(cut_type, &ranges[..1]).await.map(|video| video.len());
+            let Err(CutError::Uncarried { codec, .. }) = failed else { panic!("{letters}, {cut_type}: {failed:?}") };
+            assert_eq!(codec, letters);
+        }
+        assert!(source.cut(CutType::Rough, &ranges).await.unwrap().len() > 1000);
+        // What is encoded anyway is exact, over the end of a file too.
+        for cut_type in [CutType::Mpegts, CutType::Webm] {
+            let (shown, words) = decode(&source.cut(cut_type, &ranges).await.unwrap());
+            let expected = (10..100).chain(130..134).collect();
+            assert_eq!((shown, words.as_str()), (expected, ""), "{letters}, {cut_type}");
+        }
+        for number in [10, 59, 60, 179] {
+            assert_eq!(source.still(source.frame(number)).await.unwrap(), number, "{letters}");
+        }
     }
-    assert!(matches!(source.still(range.0).await, Err(CutError::Uncarried { .. })));
-    assert!(source.cut(CutType::Rough, &[range]).await.unwrap().len() > 1000);
+}
+
+#[actix_rt::test]
+async fn what_does_not_decode_from_its_first_frame_on_is_an_error_and_not_a_shorter_cut() {
+    let source = record(Recipe { mp4: true, seconds: 4, ..PLAIN });
+    encode_again(&source, "-c:v libaom-av1 -cpu-used 8 -usage realtime");
+    // Behind its initialisation section, zeros where the first frames were.
+    let mut whole = std::fs::read(source.path(0)).unwrap();
+    let media = whole.windows(4).position(|letters| letters == b"mdat").unwrap() + 4;
+    whole[media..][..200].fill(0);
+    std::fs::write(source.path(0), whole).unwrap();
+    let failed = source.cut(CutType::Mpegts, &[(source.frame(10), source.frame(100))]).await.map(|video| video.len());
+    assert!(matches!(failed, Err(CutError::Inexact { .. } | CutError::FfmpegFailed { .. })), "{failed:?}");
 }
 
 #[actix_rt::test]

@@ -1,6 +1,7 @@
 //! Cuts of real video by real ffmpeg. Every source frame carries its number as bars, so that each frame of an output can be
 //! told.
 
+mod ahead;
 mod blends;
 mod busy;
 mod changes;
