@@ -31,7 +31,8 @@ export function warnings(draft, range, touching, changes) {
   if (changes.length > 0) said.push(`the encoding changes at ${changes.slice(0, 3).map((at) => showClock(at, 1)).join(", ")}; what differs will be re-encoded`);
   for (const [at, other] of draft.ranges.entries()) {
     const shared = Math.min(other.end, range.end) - Math.max(other.start, range.start);
-    if (other.id !== range.id && shared > 0) said.push(`${showLength(shared, 2)} of it also in range ${at + 1}`);
+    // Edges of frames are rounded: ranges that meet may share a millionth.
+    if (other.id !== range.id && shared > SLACK) said.push(`${showLength(shared, 2)} of it also in range ${at + 1}`);
   }
   return said;
 }
