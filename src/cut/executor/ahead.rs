@@ -59,7 +59,8 @@ enum Before {
 impl Executor {
     /// Begins to make the next trim, if there is one not far ahead, and a place is free.
     pub(super) fn look_ahead(&mut self) {
-        if !self.looks_ahead || self.ahead.is_some() {
+        // A cut that holds a place for all of its processes takes no second one.
+        if !self.looks_ahead || self.seat.is_some() || self.ahead.is_some() {
             return;
         }
         let mut near = self.steps.iter().take(FARTHEST_STEPS).enumerate();
