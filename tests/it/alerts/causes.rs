@@ -24,10 +24,10 @@ const REFUSED_CUTS: usize = 20_000;
 /// Twice as many holes as the ledger keeps while the disk refuses it (`MOST_KEPT`).
 const HOLES: usize = 20_000;
 
-/// Files that take the scrubber four minutes, of which those after the first went bad; and no round has ended for fifty days.
+/// Files that take the scrubber eight minutes, of which those after the first went bad; and no round has ended for fifty days.
 pub fn plant_rot(base: &Path) {
     let dir = base.join("ch/source").join(HOUR);
-    for number in 0..80u8 {
+    for number in 0..160u8 {
         let offset = format!("{:02}:{:02}.0", number / 30, number % 30 * 2);
         let name = plant_segment(&dir, &offset, "full", &vec![number; 192 << 10]);
         if number > 20 {
