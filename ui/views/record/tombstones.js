@@ -170,7 +170,8 @@ export function tombstonesOf(root, context, hold, nameOf) {
         const told = await post({ ...fields(), mark });
         forget();
         element.open = false;
-        context.announce(`${told.files - told.hidden_files} files are hidden now`, { urgent: true });
+        const files = told.files - told.hidden_files;
+        context.announce(files === 1 ? "1 file is hidden now" : `${files} files are hidden now`, { urgent: true });
         void tombstones.look();
       } catch (error) {
         if (wasLeft(error)) return;
