@@ -39,3 +39,8 @@ pub mod profile;
 pub mod rehearsal;
 pub mod shutdown;
 pub mod throttle;
+
+/// As in the program.
+#[cfg(test)]
+#[global_allocator]
+static HEAP: profile::SampledHeap = profile::SampledHeap;

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static HEAP: segvault::profile::SampledHeap = segvault::profile::SampledHeap;
+
 fn main() -> ExitCode {
     segvault::cli::main()
 }

@@ -48,7 +48,7 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::{Channel, NodeIdentity, PeerUrl, Quality, Wording};
 use crate::peers::{AccessError, Claims, Copier, Finisher, PeerAccess, Roots, Throttle};
-use crate::profile::CpuProfiler;
+use crate::profile::{self, Profiler};
 use crate::store::{
     self, Coverages, Digests, Layout, Ledger, LedgerOf, RoomWatch, Scratch, Spool, StoreError, TempMark, Volume,
 };
@@ -123,6 +123,7 @@ impl Node {
     /// Starts everything, within a running actix system.
     pub async fn start(config: &Config, log: &Log, clock: Clock) -> Result<Self, NodeError> {
         let logger = log.logger.clone();
+        profile::note_every(config.http.notes_every_bytes());
         let layout = Layout::new(&config.node.dir);
         let lock = prepare_store(&layout)?;
         let volume =
@@ -412,7 +413,7 @@ impl Node {
             feed: Feed::default(),
             page_files: PageFiles::default(),
             debug: config.http.debug,
-            profiler: CpuProfiler::default(),
+            profiler: Profiler::default(),
         };
         let (certificate, renewal) = tls.unzip();
         let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;

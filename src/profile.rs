@@ -1,11 +1,12 @@
 //! Where the process spends its time and what its memory is made of, asked while it runs.
 //!
 //! Promises: one profile of the processor at a time, for a bounded time; between profiles nothing of this runs and nothing
-//! is measured. A caller that is dropped ends its profile.
+//! is measured, but for what the allocator notes of the heap (`heap/sampler.rs`). A caller that is dropped ends its profile.
 //! Never: unwinds with libgcc in a signal's handler, which takes locks and may fault: stacks are walked by framehop, from
 //! tables read beforehand, and every address of a stack is tried before it is read.
 
 pub mod flame;
+mod heap;
 mod memory;
 mod protobuf;
 
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use pprof::{ProfilerGuard, ProfilerGuardBuilder, Report};
 use tokio::sync::Semaphore;
 
+pub use heap::{HeapProfile, SampledHeap, note_every};
 pub use memory::{Memory, memory};
 
 use crate::blocking::{Blocking, Panicked};
@@ -73,28 +75,40 @@ impl CpuProfile {
 
     /// As `go tool pprof` reads it, not yet compressed.
     pub fn protobuf(&self, ended_unix_nanos: i64) -> Vec<u8> {
-        protobuf::encode(self, ended_unix_nanos)
+        let (took_nanos, period_nanos) =
+            (self.took.as_nanos() as i64, 1_000_000_000 / u64::from(self.samples_per_second));
+        let sheet = protobuf::Sheet {
+            kinds: [("samples", "count"), ("cpu", "nanoseconds")],
+            period: ("cpu", "nanoseconds", period_nanos),
+            began_unix_nanos: ended_unix_nanos - took_nanos,
+            took_nanos,
+        };
+        let rows = self.stacks.iter().filter_map(|(stack, count)| {
+            let (thread, frames) = stack.split_first()?;
+            Some(protobuf::Row { thread: Some(&thread.function), frames, values: [*count, count * period_nanos] })
+        });
+        protobuf::encode(&sheet, rows)
     }
 }
 
 /// Takes profiles of the whole process. Cheap to clone; clones share the turn.
 #[derive(Debug, Clone)]
-pub struct CpuProfiler {
+pub struct Profiler {
     turn: Arc<Semaphore>,
     /// Whether the tables are there.
     is_ready: Arc<AtomicBool>,
     blocking: Blocking,
 }
 
-impl Default for CpuProfiler {
+impl Default for Profiler {
     fn default() -> Self {
         Self { turn: Arc::new(Semaphore::new(1)), is_ready: Arc::default(), blocking: Blocking::new(1) }
     }
 }
 
-impl CpuProfiler {
+impl Profiler {
     /// Watches the processor for so long, or until `is_stopping`. Takes a moment longer: names are looked up.
-    pub async fn take(&self, span: Duration, is_stopping: impl Fn() -> bool) -> Result<CpuProfile, ProfileError> {
+    pub async fn processor(&self, span: Duration, is_stopping: impl Fn() -> bool) -> Result<CpuProfile, ProfileError> {
         let turn = Arc::clone(&self.turn).try_acquire_owned().map_err(|_| ProfileError::UnderWay)?;
         if !self.is_ready.load(Ordering::Relaxed) {
             self.blocking.run(read_tables).await??;
@@ -117,6 +131,11 @@ impl CpuProfiler {
                 Ok(CpuProfile { stacks: stacks(&report), took, samples_per_second: SAMPLES_PER_SECOND as u32 })
             })
             .await?
+    }
+
+    /// Who holds the memory now. Takes a moment, as names are looked up, and waits for a profile's.
+    pub async fn heap(&self) -> Result<HeapProfile, ProfileError> {
+        Ok(self.blocking.run(HeapProfile::take).await?)
     }
 }
 
@@ -175,13 +194,13 @@ mod tests {
 
     #[actix_rt::test]
     async fn a_profile_names_who_was_busy_and_two_at_once_are_refused() {
-        let (profiler, is_over) = (CpuProfiler::default(), Arc::new(AtomicBool::new(false)));
+        let (profiler, is_over) = (Profiler::default(), Arc::new(AtomicBool::new(false)));
         let until = Arc::clone(&is_over);
         let busy = std::thread::Builder::new()
             .name("busy".into())
             .spawn(move || black_box(a_function_that_keeps_busy(&until)))
             .unwrap();
-        let take = || profiler.take(Duration::from_secs(2), || false);
+        let take = || profiler.processor(Duration::from_secs(2), || false);
         let (first, second) = futures_util::future::join(take(), take()).await;
         assert!(matches!(second, Err(ProfileError::UnderWay)), "{second:?}");
         let mut profile = first.unwrap();
@@ -200,10 +219,13 @@ mod tests {
         }
         assert!(is_named(&profile), "{} samples: {:?}", profile.samples(), profile.stacks);
         // Who is no longer wanted ends at once, and who is dropped leaves the turn to the next.
-        let stopped = profiler.take(Duration::from_secs(60), || true).await;
+        let stopped = profiler.processor(Duration::from_secs(60), || true).await;
         assert!(matches!(stopped, Err(ProfileError::Stopping)), "{stopped:?}");
-        drop(tokio::time::timeout(Duration::from_millis(300), profiler.take(Duration::from_secs(60), || false)).await);
-        profiler.take(Duration::from_millis(100), || false).await.unwrap();
+        drop(
+            tokio::time::timeout(Duration::from_millis(300), profiler.processor(Duration::from_secs(60), || false))
+                .await,
+        );
+        profiler.processor(Duration::from_millis(100), || false).await.unwrap();
         is_over.store(true, Ordering::Relaxed);
         busy.join().unwrap();
     }

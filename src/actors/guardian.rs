@@ -26,64 +26,43 @@ const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// An actor that did not beat for this long hangs. Long enough for a machine that is short of CPU.
 const HANGS_AFTER: Duration = Duration::from_secs(30);
 
-/// What an actor is; the label of its metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ActorKind {
-    Downloader,
-    StreamWorker,
-    HourCache,
-    LiveEdges,
-    MediaBook,
-    Registrar,
-    Retention,
-    PeerBook,
-    BountyBoard,
-    StoredFeed,
-    BackfillPeer,
-    BackfillExtras,
-    Scrubber,
-    CoverageChecker,
-    Cutter,
+/// Each kind once, so that none can be left out of `ALL`.
+macro_rules! kinds {
+    ($($kind:ident = $label:literal,)*) => {
+        /// What an actor is; the label of its metrics.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ActorKind {
+            $($kind,)*
+        }
+
+        impl ActorKind {
+            pub const ALL: &'static [ActorKind] = &[$(Self::$kind,)*];
+
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $label,)*
+                }
+            }
+        }
+    };
 }
 
-impl ActorKind {
-    pub const ALL: [ActorKind; 15] = [
-        Self::Downloader,
-        Self::StreamWorker,
-        Self::HourCache,
-        Self::LiveEdges,
-        Self::MediaBook,
-        Self::Registrar,
-        Self::Retention,
-        Self::PeerBook,
-        Self::BountyBoard,
-        Self::StoredFeed,
-        Self::BackfillPeer,
-        Self::BackfillExtras,
-        Self::Scrubber,
-        Self::CoverageChecker,
-        Self::Cutter,
-    ];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Downloader => "downloader",
-            Self::StreamWorker => "stream_worker",
-            Self::HourCache => "hour_cache",
-            Self::LiveEdges => "live_edges",
-            Self::MediaBook => "media_book",
-            Self::Registrar => "registrar",
-            Self::Retention => "retention",
-            Self::PeerBook => "peer_book",
-            Self::BountyBoard => "bounty_board",
-            Self::StoredFeed => "stored_feed",
-            Self::BackfillPeer => "backfill_peer",
-            Self::BackfillExtras => "backfill_extras",
-            Self::Scrubber => "scrubber",
-            Self::CoverageChecker => "coverage_checker",
-            Self::Cutter => "cutter",
-        }
-    }
+kinds! {
+    Downloader = "downloader",
+    StreamWorker = "stream_worker",
+    HourCache = "hour_cache",
+    LiveEdges = "live_edges",
+    MediaBook = "media_book",
+    Registrar = "registrar",
+    Retention = "retention",
+    PeerBook = "peer_book",
+    BountyBoard = "bounty_board",
+    StoredFeed = "stored_feed",
+    BackfillPeer = "backfill_peer",
+    BackfillExtras = "backfill_extras",
+    Scrubber = "scrubber",
+    CoverageChecker = "coverage_checker",
+    Cutter = "cutter",
 }
 
 /// Builds an actor on an arbiter, gives it the sentinel, and publishes its address.
@@ -197,7 +176,7 @@ pub struct Guardian {
 
 impl Guardian {
     pub fn new(log: Logger, metrics: Metrics, health: Health, children: Vec<Child>) -> Self {
-        metrics.preregister_actors(ActorKind::ALL.map(ActorKind::as_str));
+        metrics.preregister_actors(ActorKind::ALL.iter().map(|kind| kind.as_str()));
         Self { log, metrics, health, arbiters: HashMap::new(), waiting: children, kept: Vec::new(), draining: false }
     }
 

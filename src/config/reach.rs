@@ -1,5 +1,6 @@
 //! Who may reach what over HTTP: `[http]`, and the parts of `[auth]` that are no question of who somebody is.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use url::Url;
@@ -7,16 +8,26 @@ use url::Url;
 use super::fault::quoted;
 use super::reader::Section;
 use super::sources::read_secret;
-use super::values::{Secret, Setting};
+use super::values::{ByteSize, Secret, Setting};
 
 /// What SHA-256 takes in without losing any of it (RFC 2104 §3).
 const LEAST_KEY_BYTES: usize = 32;
+const HEAP_SAMPLE: RangeInclusive<ByteSize> = ByteSize::from_bytes(1 << 10)..=ByteSize::from_bytes(1 << 30);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
     /// Without it, plain HTTP.
     pub tls: Option<TlsConfig>,
     pub debug: Debugging,
+    /// Who asks for memory is noted for one byte in so many, unless nobody may look into the process.
+    pub heap_sample: ByteSize,
+}
+
+impl HttpConfig {
+    /// One byte of the heap in so many is noted with who asked for it; 0 for none, where nobody may see it.
+    pub fn notes_every_bytes(&self) -> u64 {
+        if self.debug == Debugging::Off { 0 } else { self.heap_sample.bytes() }
+    }
 }
 
 /// What a node serves TLS with. Both are looked at again while it runs.
@@ -133,8 +144,9 @@ pub(super) fn read_http(mut section: Section<'_, '_>) -> Option<HttpConfig> {
         }
     };
     let debug = section.text("debug", "loopback");
+    let heap_sample = section.size("heap_sample", "2MiB", HEAP_SAMPLE);
     section.close();
-    Some(HttpConfig { tls: tls?, debug: debug? })
+    Some(HttpConfig { tls: tls?, debug: debug?, heap_sample: heap_sample? })
 }
 
 /// Reads the key that signs links. Blocks.

@@ -16,7 +16,7 @@ use crate::auth::Denied;
 use crate::config::Debugging;
 use crate::health::NotReady;
 use crate::model::Role;
-use crate::profile::{self, CpuProfile, ProfileError};
+use crate::profile::{self, CpuProfile, HeapProfile, ProfileError};
 
 const DEFAULT_SECONDS: u64 = 10;
 /// Names are looked up after it, and the answer must begin in time (`HEAD_DEADLINE`).
@@ -32,41 +32,71 @@ enum Form {
     Flames,
 }
 
+impl Form {
+    fn parse(query: &Query) -> Result<Self, HttpError> {
+        match query.get("format") {
+            None | Some("pprof") => Ok(Self::Protobuf),
+            Some("svg") => Ok(Self::Flames),
+            Some(_) => Err(HttpError::Parameter { parameter: "format", why: "it must be pprof or svg".into() }),
+        }
+    }
+}
+
 /// `?seconds=1..60&format=pprof|svg`.
 pub async fn profile(site: web::Data<Site>, request: HttpRequest) -> Result<HttpResponse, HttpError> {
     admit(&site, &request).await?;
     let query = Query::parse(request.query_string());
-    let seconds = seconds(&query)?;
-    let form = match query.get("format") {
-        None | Some("pprof") => Form::Protobuf,
-        Some("svg") => Form::Flames,
-        Some(_) => return Err(HttpError::Parameter { parameter: "format", why: "it must be pprof or svg".into() }),
-    };
+    let (seconds, form) = (seconds(&query)?, Form::parse(&query)?);
     info!(site.log, "the processor is watched"; "seconds" => seconds);
     let is_stopping = || site.health.ready() == Err(NotReady::Stopping);
-    let profile = site.profiler.take(Duration::from_secs(seconds), is_stopping).await?;
-    let (name, now) = (site.name.clone(), site.clock.now());
-    let (content_type, body) = site
+    let profile = site.profiler.processor(Duration::from_secs(seconds), is_stopping).await?;
+    let (name, now) = (site.name.clone(), unix_nanos(&site));
+    answer(&site, form, move |form| match form {
+        Form::Protobuf => profile.protobuf(now),
+        Form::Flames => flames(&profile, name.as_str()).into_bytes(),
+    })
+    .await
+}
+
+/// `?format=pprof|svg`.
+pub async fn heap(site: web::Data<Site>, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    admit(&site, &request).await?;
+    let form = Form::parse(&Query::parse(request.query_string()))?;
+    let profile = site.profiler.heap().await?;
+    let (name, now) = (site.name.clone(), unix_nanos(&site));
+    answer(&site, form, move |form| match form {
+        Form::Protobuf => profile.protobuf(now),
+        Form::Flames => held(&profile, name.as_str()).into_bytes(),
+    })
+    .await
+}
+
+fn unix_nanos(site: &Site) -> i64 {
+    site.clock.now().micros().saturating_mul(1000)
+}
+
+/// A profile, written down off the arbiter.
+async fn answer(
+    site: &Site,
+    form: Form,
+    write: impl FnOnce(Form) -> Vec<u8> + Send + 'static,
+) -> Result<HttpResponse, HttpError> {
+    let body = site
         .blocking
         .run(move || match form {
-            Form::Protobuf => {
-                let unix_nanos = now.micros().saturating_mul(1000);
-                compressed(&profile.protobuf(unix_nanos)).map(|body| ("application/octet-stream", body))
-            }
-            Form::Flames => Ok(("image/svg+xml", flames(&profile, name.as_str()).into_bytes())),
+            Form::Protobuf => compressed(&write(form)),
+            Form::Flames => Ok(write(form)),
         })
         .await?
         .map_err(|error| ProfileError::Unable(error.to_string()))?;
+    let content_type = match form {
+        Form::Protobuf => "application/octet-stream",
+        Form::Flames => "image/svg+xml",
+    };
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, content_type))
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .body(body))
-}
-
-/// There is none: see [`profile::memory`] for what is known instead.
-pub async fn heap(site: web::Data<Site>, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-    admit(&site, &request).await?;
-    Err(HttpError::NoHeapProfile)
 }
 
 pub async fn memory(site: web::Data<Site>, request: HttpRequest) -> Result<HttpResponse, HttpError> {
@@ -108,7 +138,18 @@ fn flames(profile: &CpuProfile, name: &str) -> String {
         profile.samples(),
         profile.took.as_secs_f64()
     );
-    profile::flame::svg(&profile.stacks, &title)
+    let stacks = profile.stacks.iter().map(|(stack, count)| (&stack[..], *count));
+    profile::flame::svg(stacks, "samples", &title)
+}
+
+fn held(profile: &HeapProfile, name: &str) -> String {
+    let title = format!(
+        "segvault {name}: {:.1} MiB held, as one byte in {} tells",
+        profile.bytes() / f64::from(1 << 20),
+        profile.every_bytes
+    );
+    let stacks = profile.stacks.iter().map(|(stack, held)| (&stack[..], held.bytes.round() as u64));
+    profile::flame::svg(stacks, "bytes", &title)
 }
 
 fn compressed(bytes: &[u8]) -> std::io::Result<Vec<u8>> {

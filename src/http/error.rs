@@ -97,8 +97,6 @@ pub enum HttpError {
     DebugClosed,
     #[error("the process cannot be looked into")]
     Profile(#[from] ProfileError),
-    #[error("the allocator keeps no record of who asked for memory; /debug/memory says what the memory is made of")]
-    NoHeapProfile,
 }
 
 impl From<CacheError> for HttpError {
@@ -209,7 +207,6 @@ impl HttpError {
             Self::Profile(ProfileError::Stopping) => (S::SERVICE_UNAVAILABLE, "stopping", true),
             Self::Profile(ProfileError::Unable(_)) => (S::NOT_IMPLEMENTED, "no_profile", true),
             Self::Profile(ProfileError::Panicked(_)) => (S::INTERNAL_SERVER_ERROR, "internal", false),
-            Self::NoHeapProfile => (S::NOT_IMPLEMENTED, "no_heap_profile", true),
         }
     }
 }

@@ -71,7 +71,7 @@ use crate::hls::HourTexts;
 use crate::metrics::Metrics;
 use crate::model::{NodeIdentity, NodeName};
 use crate::peers::PeerAccess;
-use crate::profile::CpuProfiler;
+use crate::profile::Profiler;
 use crate::store::{Coverages, Digests, Layout, Volume};
 
 /// What handlers need. Cheap to clone.
@@ -123,7 +123,7 @@ pub struct Site {
     pub page_files: PageFiles,
     /// Who may look into the process.
     pub debug: Debugging,
-    pub profiler: CpuProfiler,
+    pub profiler: Profiler,
 }
 
 /// Threads that answer requests. Bodies wait on the disk elsewhere, so a few serve many.

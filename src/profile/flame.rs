@@ -1,10 +1,10 @@
 //! A profile as a picture: a flame graph (Brendan Gregg, "The Flame Graph", 2016), as SVG without scripts. The width of a
-//! function is its share of the samples, itself and all that it called. Pure.
+//! function is its share of what is counted, itself and all that it called. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::Stacks;
+use super::Frame;
 
 const WIDTH: f64 = 1200.0;
 const ROW: usize = 16;
@@ -28,8 +28,8 @@ impl Node<'_> {
     }
 }
 
-/// The picture; `title` stands above it.
-pub fn svg(stacks: &Stacks, title: &str) -> String {
+/// The picture; `title` stands above it. A stack has its thread's first function first; `unit` is what its number counts.
+pub fn svg<'a>(stacks: impl IntoIterator<Item = (&'a [Frame], u64)>, unit: &str, title: &str) -> String {
     let mut root = Node::default();
     for (stack, count) in stacks {
         let mut node = &mut root;
@@ -47,19 +47,20 @@ pub fn svg(stacks: &Stacks, title: &str) -> String {
         escaped(title)
     );
     let scale = WIDTH / root.count.max(1) as f64;
-    draw(&mut text, &root, "all", 0, 0.0, &Canvas { scale, height, total: root.count });
+    draw(&mut text, &root, "all", 0, 0.0, &Canvas { scale, height, total: root.count, unit });
     text.push_str("</svg>\n");
     text
 }
 
-struct Canvas {
-    /// Pixels per sample.
+struct Canvas<'a> {
+    /// Pixels for one of what is counted.
     scale: f64,
     height: usize,
     total: u64,
+    unit: &'a str,
 }
 
-fn draw(text: &mut String, node: &Node<'_>, name: &str, level: usize, left: f64, canvas: &Canvas) {
+fn draw(text: &mut String, node: &Node<'_>, name: &str, level: usize, left: f64, canvas: &Canvas<'_>) {
     let width = node.count as f64 * canvas.scale;
     if width < LEAST_WIDTH {
         return;
@@ -71,10 +72,11 @@ fn draw(text: &mut String, node: &Node<'_>, name: &str, level: usize, left: f64,
     // Writing to a text never fails.
     let _ = writeln!(
         text,
-        "<g><title>{} ({} samples, {share:.1} %)</title><rect x=\"{left:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{}\" \
+        "<g><title>{} ({} {}, {share:.1} %)</title><rect x=\"{left:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{}\" \
          rx=\"1\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{}\">{}</text></g>",
         escaped(name),
         node.count,
+        canvas.unit,
         ROW - 1,
         colour(name),
         left + 3.0,
@@ -111,9 +113,8 @@ mod tests {
     #[test]
     fn what_was_met_more_is_wider_and_names_are_no_markup() {
         let frame = |function: &str| Frame { function: function.into(), file: String::new(), line: 0 };
-        let stacks: Stacks =
-            [(vec![frame("main"), frame("<a as B>::c")], 3), (vec![frame("main"), frame("segvault::d & e")], 1)].into();
-        let svg = svg(&stacks, "a <title>");
+        let (two, other) = ([frame("main"), frame("<a as B>::c")], [frame("main"), frame("segvault::d & e")]);
+        let svg = svg([(&two[..], 3), (&other[..], 1)], "samples", "a <title>");
         assert!(svg.contains(">a &lt;title&gt;<"));
         assert!(
             svg.contains(
@@ -125,6 +126,6 @@ mod tests {
         ));
         assert_eq!(svg.matches("<title>main (4 samples, 100.0 %)").count(), 1);
         assert!(roxmltree::Document::parse(&svg).is_ok());
-        assert!(roxmltree::Document::parse(&super::svg(&Stacks::new(), "")).is_ok());
+        assert!(roxmltree::Document::parse(&super::svg([], "bytes", "")).is_ok());
     }
 }

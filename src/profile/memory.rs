@@ -1,5 +1,5 @@
-//! What the process's memory is made of, as the kernel counts it (`/proc/self/smaps`, proc(5)). The allocator is the C
-//! library's, which keeps no record of who asked for what: what there is to know stands here and in the sizes of caches.
+//! What the process's memory is made of, as the kernel counts it (`/proc/self/smaps`, proc(5)). Who holds it, a profile of the
+//! heap says; this has also what C libraries asked for, and what was given back to the allocator but not by it.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,10 +1,10 @@
 //! A profile as pprof's tools read it: <https://github.com/google/pprof/blob/main/proto/profile.proto>, of which this is the
-//! part that a profile of the processor needs, in protobuf's own encoding
+//! part that profiles of the processor and of the heap need, in protobuf's own encoding
 //! (<https://protobuf.dev/programming-guides/encoding/>). Pure.
 
 use std::collections::HashMap;
 
-use super::{CpuProfile, Frame};
+use super::Frame;
 
 /// The wire's types.
 const VARINT: u64 = 0;
@@ -63,25 +63,41 @@ impl Texts {
     }
 }
 
-pub(super) fn encode(profile: &CpuProfile, ended_unix_nanos: i64) -> Vec<u8> {
+/// What stands once in a profile of `N` values a stack.
+pub(super) struct Sheet<const N: usize> {
+    /// What the values are, and in which unit.
+    pub kinds: [(&'static str, &'static str); N],
+    /// What lies between two samples.
+    pub period: (&'static str, &'static str, u64),
+    pub began_unix_nanos: i64,
+    pub took_nanos: i64,
+}
+
+pub(super) struct Row<'a, const N: usize> {
+    pub thread: Option<&'a str>,
+    /// The innermost last.
+    pub frames: &'a [Frame],
+    pub values: [u64; N],
+}
+
+pub(super) fn encode<'a, const N: usize>(sheet: &Sheet<N>, rows: impl Iterator<Item = Row<'a, N>>) -> Vec<u8> {
     let (mut texts, mut message) = (Texts::new(), Message::default());
-    let period_nanos = 1_000_000_000 / u64::from(profile.samples_per_second);
     let value_type = |texts: &mut Texts, kind: &str, unit: &str| {
         let mut value_type = Message::default();
         value_type.number(1, texts.number(kind));
         value_type.number(2, texts.number(unit));
         value_type.0
     };
-    message.bytes(1, &value_type(&mut texts, "samples", "count"));
-    message.bytes(1, &value_type(&mut texts, "cpu", "nanoseconds"));
+    for (kind, unit) in sheet.kinds {
+        message.bytes(1, &value_type(&mut texts, kind, unit));
+    }
     let mut places: HashMap<&Frame, u64> = HashMap::new();
     let mut functions: HashMap<(&str, &str), u64> = HashMap::new();
     let mut tables = Message::default();
-    for (stack, count) in &profile.stacks {
-        let Some((thread, frames)) = stack.split_first() else { continue };
-        let mut locations = Vec::with_capacity(frames.len());
+    for row in rows {
+        let mut locations = Vec::with_capacity(row.frames.len());
         // The innermost first.
-        for frame in frames.iter().rev() {
+        for frame in row.frames.iter().rev() {
             let next = places.len() as u64 + 1;
             let place = *places.entry(frame).or_insert(next);
             if place == next {
@@ -96,19 +112,21 @@ pub(super) fn encode(profile: &CpuProfile, ended_unix_nanos: i64) -> Vec<u8> {
         }
         let mut sample = Message::default();
         sample.packed(1, locations);
-        sample.packed(2, [*count, count * period_nanos]);
-        let mut label = Message::default();
-        label.number(1, texts.number("thread"));
-        label.number(2, texts.number(&thread.function));
-        sample.bytes(3, &label.0);
+        sample.packed(2, row.values);
+        if let Some(thread) = row.thread {
+            let mut label = Message::default();
+            label.number(1, texts.number("thread"));
+            label.number(2, texts.number(thread));
+            sample.bytes(3, &label.0);
+        }
         message.bytes(2, &sample.0);
     }
     message.0.append(&mut tables.0);
-    let took_nanos = profile.took.as_nanos() as i64;
-    message.number(9, (ended_unix_nanos - took_nanos) as u64);
-    message.number(10, took_nanos as u64);
-    message.bytes(11, &value_type(&mut texts, "cpu", "nanoseconds"));
-    message.number(12, period_nanos);
+    message.number(9, sheet.began_unix_nanos as u64);
+    message.number(10, sheet.took_nanos as u64);
+    let (kind, unit, period) = sheet.period;
+    message.bytes(11, &value_type(&mut texts, kind, unit));
+    message.number(12, period);
     texts.all.iter().for_each(|text| message.bytes(6, text.as_bytes()));
     message.0
 }
@@ -136,6 +154,7 @@ fn location_of(number: u64, function: u64, line: u32) -> Vec<u8> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::CpuProfile;
     use super::*;
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) struct Ahead {
 
 struct Made {
     job: Box<TrimJob>,
+    /// What helped to decode it.
+    helper: Option<SourceFile>,
     bytes: Bytes,
 }
 
@@ -107,13 +109,18 @@ impl Executor {
         if !is_this || ahead.hard_cuts != self.hard_cuts(range) {
             return Ok(None);
         }
-        let Some(Made { job, bytes }) = ahead.making.ended().await.flatten() else { return Ok(None) };
+        let Some(Made { job, helper, bytes }) = ahead.making.ended().await.flatten() else { return Ok(None) };
         let missing_90k = self.missing_before(range, &file.segment);
         if self.output.jumps(range, job.first_pts(), missing_90k) {
             return Ok(None);
         }
-        // It may be hidden by now.
+        // It may be hidden by now; and so may what helped, of which nothing may be seen in it then.
         FileReader::open(&self.source.record, file, 0).await?;
+        if let Some(helper) = helper
+            && FileReader::open(&self.source.record, &helper, 0).await.is_err()
+        {
+            return Ok(None);
+        }
         self.begin_made(range, file, &job, missing_90k);
         self.before = Some((range, file.clone()));
         let output = MadeOutput::Held { bytes, _right: ahead.holds };
@@ -148,8 +155,8 @@ impl Order {
         };
         job.fit(self.hard_cuts);
         let before = if job.needs_file_before() { self.before.file(&self.source).await } else { None };
-        let running = self.source.trimmed(&seat, before, self.file, &job)?;
-        Ok(all_of(running, MAX_HELD_BYTES).await?.map(|bytes| Made { job, bytes }))
+        let running = self.source.trimmed(&seat, before.clone(), self.file, &job)?;
+        Ok(all_of(running, MAX_HELD_BYTES).await?.map(|bytes| Made { job, helper: before, bytes }))
     }
 }
 

@@ -4,6 +4,7 @@
 //! until it can; beyond the bounds it is counted and told, never silently dropped.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use slog::{Logger, error, info, warn};
@@ -107,8 +108,7 @@ impl Keeper {
         loop {
             let mut flushes = Vec::new();
             match self.backoff {
-                // What arrives meanwhile waits in the queue.
-                Some(backoff) => sleep(jittered(backoff)).await,
+                Some(backoff) => self.wait(jittered(backoff), &mut flushes).await,
                 None => match self.notes.recv().await {
                     Some(message) => self.take(message, &mut flushes),
                     None => return,
@@ -128,9 +128,32 @@ impl Keeper {
         }
     }
 
+    /// Until the next try, or until nobody is left. What is noted meanwhile is taken, so that the queue has room.
+    async fn wait(&mut self, time: Duration, flushes: &mut Vec<oneshot::Sender<()>>) {
+        let mut over = pin!(sleep(time));
+        loop {
+            tokio::select! {
+                () = &mut over => return,
+                message = self.notes.recv() => match message {
+                    Some(message) => self.take(message, flushes),
+                    None => return,
+                },
+            }
+        }
+    }
+
     fn take(&mut self, message: Message, flushes: &mut Vec<oneshot::Sender<()>>) {
         match message {
-            Message::Note(stream, loss) => self.kept.entry(stream).or_default().push(loss),
+            Message::Note(stream, loss) => {
+                let kept = self.kept.entry(stream.clone()).or_default();
+                kept.push(loss);
+                // Joined once for many, as that goes through all of them.
+                if kept.len() >= 2 * MOST_KEPT {
+                    let kept = std::mem::take(kept);
+                    let kept = self.within_bounds(kept);
+                    self.kept.insert(stream, kept);
+                }
+            }
             Message::Flush(done) => flushes.push(done),
         }
     }
@@ -253,6 +276,52 @@ mod tests {
         let found = losses(&layout, &channel, &quality, None).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].loss.span.duration(), Duration::from_secs(10));
+    }
+
+    #[actix_rt::test]
+    async fn what_is_noted_while_the_disk_refuses_is_as_much_as_may_be_kept() {
+        let (dir, layout, ledger, keeper) = fixture();
+        let (base, away) = (dir.path().join("base"), dir.path().join("away"));
+        std::fs::rename(&base, &away).unwrap();
+        std::fs::create_dir(&base).unwrap();
+        actix_rt::spawn(keeper.run());
+        let (channel, quality) = stream();
+        let note = |second: usize| ledger.note(&channel, &quality, span(2 * second as i64), LossCause::Disk, "");
+        note(0);
+        ledger.flush().await;
+        // While it waits for its next try. The queue alone would not hold them all.
+        for second in 1..MOST_KEPT {
+            note(second);
+            if second.is_multiple_of(100) {
+                tokio::task::yield_now().await;
+            }
+        }
+        std::fs::remove_dir(&base).unwrap();
+        std::fs::rename(&away, &base).unwrap();
+        ledger.flush().await;
+        assert_eq!(losses(&layout, &channel, &quality, None).unwrap().len(), MOST_KEPT);
+        let (_, metrics) = ledger.metrics.render();
+        assert!(metrics.contains("segvault_store_losses_not_noted_total 0"), "{metrics}");
+        // More than may be kept is counted, and the latest of them are kept.
+        std::fs::rename(&base, &away).unwrap();
+        std::fs::create_dir(&base).unwrap();
+        for second in MOST_KEPT..4 * MOST_KEPT {
+            note(second);
+            if second.is_multiple_of(100) {
+                tokio::task::yield_now().await;
+            }
+        }
+        ledger.flush().await;
+        std::fs::remove_dir(&base).unwrap();
+        std::fs::rename(&away, &base).unwrap();
+        ledger.flush().await;
+        let found = losses(&layout, &channel, &quality, None).unwrap();
+        assert_eq!(found.iter().map(|one| one.loss.span.end()).max(), Some(span(8 * MOST_KEPT as i64 - 2).end()));
+        let (_, metrics) = ledger.metrics.render();
+        let told = metrics.lines().find_map(|line| line.strip_prefix("segvault_store_losses_not_noted_total "));
+        let uncounted = 4 * MOST_KEPT - found.len();
+        assert_eq!(told.and_then(|told| told.parse().ok()), Some(uncounted));
+        assert!((1..=2 * MOST_KEPT).contains(&uncounted), "{uncounted}");
     }
 
     #[actix_rt::test]

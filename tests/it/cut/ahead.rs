@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use segvault::cut::{self, CutError, CutStream, CutType, Ffmpeg, Limits};
 
-use super::{PLAIN, Source, assert_shows, record};
+use super::{PLAIN, Recipe, Source, assert_shows, record};
 
 /// From the middle of the first segment to the middle of the last one.
 const FIRST: usize = 30;
@@ -39,7 +39,12 @@ impl Counted {
     }
 
     async fn start(&self, source: &Source) -> CutStream {
-        let plan = source.plan(CutType::Smart, &[(source.frame(FIRST), source.frame(UNTIL))]);
+        self.start_of(source, &[(FIRST, UNTIL)]).await
+    }
+
+    async fn start_of(&self, source: &Source, ranges: &[(usize, usize)]) -> CutStream {
+        let ranges: Vec<_> = ranges.iter().map(|(first, until)| (source.frame(*first), source.frame(*until))).collect();
+        let plan = source.plan(CutType::Smart, &ranges);
         cut::start(source.record.clone(), self.ffmpeg.clone(), plan).await.unwrap()
     }
 
@@ -101,6 +106,32 @@ async fn what_is_hidden_after_it_was_made_ahead_does_not_go_out() {
     fs::write(source.path(5).with_extension("tombstone"), "").unwrap();
     let failed = rest(&mut stream).await.map(|bytes| bytes.len());
     assert!(matches!(failed, Err(CutError::Tombstoned { .. })), "{failed:?}");
+}
+
+/// A file of no range is decoded for what an open GOP takes from it.
+#[actix_rt::test]
+async fn what_helped_with_an_edge_and_is_hidden_since_has_no_part_in_it() {
+    let source = record(Recipe { extra: &["-x264-params", "open-gop=1", "-bsf:v", "dump_extra"], ..PLAIN });
+    // The first range ends where the fourth segment begins, the second one begins in the middle of the fifth.
+    let ends = source.segments[3].start();
+    let ends = source.frames.iter().find_map(|(number, time)| (*time >= ends).then_some(*number)).unwrap();
+    let ranges = [(FIRST, ends), (270, UNTIL)];
+    let shown: Vec<usize> = ranges.iter().flat_map(|(first, until)| *first..*until).collect();
+    let mut runs = Vec::new();
+    for is_hidden in [false, true] {
+        let counted = Counted::new(&source, "", 2);
+        let mut stream = counted.start_of(&source, &ranges).await;
+        let mut video = past_first_edge(&mut stream).await;
+        // The second segment follows an edge, and its first frames are made anew: that run waits for its reader, and only that.
+        eventually(|| counted.runs() == 3 && counted.ffmpeg.in_use() == 1).await;
+        if is_hidden {
+            fs::write(source.path(3).with_extension("tombstone"), "").unwrap();
+        }
+        video.extend(rest(&mut stream).await.unwrap());
+        assert_shows("with and without it", &video, &shown);
+        runs.push(counted.runs());
+    }
+    assert_eq!(runs[1], runs[0] + 1, "it is made again");
 }
 
 #[actix_rt::test]

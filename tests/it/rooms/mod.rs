@@ -248,6 +248,16 @@ fn knowledge_runs_one_way() {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
+/// The compiler refuses it wherever nobody allows it.
+#[test]
+fn only_the_allocator_may_be_unsafe() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    files.retain(|path| fs::read_to_string(path).unwrap().contains("(unsafe_code)"));
+    assert_eq!(files, [src.join("profile/heap/sampler.rs")]);
+}
+
 #[cfg(test)]
 mod checker {
     use super::*;
