@@ -121,7 +121,9 @@ mod tests {
     fn held_by(function: &str) -> Held {
         let mut sum = Held::default();
         for (stack, held) in HeapProfile::take().stacks {
-            if stack.iter().any(|frame| frame.function.contains(function)) {
+            let has = |name: &str| stack.iter().any(|frame| frame.function.contains(name));
+            // A signal of another test's profile of the processor may come anywhere, and its first ones read tables.
+            if has(function) && !has("pprof::") {
                 sum.add(held);
             }
         }

