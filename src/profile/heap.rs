@@ -44,7 +44,8 @@ impl HeapProfile {
         for (stack, held) in stacks {
             let name = |address: &usize| known.entry(*address).or_insert_with(|| frames_at(*address)).clone();
             let mut frames: Vec<Frame> = stack.iter().flat_map(name).collect();
-            let own = frames.iter().position(|frame| !is_own(frame)).unwrap_or(0);
+            // The innermost are the allocator, and what walked the stack for it.
+            let own = frames.iter().rposition(is_own).map_or(0, |last| last + 1);
             frames.drain(..own);
             frames.reverse();
             profile.stacks.entry(frames).or_default().add(held);
@@ -73,11 +74,9 @@ impl HeapProfile {
     }
 }
 
-/// The allocator, and what walked the stack for it: the innermost of each stack.
+/// Whether this is the allocator. What was inlined has no path in its name, and what was stripped has no file.
 fn is_own(frame: &Frame) -> bool {
-    ["backtrace::", "profile::heap::sampler::", "__rust_alloc", "__rust_realloc", "__rustc::"]
-        .iter()
-        .any(|name| frame.function.contains(name))
+    frame.file.ends_with("profile/heap/sampler.rs") || frame.function.contains("profile::heap::sampler::")
 }
 
 /// The function that goes on at an address, before those that it was inlined into.

@@ -103,6 +103,7 @@ fn a_profile_of_the_heap_names_who_holds_it() {
     let flames = node.get(&format!("{HEAP}?format=svg"));
     assert_eq!((flames.status, flames.header("content-type")), (200, "image/svg+xml"), "{}", flames.text());
     assert!(flames.text().contains(&format!("<title>{INDEXES}")) && flames.text().contains(" bytes, "));
+    assert!(!flames.text().contains("sampler") && !flames.text().contains("trace_unsynchronized"), "how it was noted");
     let refused = node.get(&format!("{HEAP}?format=x"));
     assert_eq!((refused.status, refused.json()["code"].clone()), (400, "bad_parameter".into()));
     node.stop();
