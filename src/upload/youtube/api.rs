@@ -219,9 +219,11 @@ impl Api {
             headers.push(("authorization", token.expose().to_owned()));
             let outgoing = Outgoing { method: method.clone(), url, headers, cargo: cargo(), patience: ASKED };
             let reply = self.http.carry(outgoing).await.map_err(|error| lost(act.text, error))?;
-            if reply.status == StatusCode::UNAUTHORIZED && tries_left > 0 {
+            if reply.status == StatusCode::UNAUTHORIZED {
                 self.tokens.is_refused(&token);
-                continue;
+                if tries_left > 0 {
+                    continue;
+                }
             }
             let heard = self.heard(act, reply, &expected).await;
             if heard.is_err() && act.cost.is_some() {

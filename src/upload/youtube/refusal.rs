@@ -108,7 +108,13 @@ pub fn error(
             "make the refresh token anew, with the scope https://www.googleapis.com/auth/youtube"
         }
         ("videoNotFound", _) => "the video is not there any more; reset the event, or link another video by hand",
-        (_, 401) => "make the refresh token anew and put it into credentials_file",
+        // Of a token that was given for this: a refresh token that is bad gets none. Google takes the next one, as a rule.
+        (_, 401) => {
+            let why = format!(
+                "{why} of a token that was just given; if it stays so, make the refresh token anew and put it into credentials_file"
+            );
+            return UploadError::Busy { why, retry_after };
+        }
         (_, 408 | 425 | 429 | 500..=599) => return UploadError::Busy { why, retry_after },
         (_, 403) => "look whether the account may upload to the channel, and set thumbnails",
         _ => "look at what the event says, and at the location in the configuration",
@@ -136,14 +142,16 @@ mod tests {
             (403, "insufficientPermissions", "scope"),
             (403, "accessNotConfigured", "console.cloud.google.com"),
             (401, "youtubeSignupRequired", "channel"),
-            (401, "authError", "credentials_file"),
             (403, "forbidden", "may upload"),
             (400, "", "configuration"),
         ] {
             let error = of(status, reason);
             assert!(!error.is_retryable() && error.to_string().contains(remedy), "{status} {reason}: {error}");
         }
-        for (status, reason) in [(500, ""), (503, "backendError"), (429, ""), (403, "userRateLimitExceeded")] {
+        assert!(of(401, "authError").to_string().contains("credentials_file"), "what to do if it does not pass");
+        let passing =
+            [(500, ""), (503, "backendError"), (429, ""), (403, "userRateLimitExceeded"), (401, "authError"), (401, "")];
+        for (status, reason) in passing {
             assert!(matches!(of(status, reason), UploadError::Busy { retry_after: None, .. }), "{status} {reason}");
         }
         assert_eq!(of(403, "quotaExceeded").retry_after(), Some(Duration::from_secs(12 * 3600)));

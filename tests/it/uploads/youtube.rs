@@ -254,14 +254,18 @@ async fn a_token_is_asked_for_once_and_anew_when_it_is_refused() {
     channel.stand_in.now().good_from = 2;
     channel.youtube.begin(&uploads[0]).await.unwrap();
     assert_eq!(channel.stand_in.now().refreshed, 2);
+    // That it does not take the new one either is its own trouble: it has just given it.
+    channel.stand_in.now().refusals.extend([(BEGIN, 401, "authError"); 2]);
+    channel.youtube.begin(&uploads[0]).await.unwrap();
+    assert_eq!(channel.stand_in.now().refreshed, 4);
     {
         let mut youtube = channel.stand_in.now();
-        (youtube.good_from, youtube.is_revoked) = (3, true);
+        (youtube.good_from, youtube.is_revoked) = (5, true);
     }
     let revoked = channel.youtube.begin(&uploads[0]).await.unwrap_err();
     let text = format!("{revoked} {revoked:?}");
     assert!(!revoked.is_retryable() && text.contains("make a new one"), "{text}");
-    assert!(!["hush", "refresh/me", "token-2"].iter().any(|secret| text.contains(secret)), "{text}");
+    assert!(!["hush", "refresh/me", "token-4"].iter().any(|secret| text.contains(secret)), "{text}");
 }
 
 #[actix_rt::test]
