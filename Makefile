@@ -77,7 +77,7 @@ image: ## Try what the Dockerfile does, without an engine for containers (takes 
 
 soak: ## Run the long tests (named soak_…), in release mode, one after the other
 	@scripts/deps.sh test
-	cargo test --locked --release --test it -- --ignored --nocapture --test-threads=1 soak_
+	SEGVAULT_SEED=$${SEGVAULT_SEED:-any} cargo test --locked --release --test it -- --ignored --nocapture --test-threads=1 soak_
 
 fuzz: ## Feed the readers of foreign text and media with anything: make fuzz TIME=600 (seconds for each; a minute unless told)
 	@scripts/deps.sh build

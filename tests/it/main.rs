@@ -12,6 +12,7 @@ mod db;
 mod debug;
 mod demo;
 mod deny;
+mod dice;
 mod docs;
 mod events;
 mod gate;

@@ -106,7 +106,10 @@ impl S3 {
         Ok(match head.upload_key {
             Some(key) if key == upload.key.as_str() && is_whole => Held::Whole(self.published(&object)),
             Some(key) if key == upload.key.as_str() => {
-                Held::Unknowable { why: format!("{object} is there with other bytes than the video has here") }
+                let (there, here) = (head.len_bytes.unwrap_or(0), upload.len_bytes);
+                Held::Unknowable {
+                    why: format!("{object} is there with other bytes ({there}) than the video has here ({here})"),
+                }
             }
             _ => Held::Unknowable { why: format!("{object} is there, and not from this upload") },
         })

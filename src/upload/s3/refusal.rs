@@ -51,6 +51,8 @@ pub fn error(
         }
         ("QuotaExceeded" | "EntityTooLarge", _) | (_, 507) => "make room in the store, or have its quota raised",
         ("NotImplemented", _) | (_, 501) => "this store lacks something that uploads in parts need",
+        // A store always says why; this comes from what stands between, such as where a connection broke amid a request.
+        ("", 400) => return UploadError::Busy { why, retry_after },
         (_, 500..=599 | 408 | 425 | 429) => return UploadError::Busy { why, retry_after },
         (_, 404) => return UploadError::TicketGone { why },
         (_, 401 | 403) => {
@@ -72,8 +74,9 @@ mod tests {
             let refusal = (!code.is_empty()).then(|| Refusal { code: code.into(), message: "m".into() });
             error("asking", StatusCode::from_u16(status).unwrap(), refusal.as_ref(), None)
         };
-        for (status, code) in [(503, "SlowDown"), (500, ""), (429, ""), (400, "RequestTimeout"), (200, "InternalError")]
-        {
+        let passing =
+            [(503, "SlowDown"), (500, ""), (429, ""), (400, ""), (400, "RequestTimeout"), (200, "InternalError")];
+        for (status, code) in passing {
             assert!(matches!(of(status, code), UploadError::Busy { .. }), "{status} {code}");
         }
         for (status, code, remedy) in [

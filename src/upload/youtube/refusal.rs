@@ -149,8 +149,14 @@ mod tests {
             assert!(!error.is_retryable() && error.to_string().contains(remedy), "{status} {reason}: {error}");
         }
         assert!(of(401, "authError").to_string().contains("credentials_file"), "what to do if it does not pass");
-        let passing =
-            [(500, ""), (503, "backendError"), (429, ""), (403, "userRateLimitExceeded"), (401, "authError"), (401, "")];
+        let passing = [
+            (500, ""),
+            (503, "backendError"),
+            (429, ""),
+            (403, "userRateLimitExceeded"),
+            (401, "authError"),
+            (401, ""),
+        ];
         for (status, reason) in passing {
             assert!(matches!(of(status, reason), UploadError::Busy { retry_after: None, .. }), "{status} {reason}");
         }

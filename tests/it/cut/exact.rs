@@ -6,29 +6,20 @@ use std::process::Command;
 use segvault::cut::{CutError, CutType, PlanError};
 
 use super::{PLAIN, Recipe, assert_rising, assert_shows, decode, epoch, packets, record, run};
-
-/// Numbers that look random and are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
+use crate::dice::{Dice, seed};
 
 /// Cuts at frame times and at others, over all lengths from one frame on.
 async fn random_cuts(name: &str, recipe: Recipe, count: u64) {
     let source = record(recipe);
-    let mut random = Random(7);
+    let mut dice = Dice::new(seed(7));
     let frames = source.frames.len() as u64;
     for round in 0..count {
-        let first = random.below(frames - 1);
-        let last = first + 1 + random.below(frames - first - 1).min(if round % 3 == 0 { 3 } else { frames });
+        let first = dice.below(frames - 1);
+        let last = first + 1 + dice.below(frames - first - 1).min(if round % 3 == 0 { 3 } else { frames });
         // A frame is shown from its own time on; the range may start anywhere after the frame before.
-        let within = |random: &mut Random| if round % 2 == 0 { 0 } else { -(random.below(16_000) as i64) };
-        let start = source.frame(first as usize).plus_micros(if first == 0 { 0 } else { within(&mut random) });
-        let end = source.frame(last as usize).plus_micros(within(&mut random));
+        let within = |dice: &mut Dice| if round % 2 == 0 { 0 } else { -(dice.below(16_000) as i64) };
+        let start = source.frame(first as usize).plus_micros(if first == 0 { 0 } else { within(&mut dice) });
+        let end = source.frame(last as usize).plus_micros(within(&mut dice));
         let what = format!("{name}, cut {round}: {start} to {end}");
         let video = source.cut(CutType::Smart, &[(start, end)]).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
         assert_shows(&what, &video, &source.expected(start, end));

@@ -1,7 +1,7 @@
 //! Random cuts of streams of every shape, each judged in every respect.
 //!
-//! A sample runs with the other tests; `make soak` runs all 200. SEGVAULT_MATRIX_SEED is for other cuts than those of the day
-//! when this was written, SEGVAULT_MATRIX_KIND for those of one stream (its number) alone; what Chromium plays, too.
+//! A sample runs with the other tests; `make soak` runs 200. SEGVAULT_MATRIX_KIND is for those of one stream (its number) alone;
+//! what Chromium plays, too.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,6 +12,7 @@ use segvault::model::Timestamp;
 use super::matrix_judge::{Judged, Worst};
 use super::matrix_reels::{Film, KINDS, split_again};
 use super::run;
+use crate::dice::{Dice, seed};
 
 const SEED: u64 = 2026;
 
@@ -19,39 +20,34 @@ pub fn given(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
-/// Numbers that look random and are the same for the same seed.
-struct Random(u64);
+/// Draws what to cut.
+struct Scissors(Dice);
 
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-
+impl Scissors {
     /// A time at which frame `number` is the next to be shown: its own, or any after the frame before.
     fn moment_for(&mut self, film: &Film, number: usize) -> Timestamp {
         // Half a tick of 90 kHz is 5.6 µs: less is no time.
         const APART_MICROS: i64 = 12;
         let own = film.source.frame(number);
-        if number == 0 || self.below(2) == 0 {
+        if number == 0 || self.0.below(2) == 0 {
             return own;
         }
         let before = film.source.frame(number - 1).plus_micros(APART_MICROS);
-        own.plus_micros(-(self.below(own.micros_since(before).unsigned_abs()) as i64))
+        own.plus_micros(-(self.0.below(own.micros_since(before).unsigned_abs()) as i64))
     }
 
     fn range(&mut self, film: &Film, round: u64) -> (Timestamp, Timestamp) {
         let count = film.source.frames.len() as u64;
         let (first, until) = match round % 3 {
             // Over the hour, and over the wrap where there is one.
-            0 => (self.below(count * 2 / 5), count * 7 / 10 + self.below(count * 3 / 10)),
+            0 => (self.0.below(count * 2 / 5), count * 7 / 10 + self.0.below(count * 3 / 10)),
             1 => {
-                let first = self.below(count - 8);
-                (first, first + 1 + self.below(7))
+                let first = self.0.below(count - 8);
+                (first, first + 1 + self.0.below(7))
             }
             _ => {
-                let first = self.below(count - 2);
-                (first, first + 1 + self.below(count - first - 1))
+                let first = self.0.below(count - 2);
+                (first, first + 1 + self.0.below(count - first - 1))
             }
         };
         (self.moment_for(film, first as usize), self.moment_for(film, until as usize))
@@ -60,8 +56,7 @@ impl Random {
 
 /// Makes so many cuts in all, of these kinds in turn.
 async fn matrix(kinds: &[usize], cuts: u64) {
-    let seed = given("SEGVAULT_MATRIX_SEED").unwrap_or(SEED);
-    println!("seed {seed}");
+    let seed = seed(SEED);
     let mut all = Worst::default();
     for (place, number) in kinds.iter().enumerate() {
         let kind = &KINDS[*number];
@@ -84,10 +79,10 @@ struct Shape<'a> {
 /// Makes so many random cuts of one film.
 async fn cuts_of(film: &Film, number: usize, shape: &Shape<'_>, rounds: u64, seed: u64) -> Worst {
     let Shape { name, gop, is_numbered, is_open_gop } = *shape;
-    let mut random = Random(seed.wrapping_add(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut scissors = Scissors(Dice::new(seed.wrapping_add(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     let mut worst = Worst::default();
     for round in 0..rounds {
-        let range = random.range(film, round);
+        let range = scissors.range(film, round);
         let what = format!("kind {number} ({name}), seed {seed}, cut {round}: {} to {}", range.0, range.1);
         let cut = film.source.cut(CutType::Smart, &[range]).await;
         let bytes = cut.unwrap_or_else(|error| panic!("{what}: {error:?}"));
@@ -119,6 +114,7 @@ async fn soak_two_hundred_random_cuts() {
 #[ignore = "fetches a film; run by `make soak`"]
 async fn soak_random_cuts_of_real_frames_are_exact() {
     const GOP: usize = 25;
+    let seed = seed(SEED);
     let mut fetch = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/film.sh"));
     let (path, _) = run(fetch.arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("film")), &[]);
     let film = std::fs::read(String::from_utf8(path).unwrap().trim()).unwrap();
@@ -135,6 +131,6 @@ async fn soak_random_cuts_of_real_frames_are_exact() {
         );
         let film = Film::of(contents, false);
         assert!(film.video.len() > 125, "{} frames", film.video.len());
-        cuts_of(&film, KINDS.len() + at, &Shape { name, gop: GOP, is_numbered: false, is_open_gop }, 15, SEED).await;
+        cuts_of(&film, KINDS.len() + at, &Shape { name, gop: GOP, is_numbered: false, is_open_gop }, 15, seed).await;
     }
 }

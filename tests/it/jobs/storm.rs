@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 use super::left::kill;
 use super::{Crew, assert_shows, event, source, submit, time};
 use crate::db::Ground;
+use crate::dice::{Dice, seed};
 use crate::events::send;
 use crate::postgres::Postgres;
 use crate::support::NodeProcess;
@@ -31,28 +31,8 @@ struct Storm {
     patience: Duration,
 }
 
-/// Xorshift (Marsaglia, 2003): the same seed, the same storm.
-struct Dice(u64);
-
-impl Dice {
-    /// The seed is told, and may be given.
-    fn thrown() -> Self {
-        let seed = std::env::var("JOBS_SEED").ok().and_then(|text| text.parse().ok());
-        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0_u8) | 1);
-        eprintln!("JOBS_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn millis(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.below(to - from))
-    }
+fn millis(dice: &mut Dice, from: u64, to: u64) -> Duration {
+    Duration::from_millis(from + dice.below(to - from))
 }
 
 /// What was done to the crew.
@@ -109,7 +89,7 @@ impl Stage {
             0..=10 => {
                 kill(self.nodes[at].take().unwrap());
                 self.deeds.nodes_killed += 1;
-                sleep(self.dice.millis(0, 1500));
+                sleep(millis(&mut self.dice, 0, 1500));
                 self.nodes[at] = Some(self.start(at));
             }
             11..=12 => {
@@ -131,7 +111,7 @@ impl Stage {
                 if let Some(server) = &mut self.server {
                     server.down();
                     self.deeds.databases_killed += 1;
-                    sleep(self.dice.millis(0, 2500));
+                    sleep(millis(&mut self.dice, 0, 2500));
                     server.up();
                 }
             }
@@ -140,7 +120,7 @@ impl Stage {
 }
 
 fn rage(ground: Ground, server: Option<Postgres>, storm: &Storm) {
-    let mut dice = Dice::thrown();
+    let mut dice = Dice::new(seed(1));
     let began = Instant::now();
     let crew = Crew::new(ground);
     let watcher = crew.node("watcher", "");
@@ -165,7 +145,7 @@ fn rage(ground: Ground, server: Option<Postgres>, storm: &Storm) {
     }
     let end = Instant::now() + storm.lasts;
     while Instant::now() < end {
-        sleep(stage.dice.millis(100, 1200));
+        sleep(millis(&mut stage.dice, 100, 1200));
         stage.strike();
     }
     let calm = Instant::now();

@@ -5,31 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::nodes::{of_peer, start};
 use super::{hash_text, tree};
+use crate::dice::{Dice, seed};
 use crate::support::{NodeProcess, free_address};
 
 /// How many of a hundred segments each node is given.
 const GIVEN_PERCENT: u64 = 60;
 
-/// Numbers that look random (splitmix64, by S. Vigna).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
 fn scattered_over_three(per_hour: u64, patience: Duration) {
-    let seed = std::env::var("SEGVAULT_TEST_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8));
-    println!("SEGVAULT_TEST_SEED={seed}");
-    let mut random = Random(seed);
+    let seed = seed(1);
+    let mut dice = Dice::new(seed);
     let dir = tempfile::tempdir().unwrap();
     let bases: [PathBuf; 3] = ["a", "b", "c"].map(|name| dir.path().join(name));
     let (mut given, mut all) = ([0; 3], 0);
@@ -39,7 +23,7 @@ fn scattered_over_three(per_hour: u64, patience: Duration) {
             let bytes = format!("{hour} {at} {seed}").repeat(20);
             let (minute, second, tenth) = (tenths / 600, tenths / 10 % 60, tenths % 10);
             let name = format!("{minute:02}:{second:02}.{tenth}-2.0-full-{}.ts", hash_text(bytes.as_bytes()));
-            let places = [0, 1, 2].map(|_| random.below(100) < GIVEN_PERCENT);
+            let places = [0, 1, 2].map(|_| dice.below(100) < GIVEN_PERCENT);
             for (node, base) in bases.iter().enumerate().filter(|(node, _)| places[*node]) {
                 let hour = base.join(format!("ch/source/2026-01-02T{hour:02}"));
                 std::fs::create_dir_all(&hour).unwrap();

@@ -2,7 +2,7 @@
 //! hidden and deleted; nodes are killed, cut off from each other, and their clocks step. Afterwards all three must hold the
 //! same: everything that was not hidden, nothing that was, and no wrong byte.
 //!
-//! `STORM_SEED=N` plays one again, `STORM_OPERATIONS=N` makes it longer.
+//! `SEGVAULT_SEED=N` plays one again, `STORM_OPERATIONS=N` makes it longer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,9 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use segvault::clock::Clock;
-
 use super::hash_text;
+use crate::dice::{Dice, seed};
 use crate::support::{NodeProcess, run, segvault, try_get};
 
 const NODES: usize = 3;
@@ -24,27 +23,6 @@ const HOURS: [&str; 3] = ["2026-01-02T03", "2026-01-02T04", "2026-01-03T00"];
 const QUALITIES: [&str; 2] = ["source", "480p"];
 /// A storm ends in the same state on all nodes, at the latest so long after everything is well again.
 const HEALED_WITHIN: Duration = Duration::from_secs(180);
-
-/// SplitMix64: small, and the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.roll() % bound as u64) as usize
-    }
-
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-}
 
 /// A way from one node to another, which can be cut.
 struct Link {
@@ -175,12 +153,12 @@ impl Storm {
             place.step_clock(0);
             place.start();
         }
-        let dice = Dice(seed);
+        let dice = Dice::new(seed);
         Self { dice, places, segments: Vec::new(), hidden: BTreeSet::new(), counts: BTreeMap::new(), made: 0 }
     }
 
     fn operation(&mut self) {
-        let at = self.dice.below(NODES);
+        let at = self.dice.below(NODES as u64) as usize;
         let what = match self.dice.below(100) {
             0..40 => self.add(at),
             40..55 => self.lose(at),
@@ -235,7 +213,7 @@ impl Storm {
     fn rot(&mut self, at: usize) -> &'static str {
         let Some(segment) = self.one_of_several(at) else { return "nothing to rot" };
         let file = fs::File::options().read(true).write(true).open(self.places[at].path(&segment)).unwrap();
-        let (changed, offset) = (file.metadata().unwrap().modified().unwrap(), self.dice.below(200) as u64);
+        let (changed, offset) = (file.metadata().unwrap().modified().unwrap(), self.dice.below(200));
         let mut byte = [0];
         file.read_exact_at(&mut byte, offset).unwrap();
         file.write_all_at(&[byte[0] ^ 1], offset).unwrap();
@@ -261,7 +239,7 @@ impl Storm {
         if hidden.is_empty() {
             return "nothing to delete";
         }
-        let path = self.places[at].path(&hidden[self.dice.below(hidden.len())]);
+        let path = self.places[at].path(self.dice.of::<String>(&hidden));
         if path.with_extension("tombstone").exists() && fs::remove_file(path).is_ok() { "delete" } else { "no bytes" }
     }
 
@@ -276,7 +254,7 @@ impl Storm {
     }
 
     fn cut_or_heal(&mut self, at: usize) -> &'static str {
-        let way = self.dice.below(NODES - 1);
+        let way = self.dice.below(NODES as u64 - 1) as usize;
         let link = &self.places[at].links[way];
         if link.is_cut.load(Ordering::SeqCst) {
             link.heal();
@@ -366,22 +344,20 @@ impl Storm {
 }
 
 fn play(operations: usize) {
-    let seed = std::env::var("STORM_SEED")
-        .map_or_else(|_| Clock::system().now().micros() as u64, |seed| seed.parse().unwrap());
-    println!("STORM_SEED={seed}");
+    let seed = seed(1);
     assert!(clock_library().is_some(), "libfaketime is missing; `make deps` installs it");
     let dir = tempfile::tempdir().unwrap();
     let mut storm = Storm::new(dir.path(), seed);
     let began = Instant::now();
     for _ in 0..operations {
         storm.operation();
-        std::thread::sleep(Duration::from_millis(storm.dice.below(40) as u64));
+        std::thread::sleep(Duration::from_millis(storm.dice.below(40)));
     }
     println!("{operations} operations in {:.1} s: {:?}", began.elapsed().as_secs_f64(), storm.counts);
     let calm = Instant::now();
     storm.calm_down();
     while let Some(wrong) = storm.difference() {
-        assert!(calm.elapsed() < HEALED_WITHIN, "STORM_SEED={seed}: not healed:\n{wrong}");
+        assert!(calm.elapsed() < HEALED_WITHIN, "SEGVAULT_SEED={seed}: not healed:\n{wrong}");
         std::thread::sleep(Duration::from_millis(200));
     }
     println!(

@@ -5,6 +5,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::dice::Dice;
+
 /// What becomes of the connections.
 #[derive(Debug, Default)]
 pub struct Faults {
@@ -15,36 +17,6 @@ pub struct Faults {
     pub faults_left: u32,
     /// Bytes that clients sent.
     pub carried_bytes: u64,
-}
-
-/// Numbers that look random and are the same for the same seed.
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-
-    /// Below `sides`.
-    pub fn roll(&mut self, sides: u64) -> u64 {
-        // xorshift64*, Vigna 2016.
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % sides
-    }
-}
-
-/// A fresh seed, said where a test that fails shows it.
-pub fn seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    let seed = match std::env::var("UPLOADS_SEED") {
-        Ok(text) => text.parse().unwrap(),
-        Err(_) => RandomState::new().hash_one(0u8) >> 16,
-    };
-    println!("UPLOADS_SEED={seed}");
-    seed
 }
 
 enum Fate {
@@ -81,9 +53,9 @@ fn draw(faults: &mut Faults) -> Fate {
         return Fate::Whole;
     }
     let Some(dice) = &mut faults.dice else { return Fate::Whole };
-    let fate = match dice.roll(5) {
-        0 => Fate::CutAfter(dice.roll(2_000)),
-        1 => Fate::CutAfter(dice.roll(6 << 20)),
+    let fate = match dice.below(5) {
+        0 => Fate::CutAfter(dice.below(2_000)),
+        1 => Fate::CutAfter(dice.below(6 << 20)),
         2 => Fate::AnswerDropped,
         _ => return Fate::Whole,
     };

@@ -22,6 +22,8 @@ use segvault::upload::{
     Destination, Gate, Means, Progress, Thumbnail, Upload, VideoMetadata, Withdrawn, destination_of,
 };
 
+use crate::dice::Dice;
+
 /// The destination that a configuration makes, as a node reads it.
 fn destination(dir: &Path, clock: &Clock, upload: &str) -> Rc<dyn Destination> {
     let file = dir.join("segvault.toml");
@@ -34,10 +36,10 @@ fn destination(dir: &Path, clock: &Clock, upload: &str) -> Rc<dyn Destination> {
 
 /// Bytes that are different everywhere.
 fn content(len_bytes: usize, seed: u64) -> Vec<u8> {
-    let mut dice = flaky::Dice::new(seed);
+    let mut dice = Dice::new(seed);
     let mut bytes = Vec::with_capacity(len_bytes + 8);
     while bytes.len() < len_bytes {
-        bytes.extend_from_slice(&dice.roll(1 << 32).to_le_bytes()[..4]);
+        bytes.extend_from_slice(&dice.roll().to_le_bytes());
     }
     bytes.truncate(len_bytes);
     bytes

@@ -7,10 +7,12 @@ use std::sync::OnceLock;
 use awc::http::StatusCode;
 use tempfile::TempDir;
 
-use super::flaky::{Dice, FlakyProxy, seed};
+use super::flaky::FlakyProxy;
 use super::{content, destination, open, send_until, shut, upload};
 use segvault::clock::Clock;
 use segvault::upload::{Destination, Held, Progress, Transcoding, Upload, UploadError, VideoMetadata};
+
+use crate::dice::{Dice, seed};
 
 const MIB: usize = 1 << 20;
 
@@ -221,15 +223,24 @@ async fn what_others_put_there_is_not_written_over() {
 
 #[actix_rt::test]
 async fn whatever_breaks_there_is_one_whole_video() {
-    let seed = seed();
-    let mut dice = Dice::new(seed);
+    whatever_breaks(3).await;
+}
+
+#[actix_rt::test]
+#[ignore = "takes minutes; run by `make soak`"]
+async fn soak_whatever_breaks_there_is_one_whole_video() {
+    whatever_breaks(75).await;
+}
+
+async fn whatever_breaks(rounds: usize) {
+    let mut dice = Dice::new(seed(1));
     let bucket = Bucket::new("").await;
-    for round in 0..3 {
+    for round in 0..rounds {
         let key = format!("e-7.{round}");
-        let (upload, content) = bucket.upload(&key, dice.roll(17 << 20) as usize + 1);
+        let (upload, content) = bucket.upload(&key, dice.below(17 << 20) as usize + 1);
         {
             let mut faults = bucket.proxy.faults.lock().unwrap();
-            (faults.dice, faults.faults_left) = (Some(Dice::new(seed + round)), 12);
+            (faults.dice, faults.faults_left) = (Some(dice.fork()), 12);
         }
         // As a job does it: what is stored before each act is all that outlives a try.
         let (mut ticket, mut tries) = (None, 0);
@@ -245,7 +256,7 @@ async fn whatever_breaks_there_is_one_whole_video() {
                     let progress = Progress::default();
                     let sending = bucket.s3.send(&upload, ticket, bytes, &progress, open());
                     // Now and then the process is killed.
-                    let life = std::time::Duration::from_millis(20 + dice.roll(3000));
+                    let life = std::time::Duration::from_millis(20 + dice.below(3000));
                     if let Ok(Err(error)) = tokio::time::timeout(life, sending).await {
                         assert!(error.is_retryable(), "{error}");
                     }
@@ -257,5 +268,5 @@ async fn whatever_breaks_there_is_one_whole_video() {
         assert!(bucket.object(&published.video_id).await.unwrap() == content);
         assert_eq!(bucket.under_way().await, 0);
     }
-    assert_eq!(bucket.names().await.iter().filter(|name| name.ends_with(".mp4")).count(), 3);
+    assert_eq!(bucket.names().await.iter().filter(|name| name.ends_with(".mp4")).count(), rounds);
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::flaky::Dice;
 use super::wire::{Answer, Request, serve};
+use crate::dice::Dice;
 use segvault::clock::Clock;
 
 /// Sessions keep whole units, as Google's do.
@@ -118,9 +118,9 @@ fn refused(status: u16, reason: &str) -> Option<Answer> {
 
 fn draw(youtube: &mut Youtube) -> Fault {
     let Some(dice) = youtube.dice.as_mut().filter(|_| youtube.faults_left > 0) else { return Fault::None };
-    let fault = match dice.roll(20) {
+    let fault = match dice.below(20) {
         0 => Fault::CloseAtOnce,
-        1 | 2 => Fault::CutAfter(dice.roll(2 << 20)),
+        1 | 2 => Fault::CutAfter(dice.below(2 << 20)),
         3 | 4 => Fault::LoseAnswer,
         5 => Fault::Fail,
         6 => Fault::FailAfterwards,

@@ -4,9 +4,9 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::flaky::{Dice, seed};
 use super::stand_in::StandIn;
 use super::{content, destination, open, send_until, shut, upload};
+use crate::dice::{Dice, seed};
 use segvault::clock::Clock;
 use segvault::upload::{Destination, Held, Progress, Transcoding, Upload, UploadError, VideoMetadata};
 
@@ -270,15 +270,24 @@ async fn a_token_is_asked_for_once_and_anew_when_it_is_refused() {
 
 #[actix_rt::test]
 async fn whatever_it_does_there_is_one_whole_video() {
-    let seed = seed();
-    for round in 0..4 {
-        let mut dice = Dice::new(seed.wrapping_add(round * 0x9e37_79b9));
+    whatever_it_does(4).await;
+}
+
+#[actix_rt::test]
+#[ignore = "takes minutes; run by `make soak`"]
+async fn soak_whatever_it_does_there_is_one_whole_video() {
+    whatever_it_does(100).await;
+}
+
+async fn whatever_it_does(rounds: u64) {
+    let mut dice = Dice::new(seed(1));
+    for round in 0..rounds {
         let channel = Channel::new("settle = \"400ms\"\n");
-        let upload = channel.upload(&format!("e-10.{round}"), dice.roll(4 << 20) as usize + 1);
+        let upload = channel.upload(&format!("e-10.{round}"), dice.below(4 << 20) as usize + 1);
         {
             let mut youtube = channel.stand_in.now();
-            youtube.listed_after = Duration::from_millis(dice.roll(250));
-            (youtube.dice, youtube.faults_left) = (Some(dice.clone()), 15);
+            youtube.listed_after = Duration::from_millis(dice.below(250));
+            (youtube.dice, youtube.faults_left) = (Some(dice.fork()), 15);
         }
         // As a job does it: what is stored before each act is all that outlives a try.
         let (mut ticket, mut tries) = (None, 0);
@@ -293,7 +302,7 @@ async fn whatever_it_does_there_is_one_whole_video() {
                     let (ticket, progress) = (ticket.as_ref().unwrap(), Progress::default());
                     let sending = channel.youtube.send(&upload, ticket, bytes, &progress, open());
                     // Now and then the process is killed.
-                    let life = Duration::from_millis(20 + dice.roll(3000));
+                    let life = Duration::from_millis(20 + dice.below(3000));
                     if let Ok(Err(error)) = tokio::time::timeout(life, sending).await {
                         assert!(error.is_retryable(), "{error}");
                     }
