@@ -177,7 +177,7 @@ export function mount(root, context) {
     changed.add(line.event_id);
     gather();
     if (line.event_id === chosen) panel?.changed();
-  }, () => void look()));
+  }, () => { void look(); panel?.changed(); }));
   hold.every(PROGRESS_EVERY_MS, () => {
     if (document.hidden) return;
     const busy = events.filter((event) => isBusy(event) && event.id !== chosen).slice(0, MOST_FOLLOWED);

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::chromium::Chromium;
 use super::kept_in;
 use crate::db::Ground;
+use crate::events::send;
 use crate::jobs::{Crew, RANGES, assert_shows, event, file, steps};
 use crate::support::{NodeProcess, eventually};
 
@@ -60,6 +61,32 @@ fn a_job_of_one_nodes_page_is_followed_until_another_node_has_published_it() {
     chromium.until("document.querySelector('.receipt summary')?.textContent.startsWith('Receipt: ')");
     assert_eq!(chromium.said(), [], "the console");
     [alpha, beta].into_iter().for_each(NodeProcess::stop);
+}
+
+/// Nobody listens for a page that is not looked at: what comes then is asked for.
+#[test]
+fn who_comes_back_to_the_tab_sees_what_became_of_the_event_meanwhile() {
+    let crew = Crew::new(Ground::sqlite());
+    let node = crew.node("alpha", "[events]\nupload_locations = [\"local\"]\n");
+    file(&node, "run", &RANGES[..1], &json!({}));
+    let mut chromium = Chromium::start(1500, 1000);
+    chromium.open(&format!("{}/#/jobs?event=run", node.url()));
+    let said = |state: &str, at: &str| format!("document.querySelector('{at} .pill')?.textContent === '{state}'");
+    chromium.until(&said("waiting to be cut", ".event"));
+    chromium.until(&said("waiting to be cut", ".jobs"));
+    let look = |is_away: bool| {
+        format!(
+            "Object.defineProperty(document, 'hidden', {{ value: {is_away}, configurable: true }});
+             document.dispatchEvent(new Event('visibilitychange'))"
+        )
+    };
+    chromium.value(&look(true));
+    assert_eq!(send(&node, "POST", "/api/v1/events/run/cancel", None, &json!(null)).status, 200);
+    chromium.value(&look(false));
+    chromium.until(&said("to be edited", ".jobs"));
+    chromium.until(&said("to be edited", ".event"));
+    chromium.assert_silent();
+    node.stop();
 }
 
 #[test]

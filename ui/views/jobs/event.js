@@ -270,6 +270,7 @@ export function eventPanel(id, context, hold, seen) {
     seen(event);
   }
 
+  let endWaiting = () => {};
   async function look() {
     try {
       take(await api.event(id, hold.signal));
@@ -278,6 +279,9 @@ export function eventPanel(id, context, hold, seen) {
       const isGone = error instanceof ApiError && error.status === 404;
       say(fault, isGone ? `There is no event ${id}.` : inWords(error));
       fault.hidden = false;
+      // What was to be seen may be the last that happens to it.
+      endWaiting();
+      if (!isGone) endWaiting = hold.after(5000, () => void look());
     }
   }
 
