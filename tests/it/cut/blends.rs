@@ -4,7 +4,7 @@ use std::process::Command;
 
 use segvault::cut::{CutType, TRANSITIONS};
 
-use super::{HEIGHT, PLAIN, Recipe, Source, WIDTH, assert_clock, assert_rising, number, packets, record, run};
+use super::{HEIGHT, PLAIN, Packets, Recipe, Source, WIDTH, assert_clock, assert_rising, number, packets, record, run};
 
 /// The pictures of a video, in gray, and what ffmpeg said.
 fn pictures(video: &[u8], size: usize) -> (Vec<Vec<u8>>, String) {
@@ -34,14 +34,14 @@ async fn the_frames_beside_a_transition_are_those_asked_for() {
         assert_eq!(numbers(&pictures[70..]), (230..290).collect::<Vec<_>>(), "{recipe:?}");
         // The first frame of a fade is all old.
         assert_eq!(number(&pictures[40]), 70);
-        assert_rising("video", &packets(&video, "v"));
-        assert_rising("audio", &packets(&video, "a"));
+        let Packets { video: shown, audio } = &*packets(&video);
+        assert_rising("video", shown);
+        assert_rising("audio", audio);
         assert_clock("fade", &video);
-        let mut pts: Vec<i64> = packets(&video, "v").into_iter().map(|(pts, _)| pts).collect();
+        let mut pts: Vec<i64> = shown.iter().map(|(pts, _)| *pts).collect();
         pts.sort_unstable();
         let odd: Vec<&[i64]> = pts.windows(2).filter(|pair| pair[1] - pair[0] != 3000).collect();
         assert!(odd.is_empty(), "{odd:?}: {recipe:?}");
-        let audio = packets(&video, "a");
         let (first, last) = (audio[0].0, audio[audio.len() - 1].0);
         assert!((first - pts[0]).abs() < 3000 && (last - pts[129]).abs() < 9000, "{first} to {last}: {recipe:?}");
     }
@@ -88,8 +88,8 @@ async fn transitions_and_hard_cuts_follow_each_other_in_every_exact_type() {
         // 210 frames, less 15 and 30; each blend may have one more or less.
         assert!(pictures.len().abs_diff(165) <= 2, "{cut_type}: {}", pictures.len());
         assert_eq!((number(&pictures[0]), number(&pictures[44])), (10, 54), "{cut_type}");
-        assert_rising("video", &packets(&video, "v"));
-        assert_rising("audio", &packets(&video, "a"));
+        assert_rising("video", &packets(&video).video);
+        assert_rising("audio", &packets(&video).audio);
     }
 }
 
@@ -106,5 +106,5 @@ async fn ranges_without_sound_or_of_another_size_are_blended_all_the_same() {
         std::fs::write(source.path(at), content).unwrap();
     }
     let video = second_of(&source, "fade,1", CutType::Smart).await;
-    assert_eq!(packets(&video, "v").len(), 130);
+    assert_eq!(packets(&video).video.len(), 130);
 }

@@ -105,7 +105,7 @@ async fn a_stretch_of_another_encoding_becomes_like_the_rest() {
             let what = format!("{what}, {cut_type} until {until}: {receipt:#}");
             if cut_type == CutType::Smart {
                 assert_shows(&what, &video, &expected);
-                let mut pts: Vec<i64> = packets(&video, "v").into_iter().map(|(pts, _)| pts).collect();
+                let mut pts: Vec<i64> = packets(&video).video.iter().map(|(pts, _)| *pts).collect();
                 pts.sort_unstable();
                 assert!(pts.windows(2).all(|pair| pair[1] - pair[0] == 3000), "{what}");
             } else {

@@ -8,87 +8,86 @@ use segvault::cut::{CutError, CutType, PlanError};
 use super::{PLAIN, Recipe, assert_rising, assert_shows, decode, epoch, packets, record, run};
 use crate::dice::{Dice, seed};
 
+const X265: &str = "-x265-params";
+const OPEN_GOP: Recipe = Recipe { extra: &["-x264-params", "open-gop=1", "-bsf:v", "dump_extra"], ..PLAIN };
+const HEVC: Recipe = Recipe { codec: "libx265", seconds: 6, extra: &[X265, "log-level=error:open-gop=0"], ..PLAIN };
+const VARYING: &[&str] =
+    &["-vf", "settb=1/90000,setpts=N*3003+mod(N*7\\,5)*500", "-fps_mode", "passthrough", "-enc_time_base", "1:90000"];
+
+/// What sources are like. Each is cut a few times with the other tests, and many times by `make soak`.
+const SOURCES: [(&str, Recipe); 16] = [
+    ("30 fps", PLAIN),
+    ("25 fps, GOP 0.48 s in one segment", Recipe { fps: (25, 1), gop: 12, ..PLAIN }),
+    ("25 fps, GOP 0.52 s, 4 in a segment", Recipe { fps: (25, 1), gop: 13, gops: 4, ..PLAIN }),
+    ("29.97 fps", Recipe { fps: (30_000, 1001), ..PLAIN }),
+    ("29.97 fps, GOP 0.5 s", Recipe { fps: (30_000, 1001), gop: 15, ..PLAIN }),
+    ("60 fps, no B-frames", Recipe { fps: (60, 1), gop: 120, b_frames: 0, ..PLAIN }),
+    // 2^33 ticks are 95,443.7 s; the stamps wrap 6 s into the source.
+    ("wrap", Recipe { offset: 95_436.3, ..PLAIN }),
+    ("open GOP", OPEN_GOP),
+    (
+        "5 B-frames",
+        Recipe { b_frames: 5, extra: &["-preset", "slow", "-x264-params", "b-pyramid=normal:b-adapt=2"], ..PLAIN },
+    ),
+    ("varying frame rate", Recipe { extra: VARYING, ..PLAIN }),
+    ("fMP4", Recipe { mp4: true, ..PLAIN }),
+    ("fMP4, 29.97 fps", Recipe { mp4: true, fps: (30_000, 1001), ..PLAIN }),
+    ("fMP4, no B-frames", Recipe { mp4: true, b_frames: 0, ..PLAIN }),
+    ("HEVC", HEVC),
+    ("HEVC, open GOP", Recipe { extra: &[X265, "log-level=error:open-gop=1"], ..HEVC }),
+    ("HEVC in fMP4", Recipe { mp4: true, extra: &[X265, "log-level=error:open-gop=0", "-tag:v", "hvc1"], ..HEVC }),
+];
+
 /// Cuts at frame times and at others, over all lengths from one frame on.
-async fn random_cuts(name: &str, recipe: Recipe, count: u64) {
-    let source = record(recipe);
+async fn random_cuts(sources: &[(&str, Recipe)], rounds: u64) {
     let mut dice = Dice::new(seed(7));
-    let frames = source.frames.len() as u64;
-    for round in 0..count {
-        let first = dice.below(frames - 1);
-        let last = first + 1 + dice.below(frames - first - 1).min(if round % 3 == 0 { 3 } else { frames });
-        // A frame is shown from its own time on; the range may start anywhere after the frame before.
-        let within = |dice: &mut Dice| if round % 2 == 0 { 0 } else { -(dice.below(16_000) as i64) };
-        let start = source.frame(first as usize).plus_micros(if first == 0 { 0 } else { within(&mut dice) });
-        let end = source.frame(last as usize).plus_micros(within(&mut dice));
-        let what = format!("{name}, cut {round}: {start} to {end}");
-        let video = source.cut(CutType::Smart, &[(start, end)]).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
-        assert_shows(&what, &video, &source.expected(start, end));
+    for (name, recipe) in sources {
+        let source = record(*recipe);
+        let frames = source.frames.len() as u64;
+        for round in 0..rounds {
+            let first = dice.below(frames - 1);
+            let last = first + 1 + dice.below(frames - first - 1).min(if round % 3 == 0 { 3 } else { frames });
+            // A frame is shown from its own time on; the range may start anywhere after the frame before.
+            let within = |dice: &mut Dice| if round % 2 == 0 { 0 } else { -(dice.below(16_000) as i64) };
+            let start = source.frame(first as usize).plus_micros(if first == 0 { 0 } else { within(&mut dice) });
+            let end = source.frame(last as usize).plus_micros(within(&mut dice));
+            let what = format!("{name}, cut {round}: {start} to {end}");
+            let video = source.cut(CutType::Smart, &[(start, end)]).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
+            assert_shows(&what, &video, &source.expected(start, end));
+        }
     }
 }
 
 #[actix_rt::test]
-async fn cuts_of_b_frames_are_exact_at_30_fps() {
-    random_cuts("30 fps", PLAIN, 16).await;
+async fn cuts_are_exact_at_any_frame_rate_and_length_of_gop() {
+    random_cuts(&SOURCES[..5], 4).await;
 }
 
 #[actix_rt::test]
-async fn cuts_are_exact_at_25_fps_with_short_gops() {
-    random_cuts("25 fps, GOP 0.48 s in one segment", Recipe { fps: (25, 1), gop: 12, ..PLAIN }, 8).await;
-    random_cuts("25 fps, GOP 0.52 s, 4 in a segment", Recipe { fps: (25, 1), gop: 13, gops: 4, ..PLAIN }, 8).await;
-}
-
-#[actix_rt::test]
-async fn cuts_are_exact_at_29_97_fps() {
-    random_cuts("29.97 fps", Recipe { fps: (30_000, 1001), ..PLAIN }, 8).await;
-    random_cuts("29.97 fps, GOP 0.5 s", Recipe { fps: (30_000, 1001), gop: 15, ..PLAIN }, 8).await;
-}
-
-#[actix_rt::test]
-async fn cuts_without_b_frames_are_exact() {
-    random_cuts("60 fps", Recipe { fps: (60, 1), gop: 120, b_frames: 0, ..PLAIN }, 6).await;
-}
-
-#[actix_rt::test]
-async fn cuts_over_the_wrap_of_stamps_are_exact() {
-    // 2^33 ticks are 95,443.7 s; the stamps wrap 6 s into the source.
-    random_cuts("wrap", Recipe { offset: 95_436.3, ..PLAIN }, 8).await;
-}
-
-#[actix_rt::test]
-async fn hevc_is_cut_exactly() {
-    let quiet = &["-x265-params", "log-level=error:open-gop=0"];
-    random_cuts("HEVC", Recipe { codec: "libx265", seconds: 6, extra: quiet, ..PLAIN }, 3).await;
-}
-
-#[actix_rt::test]
-async fn hevc_of_open_gops_is_cut_exactly() {
-    let quiet = &["-x265-params", "log-level=error:open-gop=1"];
-    random_cuts("HEVC, open GOP", Recipe { codec: "libx265", seconds: 6, extra: quiet, ..PLAIN }, 3).await;
+async fn cuts_are_exact_however_frames_are_ordered_and_stamped() {
+    random_cuts(&SOURCES[5..10], 4).await;
 }
 
 #[actix_rt::test]
 async fn fragmented_mp4_is_cut_exactly() {
-    random_cuts("fMP4", Recipe { mp4: true, ..PLAIN }, 8).await;
-    random_cuts("fMP4 29.97", Recipe { mp4: true, fps: (30_000, 1001), ..PLAIN }, 4).await;
-    random_cuts("fMP4 without B-frames", Recipe { mp4: true, b_frames: 0, ..PLAIN }, 4).await;
+    random_cuts(&SOURCES[10..13], 4).await;
 }
 
 #[actix_rt::test]
-async fn hevc_in_fragmented_mp4_is_cut_exactly() {
-    let quiet = &["-x265-params", "log-level=error:open-gop=0", "-tag:v", "hvc1"];
-    random_cuts("HEVC in fMP4", Recipe { codec: "libx265", seconds: 6, mp4: true, extra: quiet, ..PLAIN }, 3).await;
+async fn hevc_is_cut_exactly() {
+    random_cuts(&SOURCES[13..], 3).await;
 }
 
 #[actix_rt::test]
-async fn open_gops_are_cut_exactly() {
-    random_cuts("open GOP", Recipe { extra: &["-x264-params", "open-gop=1", "-bsf:v", "dump_extra"], ..PLAIN }, 8)
-        .await;
+#[ignore = "takes minutes; run by `make soak`"]
+async fn soak_many_random_cuts_of_every_source_are_exact() {
+    random_cuts(&SOURCES, 25).await;
 }
 
 #[actix_rt::test]
 async fn a_range_may_start_in_the_open_gop_of_its_first_segment() {
     // Of MPEG-TS only: ffmpeg's own fragmented MP4 gives the key frame of an open GOP a wrong presentation time.
-    let source = record(Recipe { extra: &["-x264-params", "open-gop=1", "-bsf:v", "dump_extra"], ..PLAIN });
+    let source = record(OPEN_GOP);
     for segment in &source.segments[1..4] {
         let start = segment.start();
         for (start, end) in [
@@ -101,12 +100,6 @@ async fn a_range_may_start_in_the_open_gop_of_its_first_segment() {
         }
         assert_eq!(source.still(start).await.unwrap(), source.expected(start, segment.end())[0]);
     }
-}
-
-#[actix_rt::test]
-async fn five_b_frames_are_cut_exactly() {
-    let deep = &["-preset", "slow", "-x264-params", "b-pyramid=normal:b-adapt=2"];
-    random_cuts("5 B-frames", Recipe { b_frames: 5, extra: deep, ..PLAIN }, 8).await;
 }
 
 #[actix_rt::test]
@@ -123,19 +116,6 @@ async fn ranges_follow_each_other_without_a_gap() {
         let expected: Vec<usize> = ranges.iter().flat_map(|(start, end)| source.expected(*start, *end)).collect();
         assert_shows(&format!("{ranges:?}"), &video, &expected);
     }
-}
-
-#[actix_rt::test]
-async fn a_varying_frame_rate_is_cut_exactly() {
-    let varying = &[
-        "-vf",
-        "settb=1/90000,setpts=N*3003+mod(N*7\\,5)*500",
-        "-fps_mode",
-        "passthrough",
-        "-enc_time_base",
-        "1:90000",
-    ];
-    random_cuts("VFR", Recipe { extra: varying, ..PLAIN }, 8).await;
 }
 
 #[actix_rt::test]
@@ -172,8 +152,8 @@ async fn audio_alone_is_trimmed_by_its_packets() {
         std::fs::write(source.path(at), content).unwrap();
     }
     let video = source.cut(CutType::Smart, &[(source.frame(30), source.frame(250))]).await.unwrap();
-    let audio = packets(&video, "a");
-    assert_rising("audio", &audio);
+    let audio = &packets(&video).audio;
+    assert_rising("audio", audio);
     let seconds = (audio[audio.len() - 1].0 - audio[0].0) as f64 / 90_000.0;
     assert!((seconds - 220.0 / 30.0).abs() < 0.1, "{seconds}");
 }

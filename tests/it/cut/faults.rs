@@ -148,7 +148,7 @@ async fn undecodable_frames_are_an_error_unless_the_segment_is_known_to_be_damag
     assert!(shown.ends_with(&(60..100).collect::<Vec<_>>()), "{shown:?}");
     // What a decoder makes of a picture whose reference is lost is anyone's guess, but not that there are fewer.
     assert!(shown.len() < 70, "{shown:?}");
-    assert_rising("a damaged start", &packets(&video, "v"));
+    assert_rising("a damaged start", &packets(&video).video);
 }
 
 #[actix_rt::test]
@@ -161,7 +161,7 @@ async fn holes_are_passed_over_where_they_are_allowed() {
     let video = source.cut(CutType::Smart, &[range]).await.unwrap();
     let (shown, _) = decode(&video);
     assert_eq!(shown, (30..120).chain(180..250).collect::<Vec<_>>());
-    assert_rising("over a hole", &packets(&video, "v"));
+    assert_rising("over a hole", &packets(&video).video);
 }
 
 /// The ffmpeg processes that are children of this one.

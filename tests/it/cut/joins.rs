@@ -42,7 +42,7 @@ async fn assert_joined(source: &Source, sound: &[Packet], ranges: &[(usize, usiz
     let (shown, words) = decode(&bytes);
     let expected: Vec<usize> = ranges.iter().flat_map(|(first, until)| *first..*until).collect();
     assert_eq!((shown, words.as_str()), (expected, ""), "{what}");
-    assert_rising(what, &packets(&bytes, "v"));
+    assert_rising(what, &packets(&bytes).video);
     let (mut video, audio) = packets_of(&bytes);
     video.sort_by_key(|packet| packet.pts);
     let mut heard = 0;

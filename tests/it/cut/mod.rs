@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::StreamExt;
 use segvault::blocking::Blocking;
@@ -146,28 +147,58 @@ pub(crate) fn decode(video: &[u8]) -> (Vec<usize>, String) {
     (pictures.chunks_exact(WIDTH * HEIGHT).map(number).collect(), words)
 }
 
-/// PTS and DTS of each packet of a kind (`v` or `a`), in order of arrival.
-fn packets(video: &[u8], kind: &str) -> Vec<(i64, i64)> {
-    let mut command = Command::new("ffprobe");
-    command.args(
-        format!("-v error -f mpegts -select_streams {kind} -show_entries packet=pts,dts -of csv=p=0 -").split(' '),
-    );
-    let (text, _) = run(&mut command, video);
-    let text = String::from_utf8(text).unwrap();
-    // Packets of audio that share a PES header have no stamp of their own until ffprobe has seen a few.
-    let both = |line: &str| {
-        let mut fields = line.split(',').map(|field| field.parse().ok());
-        Some((fields.next()??, fields.next()??))
-    };
-    text.lines().filter_map(both).collect()
+/// PTS and DTS of each packet, in order of arrival.
+#[derive(Default)]
+struct Packets {
+    video: Vec<(i64, i64)>,
+    audio: Vec<(i64, i64)>,
+}
+
+/// What was found out about something, for all tests: most of what a small job of ffmpeg takes is its start.
+struct Known<K, V>(Mutex<BTreeMap<K, Arc<OnceLock<Arc<V>>>>>);
+
+impl<K: Ord, V> Known<K, V> {
+    const NOTHING: Self = Self(Mutex::new(BTreeMap::new()));
+
+    fn get(&self, key: K, find_out: impl FnOnce() -> V) -> Arc<V> {
+        let place = Arc::clone(self.0.lock().unwrap().entry(key).or_default());
+        Arc::clone(place.get_or_init(|| Arc::new(find_out())))
+    }
+}
+
+fn packets(video: &[u8]) -> Arc<Packets> {
+    static KNOWN: Known<[u8; 32], Packets> = Known::NOTHING;
+    KNOWN.get(Sha256::digest(video).into(), || {
+        let words = "-v error -f mpegts -show_entries packet=codec_type,pts,dts -of csv=p=0 -";
+        let (text, _) = run(Command::new("ffprobe").args(words.split(' ')), video);
+        let mut packets = Packets::default();
+        for line in String::from_utf8(text).unwrap().lines() {
+            let mut fields = line.split(',');
+            let of_kind = match fields.next() {
+                Some("video") => &mut packets.video,
+                Some("audio") => &mut packets.audio,
+                _ => continue,
+            };
+            // Packets of audio that share a PES header have no stamp of their own until ffprobe has seen a few.
+            let mut stamp = || fields.next()?.parse().ok();
+            if let (Some(pts), Some(dts)) = (stamp(), stamp()) {
+                of_kind.push((pts, dts));
+            }
+        }
+        packets
+    })
 }
 
 fn record(recipe: Recipe) -> Source {
+    static KNOWN: Known<String, Vec<Vec<u8>>> = Known::NOTHING;
+    store(&KNOWN.get(format!("{recipe:?}"), || encode(recipe)), recipe)
+}
+
+/// The segments that ffmpeg makes of a recipe.
+fn encode(recipe: Recipe) -> Vec<Vec<u8>> {
     let dir = tempfile::tempdir().unwrap();
     let count = recipe.seconds * recipe.fps.0 / recipe.fps.1;
     let pictures: Vec<u8> = (0..count as usize).flat_map(picture).collect();
-    let made = dir.path().join("made");
-    std::fs::create_dir(&made).unwrap();
     let segment_seconds = f64::from(recipe.gop * recipe.gops * recipe.fps.1) / f64::from(recipe.fps.0);
     let words = format!(
         "-nostdin -v error -f rawvideo -pix_fmt gray -s {WIDTH}x{HEIGHT} -r {}/{} -i - -f lavfi -i sine=440:r=48000 \
@@ -184,9 +215,9 @@ fn record(recipe: Recipe) -> Source {
         if recipe.mp4 { "fmp4" } else { "mpegts" },
     );
     let mut command = Command::new("ffmpeg");
-    command.current_dir(&made).args(words.split(' ')).args(recipe.extra);
+    command.current_dir(dir.path()).args(words.split(' ')).args(recipe.extra);
     run(command.arg("list.m3u8"), &pictures);
-    store(dir, &made, recipe)
+    segments_of(dir.path())
 }
 
 fn empty_record(dir: &tempfile::TempDir) -> Record {
@@ -198,19 +229,21 @@ fn empty_record(dir: &tempfile::TempDir) -> Record {
     }
 }
 
-/// Files what ffmpeg made under the names that a recorder would give.
-fn store(dir: tempfile::TempDir, made: &Path, recipe: Recipe) -> Source {
-    let record = empty_record(&dir);
+/// What ffmpeg made of a list of segments, each with what it begins with.
+fn segments_of(made: &Path) -> Vec<Vec<u8>> {
     let list = std::fs::read_to_string(made.join("list.m3u8")).unwrap();
     let init = std::fs::read(made.join("init.mp4")).unwrap_or_default();
-    let contents: Vec<Vec<u8>> = list
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| [init.clone(), std::fs::read(made.join(line)).unwrap()].concat())
-        .collect();
+    let segments = list.lines().filter(|line| !line.starts_with('#'));
+    segments.map(|line| [init.clone(), std::fs::read(made.join(line)).unwrap()].concat()).collect()
+}
+
+/// Files what ffmpeg made under the names that a recorder would give.
+fn store(contents: &[Vec<u8>], recipe: Recipe) -> Source {
+    let dir = tempfile::tempdir().unwrap();
+    let record = empty_record(&dir);
     let pts: Vec<Vec<i64>> = contents.iter().map(|content| sorted_pts(content, recipe.mp4)).collect();
     let frame_90k = 90_000 * i64::from(recipe.fps.1) / i64::from(recipe.fps.0);
-    let source = file(dir, record, &contents, pts, frame_90k);
+    let source = file(dir, record, contents, pts, frame_90k);
     assert_eq!(source.frames.len() as u32, recipe.seconds * recipe.fps.0 / recipe.fps.1);
     source
 }
@@ -240,13 +273,15 @@ fn put(record: &Record, start: Timestamp, end: Timestamp, kind: SegmentKind, con
 
 /// By ffprobe, so that our own reader is not its own judge.
 fn sorted_pts(content: &[u8], mp4: bool) -> Vec<i64> {
-    let mut pts: Vec<i64> = if mp4 {
+    let found = if mp4 {
+        static KNOWN: Known<[u8; 32], Vec<u8>> = Known::NOTHING;
         let remux = "-nostdin -v error -copyts -i - -map 0:v -c copy -mpegts_copyts 1 -f mpegts -";
-        let (ts, _) = run(Command::new("ffmpeg").args(remux.split(' ')), content);
-        packets(&ts, "v").into_iter().map(|(pts, _)| pts).collect()
+        let remuxed = || run(Command::new("ffmpeg").args(remux.split(' ')), content).0;
+        packets(&KNOWN.get(Sha256::digest(content).into(), remuxed))
     } else {
-        packets(content, "v").into_iter().map(|(pts, _)| pts).collect()
+        packets(content)
     };
+    let mut pts: Vec<i64> = found.video.iter().map(|(pts, _)| *pts).collect();
     pts.sort_unstable();
     pts
 }
@@ -325,8 +360,9 @@ fn assert_shows(what: &str, video: &[u8], expected: &[usize]) {
     let (shown, words) = decode(video);
     assert_eq!(shown, expected, "{what}");
     assert_eq!(words, "", "{what}");
-    assert_rising(what, &packets(video, "v"));
-    assert_rising(what, &packets(video, "a"));
+    let packets = packets(video);
+    assert_rising(what, &packets.video);
+    assert_rising(what, &packets.audio);
     assert_clock(what, video);
 }
 
@@ -341,6 +377,6 @@ fn assert_clock(what: &str, video: &[u8]) {
         let step = (pair[1] - pair[0]).rem_euclid(1 << 33);
         assert!(step < 90_000, "{what}: the clock steps from {} to {}", pair[0], pair[1]);
     }
-    let first_dts = packets(video, "v")[0].1.rem_euclid(1 << 33);
+    let first_dts = packets(video).video[0].1.rem_euclid(1 << 33);
     assert!((first_dts - clocks[0]).rem_euclid(1 << 33) < 10 * 90_000, "{what}: {first_dts} against {}", clocks[0]);
 }

@@ -119,7 +119,7 @@ fn is_refused_from_open_gop(name: &str, film: &Film, node: &NodeProcess) -> bool
     const FROM: usize = 3;
     let record = Record { channel: "own".parse().unwrap(), ..film.source.record.clone() };
     let stream: Vec<u8> = (FROM..FROM + 2).flat_map(|at| std::fs::read(film.source.path(at)).unwrap()).collect();
-    let key_pts = packets(&stream, "v")[0].0;
+    let key_pts = packets(&stream).video[0].0;
     // What leads up to it cannot be decoded there.
     let pack = format!(
         "-nostdin -v error -copyts -f mpegts -i - -map 0:v -c copy \

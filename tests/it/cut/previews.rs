@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{PLAIN, Recipe, Source, packets, run, store};
+use super::{PLAIN, Recipe, Source, packets, run, segments_of, store};
 use crate::support::NodeProcess;
 
 /// What somebody waits for who moves a seam to and fro.
@@ -25,8 +25,6 @@ const FILMS: [(&str, Recipe); 3] = [
 
 fn film(size: &str, recipe: Recipe) -> Source {
     let dir = tempfile::tempdir().unwrap();
-    let made = dir.path().join("made");
-    std::fs::create_dir(&made).unwrap();
     let Recipe { fps, gop, b_frames, seconds, codec, .. } = recipe;
     let words = format!(
         "-nostdin -v error -f lavfi -i testsrc2=s={size}:r={}/{} -f lavfi -i sine=440:r=48000 -t {seconds} -pix_fmt yuv420p \
@@ -35,12 +33,12 @@ fn film(size: &str, recipe: Recipe) -> Source {
         fps.0, fps.1
     );
     let mut command = Command::new("ffmpeg");
-    command.current_dir(&made).args(words.split_whitespace());
+    command.current_dir(dir.path()).args(words.split_whitespace());
     if codec == "libx265" {
         command.args(["-x265-params", "log-level=error:open-gop=0:scenecut=0"]);
     }
     run(command.arg("list.m3u8"), &[]);
-    store(dir, &made, recipe)
+    store(&segments_of(dir.path()), recipe)
 }
 
 /// How long ffmpeg takes to decode two files at once, when it yields to others as that of a node does.
@@ -73,7 +71,7 @@ fn a_preview_of_a_seam_is_there_within_a_second() {
             let preview = node.get(&format!("/cut/preview/ch/source.ts?{ranges}&transition=fade,1"));
             let took = began.elapsed();
             assert_eq!((preview.status, preview.complete), (200, true), "{}", preview.text());
-            assert_eq!(packets(&preview.body, "v").len(), fps, "{size}");
+            assert_eq!(packets(&preview.body).video.len(), fps, "{size}");
             let limit = if reference <= USUAL_DECODING { SOON } else { reference * TIMES_OF_DECODING };
             println!("{size} {}: {took:?}, where decoding takes {reference:?}", recipe.codec);
             times_the_limit.push(took.as_secs_f64() / limit.as_secs_f64());

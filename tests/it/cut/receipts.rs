@@ -108,7 +108,7 @@ async fn a_clock_that_begins_anew_in_the_range_is_joined_without_a_jump() {
         ended.unwrap_or_else(|error| panic!("{first} to {until}: {error:?}\n{receipt:#}"));
         assert_shows("over a new clock", &video, &(first..until).collect::<Vec<_>>());
         assert_eq!(receipt["clock_jumps"], if until > 240 { 2 } else { 1 });
-        let mut pts: Vec<i64> = packets(&video, "v").into_iter().map(|(pts, _)| pts).collect();
+        let mut pts: Vec<i64> = packets(&video).video.iter().map(|(pts, _)| *pts).collect();
         pts.sort_unstable();
         assert!(pts.windows(2).all(|pair| pair[1] - pair[0] == 3000), "{pts:?}");
     }

@@ -70,7 +70,7 @@ fn transitions_are_served_and_previewed_and_bad_ones_refused() {
 }
 
 fn decode_count(video: &[u8]) -> usize {
-    super::packets(video, "v").len()
+    super::packets(video).video.len()
 }
 
 #[test]

@@ -49,7 +49,7 @@ async fn an_exact_cut_starts_at_the_start_of_time_and_not_with_the_source() {
     for (first, until) in [(0, 120), (60, 120), (70, 300)] {
         let video = source.cut(CutType::Smart, &[(source.frame(first), source.frame(until))]).await.unwrap();
         assert_shows("over the wrap", &video, &(first..until).collect::<Vec<_>>());
-        let mut pts: Vec<i64> = packets(&video, "v").into_iter().map(|(pts, _)| pts).collect();
+        let mut pts: Vec<i64> = packets(&video).video.iter().map(|(pts, _)| *pts).collect();
         pts.sort_unstable();
         assert_eq!(pts[0], 2 * 90_000);
         assert_eq!(pts[pts.len() - 1], 2 * 90_000 + (until - first - 1) as i64 * 3000);
@@ -116,6 +116,6 @@ async fn archives_of_a_range_with_a_hole_are_two() {
 async fn a_full_re_encode_has_dts_that_rise() {
     let source = record(PLAIN);
     let video = source.cut(CutType::Mpegts, &[(source.frame(50), source.frame(190))]).await.unwrap();
-    assert_rising("mpegts", &packets(&video, "v"));
-    assert_rising("mpegts", &packets(&video, "a"));
+    assert_rising("mpegts", &packets(&video).video);
+    assert_rising("mpegts", &packets(&video).audio);
 }
