@@ -172,7 +172,7 @@ fn a_pods_life_costs_no_second_that_anybody_has() {
     cluster.resolve(&[1, 2, 3]);
 
     // Started while the database is down: useful all the same, and so ready.
-    let a = cluster.start_ready("pod-0", 1);
+    let mut a = cluster.start_ready("pod-0", 1);
     let mut b = cluster.start_ready("pod-1", 2);
     let c = cluster.start_ready("pod-2", 3);
     for pod in [&a, &b, &c] {
@@ -200,7 +200,9 @@ fn a_pods_life_costs_no_second_that_anybody_has() {
         // Who was not heard yet is refused, never answered in part.
         assert!(reply.status == 503 || (reply.status == 200 && reply.body == whole), "{}", reply.status);
     }
-    a.node.stop();
+    // A second signal would end it at once.
+    assert_eq!(a.node.wait().code(), Some(0), "{:#?}", a.node.log());
+    drop(a);
 
     // Killed, and its volume gone with its machine: the service has two addresses, of which one is stale.
     b.node.signal("-KILL");

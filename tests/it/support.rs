@@ -220,6 +220,34 @@ impl Drop for NodeProcess {
     }
 }
 
+/// How much of the processor the host of a virtual machine takes away, as Linux counts it (proc(5), `/proc/stat`).
+pub struct Stolen {
+    ticks: [u64; 2],
+}
+
+impl Stolen {
+    /// Above this share, what happens in real time says nothing.
+    pub const MUCH: f64 = 0.05;
+
+    pub fn from_now() -> Self {
+        Self { ticks: Self::ticks() }
+    }
+
+    /// Of all processors, since it was begun; 0 where nobody counts.
+    pub fn share(&self) -> f64 {
+        let [stolen, all] = Self::ticks();
+        (stolen - self.ticks[0]) as f64 / (all - self.ticks[1]).max(1) as f64
+    }
+
+    /// Those stolen, and all.
+    fn ticks() -> [u64; 2] {
+        let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let first = text.lines().next().unwrap_or_default();
+        let ticks: Vec<u64> = first.split_whitespace().skip(1).take(8).map_while(|field| field.parse().ok()).collect();
+        [ticks.get(7).copied().unwrap_or(0), ticks.iter().sum()]
+    }
+}
+
 /// An answer, whole.
 #[derive(Debug)]
 pub struct Reply {

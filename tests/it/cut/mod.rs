@@ -158,7 +158,9 @@ struct Packets {
 struct Known<K, V>(Mutex<BTreeMap<K, Arc<OnceLock<Arc<V>>>>>);
 
 impl<K: Ord, V> Known<K, V> {
-    const NOTHING: Self = Self(Mutex::new(BTreeMap::new()));
+    const fn nothing() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
 
     fn get(&self, key: K, find_out: impl FnOnce() -> V) -> Arc<V> {
         let place = Arc::clone(self.0.lock().unwrap().entry(key).or_default());
@@ -167,7 +169,7 @@ impl<K: Ord, V> Known<K, V> {
 }
 
 fn packets(video: &[u8]) -> Arc<Packets> {
-    static KNOWN: Known<[u8; 32], Packets> = Known::NOTHING;
+    static KNOWN: Known<[u8; 32], Packets> = Known::nothing();
     KNOWN.get(Sha256::digest(video).into(), || {
         let words = "-v error -f mpegts -show_entries packet=codec_type,pts,dts -of csv=p=0 -";
         let (text, _) = run(Command::new("ffprobe").args(words.split(' ')), video);
@@ -190,7 +192,7 @@ fn packets(video: &[u8]) -> Arc<Packets> {
 }
 
 fn record(recipe: Recipe) -> Source {
-    static KNOWN: Known<String, Vec<Vec<u8>>> = Known::NOTHING;
+    static KNOWN: Known<String, Vec<Vec<u8>>> = Known::nothing();
     store(&KNOWN.get(format!("{recipe:?}"), || encode(recipe)), recipe)
 }
 
@@ -274,7 +276,7 @@ fn put(record: &Record, start: Timestamp, end: Timestamp, kind: SegmentKind, con
 /// By ffprobe, so that our own reader is not its own judge.
 fn sorted_pts(content: &[u8], mp4: bool) -> Vec<i64> {
     let found = if mp4 {
-        static KNOWN: Known<[u8; 32], Vec<u8>> = Known::NOTHING;
+        static KNOWN: Known<[u8; 32], Vec<u8>> = Known::nothing();
         let remux = "-nostdin -v error -copyts -i - -map 0:v -c copy -mpegts_copyts 1 -f mpegts -";
         let remuxed = || run(Command::new("ffmpeg").args(remux.split(' ')), content).0;
         packets(&KNOWN.get(Sha256::digest(content).into(), remuxed))

@@ -242,12 +242,21 @@ impl<'a> Account<'a> {
     }
 
     /// What is on the screen is the frame of that moment.
+    /// How far apart two frames of the source are for whoever plays them: those of sealed holes are none. Of a frame beside such a hole
+    /// the page may ask for the date when the player is over it already.
+    fn played_frames_between(&self, one: i64, other: i64) -> i64 {
+        let began = ms(self.stage.set.origin.began());
+        let (from, until) = (one.min(other), one.max(other));
+        let sealed_ms = self.sealed_ms_between(began + from * 1000 / FRAME_RATE, began + until * 1000 / FRAME_RATE);
+        (until - from - sealed_ms * FRAME_RATE / 1000).max(0)
+    }
+
     fn check_pictures(&mut self) {
         for picture in &self.told.pictures {
             let expected = (picture.date - ms(self.stage.set.origin.began())) * FRAME_RATE / 1000;
             match barcode::read_bytes(&picture.png).map(|numbers| i64::from(numbers[0])) {
                 Ok(number) => {
-                    let off = (number - expected).abs();
+                    let off = self.played_frames_between(number, expected);
                     self.figures.furthest_frames = self.figures.furthest_frames.max(off);
                     if off > PICTURE_FRAMES {
                         let Picture { date, .. } = picture;

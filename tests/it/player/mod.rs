@@ -24,7 +24,7 @@ use origin::SEGMENT;
 use stage::{Set, Stage};
 use watch::Watcher;
 
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, Stolen, eventually};
 
 /// What `playlist.hold` is by default.
 const HOLD: Duration = Duration::from_secs(15);
@@ -129,8 +129,25 @@ fn soak_player_ten_minutes() {
     );
 }
 
-/// Plays the scenario, once with hls.js's low-latency mode as each of `low_latency` says, all at the same time.
+/// Plays the scenario, once with hls.js's low-latency mode as each of `low_latency` says, all at the same time. What a player did while
+/// the host took the processor away is no news of the playlist: it is played again then.
 fn play(name: &str, scenario: &Scenario, low_latency: &[bool]) {
+    for tries_left in (0..3).rev() {
+        let stolen = Stolen::from_now();
+        let faults = faults_of(name, scenario, low_latency);
+        let share = stolen.share();
+        if !faults.is_empty() && (tries_left == 0 || share < Stolen::MUCH) {
+            panic!("{} faults; all beacons are in {}\n{}", faults.len(), kept_in().display(), faults.join("\n"));
+        }
+        if faults.is_empty() {
+            return;
+        }
+        println!("played again, as {:.0} % of the processor was taken away: {}", share * 100.0, faults.join("; "));
+    }
+}
+
+/// What the players did wrong. A playlist that is wrong ends the test.
+fn faults_of(name: &str, scenario: &Scenario, low_latency: &[bool]) -> Vec<String> {
     // Long enough for players that begin late.
     let set = Set::start(((PATIENCE + scenario.patience()).as_secs() / SEGMENT.as_secs()) as usize);
     let watcher = Watcher::start(set.address().to_owned(), set.media_path().to_owned());
@@ -156,17 +173,18 @@ fn play(name: &str, scenario: &Scenario, low_latency: &[bool]) {
     drop(players);
     let seen = watcher.stop();
     println!("{name}: {} texts of the playlist compared, {} times no answer", seen.texts, seen.unanswered);
-    let mut faults: Vec<String> = seen.faults.iter().map(|fault| format!("playlist: {fault}")).collect();
-    faults.extend(stage.unrecorded());
+    assert!(seen.faults.is_empty(), "the playlist: {:#?}", seen.faults);
+    let unrecorded = stage.unrecorded();
+    assert!(unrecorded.is_empty(), "{unrecorded:#?}");
+    let mut faults = Vec::new();
     for (mode, told) in low_latency.iter().zip(&told) {
         let (figures, wrong) = Account::of(told, &stage, HOLD);
         println!("{name}, low latency {mode}: {figures}");
         faults.extend(wrong.into_iter().map(|fault| format!("low latency {mode}: {fault}")));
         keep(&format!("{name}-{mode}"), told);
     }
-    let count = faults.len();
-    assert!(faults.is_empty(), "{count} faults; all beacons are in {}\n{}", kept_in().display(), faults.join("\n"));
     stage.stop();
+    faults
 }
 
 fn kept_in() -> PathBuf {
