@@ -241,7 +241,6 @@ impl<'a> Account<'a> {
         }
     }
 
-    /// What is on the screen is the frame of that moment.
     /// How far apart two frames of the source are for whoever plays them: those of sealed holes are none. Of a frame beside such a hole
     /// the page may ask for the date when the player is over it already.
     fn played_frames_between(&self, one: i64, other: i64) -> i64 {
@@ -251,6 +250,7 @@ impl<'a> Account<'a> {
         (until - from - sealed_ms * FRAME_RATE / 1000).max(0)
     }
 
+    /// What is on the screen is the frame of that moment.
     fn check_pictures(&mut self) {
         for picture in &self.told.pictures {
             let expected = (picture.date - ms(self.stage.set.origin.began())) * FRAME_RATE / 1000;
