@@ -19,7 +19,7 @@ const START_90K: i64 = 2 * 90_000;
 /// ffmpeg looks at so many bytes for the length of a packet.
 const GUESSED_FROM_BYTES: usize = 8192;
 /// What ffmpeg says of a stream that is announced and has nothing.
-const OF_SILENCE: [&str; 3] = ["stream 1", "analyzeduration", "Last message"];
+pub const OF_SILENCE: [&str; 3] = ["stream 1", "analyzeduration", "Last message"];
 const LEAST_SSIM: f64 = 0.98;
 /// So many may be re-encoded at each edge.
 const MAX_GOPS: usize = 2;
